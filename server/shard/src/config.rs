@@ -1,0 +1,123 @@
+//! What a shard is told at start: who it is, its bounds, and the rooms there are.
+
+use echomesh_proto::ids::{RoomNumber, ShardId};
+use echomesh_proto::time::SECOND_US;
+
+/// A shard's settings, the same on every shard but for `shard` and `seed`.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// This shard.
+    pub shard: ShardId,
+    /// How many shards there are, 1..=`SHARDS_MAX`.
+    pub shards: u8,
+    /// Entropy for session ids, resume tokens, SSRCs and voice keys: from the operating system in the
+    /// server, from the simulation's seed in tests. Secret, and different on every shard and run.
+    pub seed: [u8; 32],
+    /// Shown to clients.
+    pub server_name: String,
+    /// Shown to clients.
+    pub server_version: String,
+    /// UDP port that clients are told to send voice to.
+    pub voice_port: u16,
+    /// Who may make accounts.
+    pub registration: Registration,
+    /// Allow plaintext between any addresses, not only on loopback.
+    pub plaintext_anywhere: bool,
+    /// Voice streams a room has on one shard before it spreads to the next.
+    pub spread_after: u32,
+    /// Bounds.
+    pub limits: Limits,
+    /// Rooms in the store at start; every shard is given all.
+    pub rooms: Vec<StoredRoom>,
+}
+
+/// Who may make accounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// The first login with an unused name makes the account.
+    Open,
+    /// Only accounts that exist may log in.
+    Closed,
+}
+
+/// A room as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRoom {
+    /// Stays when the name changes.
+    pub number: RoomNumber,
+    /// Case-folded name, unique.
+    pub key: String,
+    /// Name as typed (NFC).
+    pub name: String,
+    /// Most members; 0 means `Limits::room_members_max`.
+    pub capacity: u32,
+}
+
+/// Bounds of one shard unless said otherwise. Beyond each, what is new is refused with a sentence, or
+/// the connection is closed with a reason; nothing grows without one.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// TCP connections.
+    pub connections_max: u32,
+    /// Voice streams owned.
+    pub streams_max: u32,
+    /// Sessions of one account, on all shards.
+    pub account_sessions_max: u32,
+    /// Rooms of the server.
+    pub rooms_max: u32,
+    /// Rooms one session may be in.
+    pub session_rooms_max: u32,
+    /// Members of a room.
+    pub room_members_max: u32,
+    /// Bytes queued for one connection that its peer does not read; beyond, it is closed.
+    pub output_bytes_max: usize,
+    /// Bytes of whole or partial frames of one connection that wait for an earlier answer; beyond,
+    /// reading pauses.
+    pub input_bytes_max: usize,
+    /// Chat lines of one connection waiting to be stored; beyond, its next frames wait.
+    pub chat_in_flight_max: u32,
+    /// Unanswered requests to the store.
+    pub store_requests_max: u32,
+    /// Unanswered requests to the hashers.
+    pub hash_requests_max: u32,
+    /// Control bytes waiting for room in the ring to one shard. Over half: new work that feeds it is
+    /// refused or waits.
+    pub outbox_bytes_max: usize,
+    /// From accept to a login, microseconds.
+    pub login_us_max: u64,
+    /// From the first byte of a frame to its last, microseconds.
+    pub frame_us_max: u64,
+    /// A request's wait for its answer from store, hashers or another shard, microseconds.
+    pub answer_us_max: u64,
+    /// A session without connection, microseconds.
+    pub resume_us_max: u64,
+    /// Age at which voice on a mesh ring is dropped, microseconds.
+    pub voice_age_us_max: u64,
+    /// Wrong passwords and claim codes on one connection before it is closed.
+    pub guesses_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 16_384,
+            streams_max: 16_384,
+            account_sessions_max: 16,
+            rooms_max: 10_000,
+            session_rooms_max: 64,
+            room_members_max: 5_000,
+            output_bytes_max: 256 * 1024,
+            input_bytes_max: 80 * 1024,
+            chat_in_flight_max: 32,
+            store_requests_max: 4_096,
+            hash_requests_max: 256,
+            outbox_bytes_max: 4 * 1024 * 1024,
+            login_us_max: 10 * SECOND_US,
+            frame_us_max: 30 * SECOND_US,
+            answer_us_max: 15 * SECOND_US,
+            resume_us_max: 60 * SECOND_US,
+            voice_age_us_max: 60_000,
+            guesses_max: 5,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What happened, counted. Whatever can be lost is counted by reason; nothing here is a rule.
+
+/// Declares an enum of reasons with a stable name each, for metrics and logs.
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident => $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+
+        impl $name {
+            /// All of them, in order.
+            pub const ALL: &'static [$name] = &[$($name::$variant,)+];
+
+            /// Stable name for metrics and logs.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $text,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a connection ended.
+    CloseReason {
+        /// The peer closed in order.
+        PeerClosed => "peer_closed",
+        /// Reset, unreachable or timed out.
+        Network => "network",
+        /// Neither TLS nor a frame.
+        NotOurProtocol => "not_our_protocol",
+        /// TLS failed.
+        TlsFailed => "tls_failed",
+        /// Plaintext from or to a non-loopback address.
+        PlaintextRefused => "plaintext_refused",
+        /// No login in time.
+        LoginTimeout => "login_timeout",
+        /// A frame begun and not finished in time.
+        FrameTimeout => "frame_timeout",
+        /// A frame length that cannot be.
+        BadFrame => "bad_frame",
+        /// A frame that is not an `EchoMsg`, or whose body and type differ.
+        Malformed => "malformed",
+        /// The peer does not read what it is sent.
+        SlowReader => "slow_reader",
+        /// Too many wrong passwords or codes.
+        Guessing => "guessing",
+        /// The shard's connection table is full.
+        ConnectionLimit => "connection_limit",
+        /// The session was resumed by another connection.
+        Replaced => "replaced",
+        /// The server is stopping.
+        Shutdown => "shutdown",
+    }
+}
+
+reasons! {
+    /// Why a voice packet or another input went no further.
+    Drop {
+        /// Neither RTP nor RTCP by its first bytes.
+        NotRtp => "not_rtp",
+        /// Too short, too long, or a header that does not add up.
+        BadPacket => "bad_packet",
+        /// No stream with this SSRC here.
+        UnknownSsrc => "unknown_ssrc",
+        /// The AEAD tag is wrong.
+        AuthFailed => "auth_failed",
+        /// Seen before, or older than the replay window.
+        Replayed => "replayed",
+        /// A payload type other than Opus.
+        PayloadType => "payload_type",
+        /// The speaker is muted.
+        Muted => "muted",
+        /// Late across a boundary that is forgotten: its output index cannot be told any more.
+        TooLate => "too_late",
+        /// Nobody is in the room to hear it.
+        NoListener => "no_listener",
+        /// Older than `Limits::voice_age_us_max` when taken from a mesh ring.
+        Stale => "stale",
+        /// A mesh record about a stream this shard does not know (any more, or yet).
+        MeshUnknownStream => "mesh_unknown_stream",
+        /// A mesh record that does not parse: a bug.
+        MeshBadRecord => "mesh_bad_record",
+        /// About a connection that is gone.
+        StaleConnection => "stale_connection",
+        /// An answer to a request that was given up or whose asker is gone.
+        StaleAnswer => "stale_answer",
+        /// About a session or member that is gone.
+        StaleSession => "stale_session",
+        /// A room message whose target is not in the room.
+        NoTarget => "no_target",
+    }
+}
+
+/// A shard's counters; each only grows.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Logins that succeeded.
+    pub logins: u64,
+    /// Logins refused.
+    pub logins_refused: u64,
+    /// Sessions resumed here.
+    pub resumes: u64,
+    /// Chat lines acknowledged (as home of their room).
+    pub chat_stored: u64,
+    /// Chat lines delivered to connections.
+    pub chat_delivered: u64,
+    /// RTP packets accepted from speakers.
+    pub voice_received: u64,
+    /// Copies handed to the driver for local listeners.
+    pub voice_forwarded: u64,
+    /// Records handed to the driver for other shards' voice rings.
+    pub voice_relayed: u64,
+    /// Records taken from voice rings.
+    pub voice_from_mesh: u64,
+    /// RTCP packets authenticated.
+    pub rtcp_received: u64,
+    /// Requests answered with `STATUS_TRY_AGAIN`.
+    pub busy: u64,
+    closed: [u64; CloseReason::ALL.len()],
+    dropped: [u64; Drop::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            accepted: 0,
+            logins: 0,
+            logins_refused: 0,
+            resumes: 0,
+            chat_stored: 0,
+            chat_delivered: 0,
+            voice_received: 0,
+            voice_forwarded: 0,
+            voice_relayed: 0,
+            voice_from_mesh: 0,
+            rtcp_received: 0,
+            busy: 0,
+            closed: [0; CloseReason::ALL.len()],
+            dropped: [0; Drop::ALL.len()],
+        }
+    }
+}
+
+impl Counters {
+    /// Connections closed for this reason.
+    #[must_use]
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.closed[reason as usize]
+    }
+
+    /// Inputs dropped for this reason.
+    #[must_use]
+    pub fn dropped(&self, reason: Drop) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        self.closed[reason as usize] += 1;
+    }
+
+    pub(crate) fn drop(&mut self, reason: Drop) {
+        self.dropped[reason as usize] += 1;
+    }
+}

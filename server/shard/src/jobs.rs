@@ -1,0 +1,111 @@
+//! What a shard asks of the threads beside it, the store and the password hashers, and their answers.
+//!
+//! Each request is answered exactly once, failures included; requests of one shard to the store are
+//! carried out and answered in order. Bounds: a shard has at most `Limits::store_requests_max` and
+//! `Limits::hash_requests_max` unanswered, so rings of that size never overflow.
+
+use std::net::IpAddr;
+
+use echomesh_proto::ids::{RoomNumber, UserId};
+
+/// Ties an answer to its request: a slot of the shard's request table and which use of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JobToken {
+    /// Place in the table.
+    pub slot: u32,
+    /// Grows each time the slot is used again.
+    pub generation: u32,
+}
+
+/// A request to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreRequest {
+    /// Comes back in the reply.
+    pub token: JobToken,
+    /// What to do.
+    pub job: StoreJob,
+}
+
+/// What the store can do. Keys are case-folded names and unique; names are as typed (NFC).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreJob {
+    /// Look an account up: `Account` or `NotFound`.
+    FindAccount { key: String },
+    /// Make an account: `AccountCreated`, or `Exists` if the key is taken.
+    CreateAccount { key: String, name: String, password_hash: String, time_ms: u64 },
+    /// Make the account the owner if the code is the unused one: `Claimed` or `Denied`.
+    Claim { user: UserId, code: String },
+    /// Make a room: `RoomCreated`, or `Exists` if the key is taken.
+    CreateRoom { key: String, name: String, capacity: u32, creator: UserId, time_ms: u64 },
+    /// Append a chat line: `ChatStored` once it is on disk. If `client_id` is not empty and this user
+    /// stored a line with it in the last 24 h: `ChatDuplicate` with that line.
+    AppendChat { room: RoomNumber, user: UserId, client_id: String, content: String, time_ms: u64 },
+}
+
+/// The store's answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreReply {
+    /// From the request.
+    pub token: JobToken,
+    /// What came of it.
+    pub outcome: StoreOutcome,
+}
+
+/// What came of a store job. Anything but `Failed` is on disk (synchronous commit) before it is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreOutcome {
+    /// `FindAccount` found it.
+    Account { user: UserId, name: String, password_hash: String, owner: bool },
+    /// `FindAccount` found nothing.
+    NotFound,
+    /// `CreateAccount` made it.
+    AccountCreated { user: UserId },
+    /// The key is taken.
+    Exists,
+    /// `Claim` took the code.
+    Claimed,
+    /// `Claim`: wrong or used code.
+    Denied,
+    /// `CreateRoom` made it.
+    RoomCreated { room: RoomNumber },
+    /// `AppendChat` stored it.
+    ChatStored { message_id: u64 },
+    /// `AppendChat` had stored it before; the line as it was then.
+    ChatDuplicate { message_id: u64, room: RoomNumber, content: String, time_ms: u64 },
+    /// Not done: disk full, database locked or damaged, read-only. Nothing was acknowledged; the
+    /// store has logged why.
+    Failed,
+}
+
+/// A request to the password hashers (Argon2id).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashRequest {
+    /// Comes back in the reply.
+    pub token: JobToken,
+    /// Who asks: the hashers' queue is fair by address prefix.
+    pub remote: IpAddr,
+    /// The password as the client sent it.
+    pub password: String,
+    /// To verify against this PHC string; `None` makes a new hash.
+    pub verify: Option<String>,
+}
+
+/// The hashers' answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HashReply {
+    /// From the request.
+    pub token: JobToken,
+    /// What came of it.
+    pub outcome: HashOutcome,
+}
+
+/// What came of a hash request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashOutcome {
+    /// The PHC string of a new password.
+    Hashed(String),
+    /// The password is the one that was hashed, or not.
+    Verified(bool),
+    /// The queue is full, or this address prefix has its share in it already.
+    Busy,
+}
