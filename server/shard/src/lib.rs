@@ -1,44 +1,342 @@
 //! The shard kernel: every rule of the EchoMesh server, and no I/O.
+//!
+//! A server is N shards. Each owns the connections it accepted, the rooms and accounts whose home it
+//! is, and the voice streams placed on it. [`Shard::handle`] takes one [`Input`], a clock reading and
+//! a buffer of [`Effects`] to fill; the driver carries the effects out. The same inputs in the same
+//! order give the same effects: time and entropy are inputs, and no map here has a random order.
+//!
+//! # Layout
+//! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`]: the boundary.
+//! - `connection`: the control connections; `requests`, `login`: what clients may ask.
+//! - `session`: sessions and the account's home; `home`: a room's home; `replica`: rooms as each shard
+//!   knows them.
+//! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
+//!
+//! # Panics
+//! A panic means a bug of this crate, never of a peer's bytes.
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod connection;
 pub mod counters;
 pub mod effect;
+mod home;
 pub mod input;
 pub mod jobs;
+mod login;
+mod mesh;
+mod names;
+mod replica;
+mod requests;
+mod session;
+mod table;
 pub mod voice;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use echomesh_proto::control::{EchoMsg, StatusCode};
+use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, SessionId, ShardId, ShardSet, Ssrc, UserId};
+use echomesh_proto::time::{Now, Time};
+use prost::Message;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub use config::{Limits, Registration, ShardConfig, StoredRoom};
 pub use counters::{CloseReason, Counters, Drop};
 pub use effect::{Effect, Effects, MasterKeyBytes, Voice};
 pub use input::{ClosedCause, Input, READ_BYTES_MAX, Security, TICK_US};
 pub use jobs::{HashOutcome, HashReply, HashRequest, JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest};
+pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
 
-use echomesh_proto::ids::{ShardId, ShardSet};
-use echomesh_proto::time::Now;
+use connection::Connection;
+use home::HomeRoom;
+use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
+use replica::Replica;
+use session::Session;
+pub(crate) use table::{ChatJob, Job, Jobs};
+use voice::Stream;
+
+/// Ticks in which all deadlines are looked at once: each connection about once a second.
+const DEADLINE_TICKS: usize = 20;
+
+/// A room that exists, as every shard knows it.
+#[derive(Debug)]
+struct KnownRoom {
+    number: RoomNumber,
+    name: String,
+    capacity: u32,
+    home: ShardId,
+}
 
 /// One shard's rules and state.
-pub struct Shard {}
+pub struct Shard {
+    config: ShardConfig,
+    now: Now,
+    random: ChaCha20Rng,
+    counters: Counters,
+    stopping: bool,
+    ticks: usize,
+
+    connections: Vec<Option<Box<Connection>>>,
+    /// Connections with frames that may take effect now.
+    ready: VecDeque<ConnectionId>,
+    /// Connections that wait for a congested ring.
+    held_back: Vec<ConnectionId>,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Sessions without connection, oldest first.
+    detached: BTreeSet<(Time, SessionId)>,
+    /// Accounts whose home this is: where their sessions live.
+    accounts: BTreeMap<UserId, BTreeMap<SessionId, ShardId>>,
+    jobs: Jobs,
+
+    /// Every room of the server, by key.
+    directory: BTreeMap<String, KnownRoom>,
+    room_names: BTreeMap<RoomNumber, String>,
+    /// Rooms whose home this is.
+    homes: BTreeMap<RoomNumber, HomeRoom>,
+    /// Rooms with members or streams here.
+    replicas: BTreeMap<RoomNumber, Replica>,
+
+    streams: BTreeMap<Ssrc, Stream>,
+    session_streams: BTreeMap<(RoomNumber, SessionId), Ssrc>,
+    /// The room of each stream that the replicas here know.
+    stream_rooms: BTreeMap<Ssrc, RoomNumber>,
+    free_peers: Vec<PeerId>,
+    ssrcs_given: u32,
+    ssrc_offset: u32,
+
+    /// Messages to ourselves.
+    local: VecDeque<Mesh>,
+    outboxes: Vec<Outbox>,
+}
 
 impl Shard {
     /// A shard at start.
     #[must_use]
-    pub fn new(_config: ShardConfig) -> Self {
-        Self {}
+    pub fn new(mut config: ShardConfig) -> Self {
+        let mut random = ChaCha20Rng::from_seed(config.seed);
+        let ssrc_offset = random.next_u32();
+        let outboxes = (0..config.shards).map(|_| Outbox::default()).collect();
+        let rooms = std::mem::take(&mut config.rooms);
+        let mut shard = Self {
+            config,
+            now: Now::default(),
+            random,
+            counters: Counters::default(),
+            stopping: false,
+            ticks: 0,
+            connections: Vec::new(),
+            ready: VecDeque::new(),
+            held_back: Vec::new(),
+            sessions: BTreeMap::new(),
+            detached: BTreeSet::new(),
+            accounts: BTreeMap::new(),
+            jobs: Jobs::default(),
+            directory: BTreeMap::new(),
+            room_names: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            session_streams: BTreeMap::new(),
+            stream_rooms: BTreeMap::new(),
+            free_peers: Vec::new(),
+            ssrcs_given: 0,
+            ssrc_offset,
+            local: VecDeque::new(),
+            outboxes,
+        };
+        for room in rooms {
+            let home = shard.home_of(&room.key);
+            if home == shard.config.shard {
+                let at_home = HomeRoom::new(room.name.clone(), room.capacity, shard.config.shards);
+                shard.homes.insert(room.number, at_home);
+            }
+            shard.room_names.insert(room.number, room.name.clone());
+            let known = KnownRoom { number: room.number, name: room.name, capacity: room.capacity, home };
+            shard.directory.insert(room.key, known);
+        }
+        shard
     }
 
     /// Takes one input and appends what is to be done to `effects`.
-    pub fn handle(&mut self, _now: Now, _input: Input<'_>, _effects: &mut Effects) {}
+    pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
+        self.now = now;
+        match input {
+            Input::Datagram { source, datagram } => return self.datagram(now, source, datagram, effects),
+            Input::MeshVoice { record, .. } => return self.mesh_voice(now, record, effects),
+            Input::Accepted { connection, remote, local } => {
+                self.accepted(now, connection, remote.ip(), local.ip(), effects);
+            }
+            Input::Opened { connection, security } => self.opened(connection, security, effects),
+            Input::Bytes { connection, bytes } => self.received(now, connection, bytes),
+            Input::Drained { connection, bytes } => self.drained(connection, bytes),
+            Input::Closed { connection, cause } => self.closed(now, connection, cause),
+            Input::MeshControl { source, record } => match MeshMsg::decode(record).ok().and_then(|msg| msg.body) {
+                Some(mesh) => self.mesh(now, source, mesh, effects),
+                None => self.counters.drop(Drop::MeshBadRecord),
+            },
+            Input::RingFree { target, bytes } => self.ring_free(target, bytes),
+            Input::Store(reply) => self.stored(now, reply, effects),
+            Input::Hash(reply) => match self.jobs.take(reply.token) {
+                Some(Job::Hash(asker)) => self.login_hashed(now, asker, reply.outcome, effects),
+                _ => self.counters.drop(Drop::StaleAnswer),
+            },
+            Input::Tick => self.tick(now, effects),
+            Input::Shutdown => self.shutdown(now, effects),
+        }
+        self.settle(now, effects);
+    }
 
     /// Shards whose control ring has waiting records: tell `Input::RingFree` when it has room.
     #[must_use]
     pub fn waits_for_rings(&self) -> ShardSet {
-        ShardSet::default()
+        let mut set = ShardSet::default();
+        for (shard, _) in self.outboxes.iter().enumerate().filter(|(_, outbox)| outbox.is_waiting()) {
+            set.insert(ShardId(shard as u8));
+        }
+        set
     }
 
     /// What happened so far.
     #[must_use]
-    pub fn counters(&self) -> Counters {
-        Counters::default()
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
+
+    /// Works off what this input made possible: messages to ourselves, then frames that waited for an
+    /// answer, then the rings.
+    fn settle(&mut self, now: Now, effects: &mut Effects) {
+        loop {
+            if let Some(mesh) = self.local.pop_front() {
+                self.mesh(now, self.config.shard, mesh, effects);
+            } else if let Some(id) = self.ready.pop_front() {
+                self.serve(now, id, effects);
+            } else {
+                break;
+            }
+        }
+        for target in 0..self.config.shards {
+            while let Some(record) = self.outboxes[usize::from(target)].pop() {
+                let start = effects.bytes.len();
+                effects.bytes.extend_from_slice(&record);
+                let record = start..effects.bytes.len();
+                effects.list.push(Effect::MeshControl { target: ShardId(target), record });
+            }
+        }
+    }
+
+    fn mesh(&mut self, now: Now, source: ShardId, mesh: Mesh, effects: &mut Effects) {
+        match mesh {
+            Mesh::ToHome(request) => self.at_home(now, source, request, effects),
+            Mesh::Answer(answer) => match answer.msg.body {
+                Some(body) => self.answer(answer.asker, body, effects),
+                None => self.counters.drop(Drop::MeshBadRecord),
+            },
+            Mesh::RoomKnown(room) => {
+                self.room_names.insert(RoomNumber(room.number), room.name.clone());
+                self.room_known(source, room);
+            }
+            Mesh::Replica(delta) => self.replica_delta(now, delta, effects),
+            Mesh::ReplicaDrop(room) => {
+                self.drop_replica(RoomNumber(room));
+            }
+            Mesh::Line(line) => self.line(&line, effects),
+            Mesh::Placed(note) => self.placed(&note, effects),
+            Mesh::Displaced(note) => self.displaced(&note),
+            Mesh::OpenStream(ask) => self.open_stream(source, &ask, effects),
+            Mesh::CloseStream(ask) => self.close_stream(Ssrc(ask.ssrc), effects),
+            Mesh::SessionOpen(note) => self.session_open(source, note),
+            Mesh::SessionOpened(note) => self.session_opened(note, effects),
+            Mesh::SessionClosed(note) => self.session_closed(&note),
+            Mesh::TakeFromHome(note) => self.take_from_home(note, effects),
+            Mesh::Take(note) => self.take_session(now, &note, effects),
+            Mesh::SessionRecord(record) => self.session_arrived(now, record, effects),
+            Mesh::SessionMoved(note) => {
+                self.accounts.entry(UserId(note.user)).or_default().insert(SessionId(note.session), source);
+            }
+        }
+    }
+
+    /// Sends to a shard, ourselves included, in order.
+    fn tell(&mut self, target: ShardId, mesh: Mesh) {
+        if target == self.config.shard {
+            self.local.push_back(mesh);
+        } else {
+            let bytes_max = self.config.limits.outbox_bytes_max;
+            self.outboxes[target.index()].push(&MeshMsg { body: Some(mesh) }, bytes_max);
+        }
+    }
+
+    /// The home of a room: as the directory has it, else where its key says it would be made.
+    fn home_of(&self, key: &str) -> ShardId {
+        let hashed = || ShardId((names::spread(key) % u64::from(self.config.shards)) as u8);
+        self.directory.get(key).map_or_else(hashed, |known| known.home)
+    }
+
+    fn tell_home(&mut self, key: &str, request: ToHome) {
+        self.tell(self.home_of(key), Mesh::ToHome(request));
+    }
+
+    fn is_congested(&self, shard: ShardId) -> bool {
+        self.outboxes[shard.index()].is_congested(self.config.limits.outbox_bytes_max)
+    }
+
+    fn congested(&self) -> bool {
+        self.outboxes.iter().any(|outbox| outbox.is_congested(self.config.limits.outbox_bytes_max))
+    }
+
+    fn ring_free(&mut self, target: ShardId, bytes: usize) {
+        self.outboxes[target.index()].set_credit(bytes);
+        if !self.held_back.is_empty() {
+            self.ready.extend(self.held_back.drain(..));
+        }
+    }
+
+    /// Sends a job to the store, if it has room for one more.
+    fn ask_store(&mut self, job: Job, store: StoreJob, effects: &mut Effects) -> bool {
+        if self.jobs.storing() >= self.config.limits.store_requests_max {
+            return false;
+        }
+        let token = self.jobs.insert(job);
+        effects.list.push(Effect::Store(StoreRequest { token, job: store }));
+        true
+    }
+
+    fn stored(&mut self, now: Now, reply: StoreReply, effects: &mut Effects) {
+        match self.jobs.take(reply.token) {
+            Some(Job::Login(asker)) => self.login_stored(asker, reply.outcome, effects),
+            Some(Job::Claim(asker)) => self.claim_stored(now, asker, &reply.outcome, effects),
+            Some(Job::CreateRoom(asker, new)) => self.room_stored(asker, *new, &reply.outcome, effects),
+            Some(Job::Chat(job)) => self.chat_stored(*job, reply.outcome, effects),
+            Some(Job::Hash(_)) | None => self.counters.drop(Drop::StaleAnswer),
+        }
+    }
+
+    fn tick(&mut self, now: Now, effects: &mut Effects) {
+        self.ticks += 1;
+        let mut slot = self.ticks % DEADLINE_TICKS;
+        while slot < self.connections.len() {
+            self.check_deadlines(now, slot, effects);
+            slot += DEADLINE_TICKS;
+        }
+        self.expire_detached(now);
+        self.flush_all(now, effects);
+    }
+
+    fn shutdown(&mut self, now: Now, effects: &mut Effects) {
+        self.stopping = true;
+        let open: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
+        let text = "the server is stopping: connect again in a moment";
+        for id in open {
+            self.send(id, &EchoMsg::new(0, connection::status(StatusCode::StatusShuttingDown, text)), effects);
+            if self.connection(id).is_some() {
+                self.close(now, id, CloseReason::Shutdown, effects);
+            }
+        }
+    }
+}
+
+/// A note to a room's home about a session, with nobody waiting for an answer.
+fn home_request(room: RoomNumber, session: SessionId, ask: Ask) -> ToHome {
+    ToHome { room: room.0, session: session.0, ask: Some(ask), ..ToHome::default() }
 }

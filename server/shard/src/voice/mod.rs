@@ -1,5 +1,8 @@
 //! Voice rules: who hears a packet, under which number and key.
 
 mod header;
+mod numbering;
+mod stream;
 
 pub use header::{VOICE_RECORD_HEADER_BYTES, VoiceHeader};
+pub(crate) use stream::Stream;

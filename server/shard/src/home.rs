@@ -1,0 +1,424 @@
+//! A room's home shard: it owns membership, the order of chat, and the placement of voice streams.
+//!
+//! Not what members are sent: shards with members or streams keep a replica and tell their own
+//! connections. In: `ToHome` requests from any shard. Out: deltas by sequence, lines, answers.
+//! Bounds: `room_members_max` members; new work is refused while a ring it would feed is congested.
+
+use std::collections::BTreeMap;
+
+use echomesh_proto::control::{Body, ChatMsg, EchoMsg, RoomActionType, RoomMessage, RoomState, StatusCode};
+use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, Ssrc};
+use echomesh_proto::time::Now;
+
+use crate::connection::status;
+use crate::counters::Drop;
+use crate::effect::Effects;
+use crate::jobs::{StoreJob, StoreOutcome};
+use crate::mesh::{
+    Answer, Ask, Asker, DELTA_MEMBERS_MAX, Line, MemberFlags, MemberView, Mesh, NewRoom, ReplicaDelta, RoomSession,
+    ToHome,
+};
+use crate::{ChatJob, Job, KnownRoom, Shard};
+
+const CONGESTED: &str = "the server is busy: try again in a moment";
+const STORE_FAILED: &str = "the server cannot store this now (disk full or store unreachable): try again later";
+
+/// Where a member's voice is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MemberVoice {
+    None,
+    Opening(ShardId),
+    Open(Ssrc),
+}
+
+impl MemberVoice {
+    fn shard(self) -> Option<ShardId> {
+        match self {
+            MemberVoice::None => None,
+            MemberVoice::Opening(shard) => Some(shard),
+            MemberVoice::Open(ssrc) => Some(ssrc.shard()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct HomeMember {
+    user: u64,
+    username: String,
+    /// Where its session lives.
+    shard: ShardId,
+    flags: MemberFlags,
+    voice: MemberVoice,
+}
+
+/// A room at its home.
+#[derive(Debug)]
+pub(crate) struct HomeRoom {
+    name: String,
+    capacity: u32,
+    sequence: u64,
+    message_sequence: u64,
+    members: BTreeMap<SessionId, HomeMember>,
+    /// Members that left while their stream was being opened, and where: closed when it is.
+    closing: BTreeMap<SessionId, ShardId>,
+    /// For each shard: members' sessions and streams there. A replica is kept where it is not 0.
+    interest: Vec<u32>,
+}
+
+impl HomeRoom {
+    pub(crate) fn new(name: String, capacity: u32, shards: u8) -> Self {
+        let interest = vec![0; shards as usize];
+        let (members, closing) = (BTreeMap::new(), BTreeMap::new());
+        Self { name, capacity, sequence: 0, message_sequence: 0, members, closing, interest }
+    }
+
+    fn view(&self, id: SessionId) -> Option<MemberView> {
+        let member = self.members.get(&id)?;
+        Some(MemberView {
+            session: id.0,
+            user: member.user,
+            username: member.username.clone(),
+            flags: member.flags,
+            ssrc: if let MemberVoice::Open(ssrc) = member.voice { ssrc.0 } else { 0 },
+            gone: false,
+        })
+    }
+
+    fn interested(&self) -> impl Iterator<Item = ShardId> {
+        self.interest.iter().enumerate().filter(|(_, count)| **count > 0).map(|(shard, _)| ShardId(shard as u8))
+    }
+}
+
+impl Shard {
+    /// A request from `source` for a room that lives here.
+    pub(crate) fn at_home(&mut self, now: Now, source: ShardId, request: ToHome, effects: &mut Effects) {
+        let asker = request.asker;
+        let room = RoomNumber(request.room);
+        let session = SessionId(request.session);
+        match request.ask {
+            Some(Ask::Create(ref new)) => self.create_room(now, asker, request.user, new, effects),
+            Some(Ask::Join(ref key)) => self.join_room(source, key, &request, effects),
+            Some(Ask::Leave(asked)) => {
+                self.leave_room(source, room, session);
+                if asked {
+                    let state = RoomState { action_type: RoomActionType::RaLeave as i32, ..RoomState::default() };
+                    self.answer(asker, Body::RoomState(state), effects);
+                }
+            }
+            Some(Ask::Moved(_)) => self.member_moved(source, room, session),
+            Some(Ask::StreamOpened(ssrc)) => self.stream_opened(source, room, session, ssrc),
+            Some(ask) => self.member_asks(now, asker, room, session, ask, effects),
+            None => self.counters.drop(Drop::MeshBadRecord),
+        }
+    }
+
+    /// Requests that only a member may make.
+    fn member_asks(&mut self, now: Now, asker: Asker, room: RoomNumber, id: SessionId, ask: Ask, effects: &mut Effects) {
+        let congested = self.feeds_congested(room);
+        let Some((home, member)) = self.homes.get_mut(&room).and_then(|home| {
+            let member = home.members.get(&id).map(|member| (member.user, member.username.clone()))?;
+            Some((home, member))
+        }) else {
+            return self.refuse(asker, StatusCode::StatusNotInRoom, "you are not in that room any more", effects);
+        };
+        if congested {
+            self.counters.busy += 1;
+            return self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
+        }
+        let (user, username) = member;
+        match ask {
+            Ask::Chat(chat) => {
+                let client_id = chat.client_id.clone();
+                let content = chat.content.clone();
+                let line = ChatMsg { user_id: user, username, room_id: home.name.clone(), time_ms: now.unix_ms, ..chat };
+                let user = echomesh_proto::ids::UserId(user);
+                let store = StoreJob::AppendChat { room, user, client_id, content, time_ms: now.unix_ms };
+                let job = Job::Chat(Box::new(ChatJob { asker, room, session: id, line }));
+                if !self.ask_store(job, store, effects) {
+                    self.counters.busy += 1;
+                    self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
+                }
+            }
+            Ask::Message(message) => self.pass_message(asker, room, id, RoomMessage { user_id: user, ..message }, effects),
+            Ask::Set(flags) => {
+                self.set_flags(room, id, flags);
+                self.answer(asker, status(StatusCode::StatusOk, "done"), effects);
+            }
+            Ask::OpenVoice(flags) => {
+                self.set_flags(room, id, flags);
+                self.open_voice(asker, room, id);
+            }
+            Ask::Create(_) | Ask::Join(_) | Ask::Leave(_) | Ask::Moved(_) | Ask::StreamOpened(_) => {
+                self.counters.drop(Drop::MeshBadRecord);
+            }
+        }
+    }
+
+    fn feeds_congested(&self, room: RoomNumber) -> bool {
+        let Some(home) = self.homes.get(&room) else { return false };
+        home.interested().any(|shard| self.is_congested(shard))
+    }
+
+    fn create_room(&mut self, now: Now, asker: Asker, user: u64, new: &NewRoom, effects: &mut Effects) {
+        if self.directory.contains_key(&new.key) {
+            return self.room_exists(asker, &new.name, effects);
+        }
+        if self.directory.len() >= self.config.limits.rooms_max as usize {
+            let text = "the server has as many rooms as it may have: use one that is there";
+            return self.refuse(asker, StatusCode::StatusLimit, text, effects);
+        }
+        let store = StoreJob::CreateRoom {
+            key: new.key.clone(),
+            name: new.name.clone(),
+            capacity: new.capacity,
+            creator: echomesh_proto::ids::UserId(user),
+            time_ms: now.unix_ms,
+        };
+        if self.congested() || !self.ask_store(Job::CreateRoom(asker, Box::new(new.clone())), store, effects) {
+            self.counters.busy += 1;
+            self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
+        }
+    }
+
+    fn room_exists(&mut self, asker: Asker, name: &str, effects: &mut Effects) {
+        let text = format!("a room named {name:?} is there already: join it, or choose another name");
+        self.refuse(asker, StatusCode::StatusExists, &text, effects);
+    }
+
+    pub(crate) fn room_stored(&mut self, asker: Asker, mut new: NewRoom, outcome: &StoreOutcome, effects: &mut Effects) {
+        match outcome {
+            StoreOutcome::RoomCreated { room } => {
+                new.number = room.0;
+                let home = HomeRoom::new(new.name.clone(), new.capacity, self.config.shards);
+                self.homes.insert(*room, home);
+                for shard in 0..self.config.shards {
+                    self.tell(ShardId(shard), Mesh::RoomKnown(new.clone()));
+                }
+                let state = RoomState {
+                    action_type: RoomActionType::RaCreate as i32,
+                    room_id: new.name,
+                    room_number: room.0,
+                    ..RoomState::default()
+                };
+                // Through the mesh even to ourselves, so that the asker's shard knows the room first.
+                self.tell(asker.shard(), Mesh::Answer(Answer { asker, msg: EchoMsg::new(0, Body::RoomState(state)) }));
+            }
+            StoreOutcome::Exists => self.room_exists(asker, &new.name, effects),
+            _ => self.refuse(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
+        }
+    }
+
+    pub(crate) fn room_known(&mut self, source: ShardId, new: NewRoom) {
+        let known = KnownRoom { number: RoomNumber(new.number), name: new.name, capacity: new.capacity, home: source };
+        self.directory.insert(new.key, known);
+    }
+
+    fn join_room(&mut self, source: ShardId, key: &str, request: &ToHome, effects: &mut Effects) {
+        let (asker, id) = (request.asker, SessionId(request.session));
+        let Some(number) = self.directory.get(key).map(|known| known.number) else {
+            let text = "there is no such room: list the rooms, or create it";
+            return self.refuse(asker, StatusCode::StatusNotFound, text, effects);
+        };
+        let members_max = self.config.limits.room_members_max;
+        let congested = self.feeds_congested(number) || self.is_congested(source);
+        let Some(home) = self.homes.get_mut(&number) else {
+            return self.counters.drop(Drop::MeshBadRecord);
+        };
+        if !home.members.contains_key(&id) {
+            let most = if home.capacity == 0 { members_max } else { home.capacity.min(members_max) };
+            if home.members.len() >= most as usize {
+                let text = format!("the room is full: it takes {most} members");
+                return self.refuse(asker, StatusCode::StatusRoomFull, &text, effects);
+            }
+            if congested {
+                self.counters.busy += 1;
+                return self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
+            }
+            home.members.insert(id, HomeMember {
+                user: request.user,
+                username: request.username.clone(),
+                shard: source,
+                flags: MemberFlags::default(),
+                voice: MemberVoice::None,
+            });
+            self.member_changed(number, id, Some(source));
+            self.interest(number, source, 1);
+        }
+        self.tell(source, Mesh::Placed(RoomSession { asker, room: number.0, session: id.0, ssrc: 0 }));
+    }
+
+    fn leave_room(&mut self, source: ShardId, number: RoomNumber, id: SessionId) {
+        let Some(home) = self.homes.get_mut(&number) else { return self.counters.drop(Drop::StaleSession) };
+        // A session that moved is not taken out by its old shard.
+        let here = home.members.get(&id).is_some_and(|member| member.shard == source);
+        let Some(member) = here.then(|| home.members.remove(&id)).flatten() else {
+            return self.counters.drop(Drop::StaleSession);
+        };
+        home.sequence += 1;
+        if let MemberVoice::Opening(shard) = member.voice {
+            home.closing.insert(id, shard);
+        }
+        let view = MemberView { session: id.0, user: member.user, username: member.username, gone: true, ..MemberView::default() };
+        let delta = ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], reset: false };
+        self.broadcast(number, None, &Mesh::Replica(delta));
+        // Says that the leave is done, before the answer.
+        let done = RoomSession { room: number.0, session: id.0, ..RoomSession::default() };
+        self.tell(source, Mesh::Displaced(done));
+        self.interest(number, source, -1);
+        if let MemberVoice::Open(ssrc) = member.voice {
+            self.tell(ssrc.shard(), Mesh::CloseStream(RoomSession { room: number.0, ssrc: ssrc.0, ..RoomSession::default() }));
+            self.interest(number, ssrc.shard(), -1);
+        }
+    }
+
+    fn member_moved(&mut self, source: ShardId, number: RoomNumber, id: SessionId) {
+        let member = self.homes.get_mut(&number).and_then(|home| home.members.get_mut(&id));
+        let note = RoomSession { room: number.0, session: id.0, ..RoomSession::default() };
+        let Some(member) = member else { return self.tell(source, Mesh::Displaced(note)) };
+        let old = std::mem::replace(&mut member.shard, source);
+        self.interest(number, source, 1);
+        self.interest(number, old, -1);
+        self.tell(source, Mesh::Placed(note));
+    }
+
+    fn set_flags(&mut self, number: RoomNumber, id: SessionId, flags: MemberFlags) {
+        let member = self.homes.get_mut(&number).and_then(|home| home.members.get_mut(&id));
+        if let Some(member) = member.filter(|member| member.flags != flags) {
+            member.flags = flags;
+            self.member_changed(number, id, None);
+        }
+    }
+
+    /// Places the member's stream: on this shard, or past `spread_after` streams on the emptiest of as
+    /// many further shards as the room needs.
+    fn open_voice(&mut self, asker: Asker, number: RoomNumber, id: SessionId) {
+        let shards = usize::from(self.config.shards);
+        let (own, spread_after) = (self.config.shard.index(), self.config.spread_after.max(1) as usize);
+        let Some(home) = self.homes.get_mut(&number) else { return };
+        let Some(voice) = home.members.get(&id).map(|member| member.voice) else { return };
+        // It left and came back while its first stream was being opened: that one serves.
+        let closing = home.closing.remove(&id);
+        let shard = voice.shard().or(closing).unwrap_or_else(|| {
+            let mut streams = vec![0_usize; shards];
+            for shard in home.members.values().filter_map(|member| member.voice.shard()) {
+                streams[shard.index()] += 1;
+            }
+            let open = (streams.iter().sum::<usize>() / spread_after + 1).min(shards);
+            let emptiest = (0..open).map(|step| (own + step) % shards).min_by_key(|shard| streams[*shard]);
+            ShardId(emptiest.unwrap_or(own) as u8)
+        });
+        if voice == MemberVoice::None {
+            if let Some(member) = home.members.get_mut(&id) {
+                member.voice = MemberVoice::Opening(shard);
+            }
+            if closing.is_none() {
+                self.interest(number, shard, 1);
+            }
+        }
+        self.tell(shard, Mesh::OpenStream(RoomSession { asker, room: number.0, session: id.0, ssrc: 0 }));
+    }
+
+    fn stream_opened(&mut self, source: ShardId, number: RoomNumber, id: SessionId, ssrc: u32) {
+        let Some(home) = self.homes.get_mut(&number) else { return };
+        match home.members.get_mut(&id).filter(|member| member.voice.shard() == Some(source)) {
+            Some(member) if ssrc == 0 => {
+                if let MemberVoice::Opening(_) = std::mem::replace(&mut member.voice, MemberVoice::None) {
+                    self.interest(number, source, -1);
+                }
+            }
+            Some(member) => {
+                member.voice = MemberVoice::Open(Ssrc(ssrc));
+                self.member_changed(number, id, None);
+            }
+            // It left while its stream was being opened: nothing else will close it.
+            None if home.closing.remove(&id).is_some() => {
+                self.tell(source, Mesh::CloseStream(RoomSession { room: number.0, ssrc, ..RoomSession::default() }));
+                self.interest(number, source, -1);
+            }
+            None => self.counters.drop(Drop::StaleSession),
+        }
+    }
+
+    fn pass_message(&mut self, asker: Asker, number: RoomNumber, id: SessionId, message: RoomMessage, effects: &mut Effects) {
+        let Some(home) = self.homes.get_mut(&number) else { return };
+        let target = message.target_session_id;
+        if target != 0 && !home.members.contains_key(&SessionId(target)) {
+            self.counters.drop(Drop::NoTarget);
+            return self.refuse(asker, StatusCode::StatusNotFound, "that session is not in the room", effects);
+        }
+        home.message_sequence += 1;
+        let message =
+            RoomMessage { session_id: id.0, room_id: home.name.clone(), sequence: home.message_sequence, ..message };
+        let msg = EchoMsg::new(0, Body::RoomMessage(message));
+        self.broadcast(number, None, &Mesh::Line(Line { room: number.0, except: id.0, only: target, msg }));
+        self.answer(asker, status(StatusCode::StatusOk, "sent"), effects);
+    }
+
+    pub(crate) fn chat_stored(&mut self, job: ChatJob, outcome: StoreOutcome, effects: &mut Effects) {
+        let mut line = job.line;
+        match outcome {
+            StoreOutcome::ChatStored { message_id } => {
+                self.counters.chat_stored += 1;
+                line.message_id = message_id;
+                // The client's own id is between it and the server.
+                let others = ChatMsg { client_id: String::new(), ..line.clone() };
+                let msg = EchoMsg::new(0, Body::ChatMsg(others));
+                let line = Line { room: job.room.0, except: job.session.0, only: 0, msg };
+                self.broadcast(job.room, None, &Mesh::Line(line));
+            }
+            StoreOutcome::ChatDuplicate { message_id, content, time_ms, .. } => {
+                line = ChatMsg { message_id, content, time_ms, ..line };
+            }
+            _ => return self.refuse(job.asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
+        }
+        let msg = EchoMsg::new(0, Body::ChatMsg(line));
+        self.tell(job.asker.shard(), Mesh::Answer(Answer { asker: job.asker, msg }));
+    }
+
+    /// Tells all replicas what a member is now; not a shard that will get a snapshot.
+    fn member_changed(&mut self, number: RoomNumber, id: SessionId, snapshot_to: Option<ShardId>) {
+        let Some(home) = self.homes.get_mut(&number) else { return };
+        home.sequence += 1;
+        let Some(view) = home.view(id) else { return };
+        let delta = ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], reset: false };
+        let except = snapshot_to.filter(|shard| home.interest[shard.index()] == 0);
+        self.broadcast(number, except, &Mesh::Replica(delta));
+    }
+
+    /// Changes a shard's interest by one. From 0 it gets a snapshot, at 0 it forgets the room.
+    fn interest(&mut self, number: RoomNumber, shard: ShardId, change: i32) {
+        let Some(home) = self.homes.get_mut(&number) else { return };
+        let count = &mut home.interest[shard.index()];
+        let fresh = *count == 0;
+        *count = count.checked_add_signed(change).expect("each interest is taken back once");
+        if *count == 0 {
+            return self.tell(shard, Mesh::ReplicaDrop(number.0));
+        }
+        if fresh {
+            let mut views: Vec<MemberView> = home.members.keys().filter_map(|id| home.view(*id)).collect();
+            let (room, sequence) = (number.0, home.sequence);
+            self.tell(shard, Mesh::Replica(ReplicaDelta { room, sequence, members: Vec::new(), reset: true }));
+            while !views.is_empty() {
+                let rest = views.split_off(views.len().min(DELTA_MEMBERS_MAX));
+                self.tell(shard, Mesh::Replica(ReplicaDelta { room, sequence, members: views, reset: false }));
+                views = rest;
+            }
+        }
+    }
+
+    fn broadcast(&mut self, number: RoomNumber, except: Option<ShardId>, mesh: &Mesh) {
+        let Some(home) = self.homes.get(&number) else { return };
+        let shards: Vec<ShardId> = home.interested().filter(|shard| Some(*shard) != except).collect();
+        for shard in shards {
+            self.tell(shard, mesh.clone());
+        }
+    }
+
+    /// A room's members as its home knows them: for checks by the simulator.
+    #[must_use]
+    pub fn home_members(&self, number: RoomNumber) -> Option<Vec<(SessionId, u32)>> {
+        let home = self.homes.get(&number)?;
+        let ssrc = |member: &HomeMember| if let MemberVoice::Open(ssrc) = member.voice { ssrc.0 } else { 0 };
+        Some(home.members.iter().map(|(id, member)| (*id, ssrc(member))).collect())
+    }
+}

@@ -1,0 +1,267 @@
+//! Logging in: name and password against the store and the hashers, then a session from the account's
+//! home; resuming; claiming ownership.
+//!
+//! Not hashing or storing: those are jobs beside the shard. One login is under way per connection.
+
+use echomesh_proto::control::{Body, ClaimRequest, LoginRequest, LoginResponse, ResumeRequest, StatusCode};
+use echomesh_proto::ids::{ConnectionId, SessionId, UserId};
+use echomesh_proto::limits::PASSWORD_BYTES_MAX;
+use echomesh_proto::time::Now;
+use rand_chacha::rand_core::RngCore;
+
+use crate::config::Registration;
+use crate::connection::{AskedKind, RETRY_AFTER_MS, status};
+use crate::counters::{CloseReason, Drop};
+use crate::effect::{Effect, Effects};
+use crate::jobs::{HashOutcome, HashRequest, StoreJob, StoreOutcome};
+use crate::mesh::{Asker, Mesh, SessionNote};
+use crate::names::{self, Name};
+use crate::session::{SECRET_BYTES, Session, hash_secret};
+use crate::{Job, Shard};
+
+/// Bit of `Feature::FEATURE_RESUME` in `LoginRequest.features`.
+const FEATURE_RESUME: u64 = 1;
+
+const BAD_CREDENTIALS: &str = "wrong name or password: check both and try again";
+const BUSY: &str = "the server is too busy to log you in: try again in a moment";
+const STORE_FAILED: &str = "the server cannot reach its store: try again later, or tell its operator";
+
+/// What is known of a login that is under way.
+#[derive(Clone, Debug)]
+pub(crate) struct LoginUnderWay {
+    name: Name,
+    password: String,
+    resumable: bool,
+    account: Option<Account>,
+    created: bool,
+    secret: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct Account {
+    user: UserId,
+    name: String,
+    owner: bool,
+}
+
+/// A `LoginResponse` that refuses.
+pub(crate) fn refusal(code: StatusCode, text: &str) -> Body {
+    let retry_after_ms = if code == StatusCode::StatusTryAgain { RETRY_AFTER_MS } else { 0 };
+    Body::LoginResponse(LoginResponse {
+        status_code: code as i32,
+        message: text.to_owned(),
+        retry_after_ms,
+        ..LoginResponse::default()
+    })
+}
+
+impl Shard {
+    pub(crate) fn login_request(&mut self, id: ConnectionId, asker: Asker, login: LoginRequest, effects: &mut Effects) {
+        let name = match names::username(&login.username) {
+            Ok(name) => name,
+            Err(text) => return self.refuse_login(asker, StatusCode::StatusNameInvalid, &text, effects),
+        };
+        if login.password.is_empty() || login.password.len() > PASSWORD_BYTES_MAX {
+            let text = format!("the password must have 1 to {PASSWORD_BYTES_MAX} bytes");
+            return self.refuse_login(asker, StatusCode::StatusBadCredentials, &text, effects);
+        }
+        let key = name.key.clone();
+        if let Some(connection) = self.connection(id) {
+            connection.login = Some(LoginUnderWay {
+                name,
+                password: login.password,
+                resumable: login.features & FEATURE_RESUME != 0,
+                account: None,
+                created: false,
+                secret: Vec::new(),
+            });
+        }
+        self.login_store(asker, StoreJob::FindAccount { key }, effects);
+    }
+
+    fn refuse_login(&mut self, asker: Asker, code: StatusCode, text: &str, effects: &mut Effects) {
+        self.counters.logins_refused += 1;
+        if code == StatusCode::StatusTryAgain {
+            self.counters.busy += 1;
+        }
+        if let Some(connection) = self.connection(asker.connection()) {
+            connection.login = None;
+        }
+        self.answer(asker, refusal(code, text), effects);
+    }
+
+    fn login_store(&mut self, asker: Asker, job: StoreJob, effects: &mut Effects) {
+        if !self.ask_store(Job::Login(asker), job, effects) {
+            self.refuse_login(asker, StatusCode::StatusTryAgain, BUSY, effects);
+        }
+    }
+
+    fn login_hash(&mut self, asker: Asker, verify: Option<String>, effects: &mut Effects) {
+        let hashes = self.jobs.hashing();
+        let Some(connection) = self.connection(asker.connection()) else { return };
+        let (remote, password) = (connection.remote, connection.login.as_ref().map(|login| login.password.clone()));
+        if hashes >= self.config.limits.hash_requests_max {
+            return self.refuse_login(asker, StatusCode::StatusTryAgain, BUSY, effects);
+        }
+        let token = self.jobs.insert(Job::Hash(asker));
+        let password = password.unwrap_or_default();
+        effects.list.push(Effect::Hash(HashRequest { token, remote, password, verify }));
+    }
+
+    /// The login of this request, if it is still wanted.
+    fn login_of(&mut self, asker: Asker) -> Option<&mut LoginUnderWay> {
+        if !self.is_waiting(asker) {
+            self.counters.drop(Drop::StaleAnswer);
+            return None;
+        }
+        self.connection(asker.connection())?.login.as_mut()
+    }
+
+    pub(crate) fn login_stored(&mut self, asker: Asker, outcome: StoreOutcome, effects: &mut Effects) {
+        let Some(login) = self.login_of(asker) else { return };
+        match outcome {
+            StoreOutcome::Account { user, name, password_hash, owner } => {
+                login.account = Some(Account { user, name, owner });
+                self.login_hash(asker, Some(password_hash), effects);
+            }
+            // With registration closed the password is hashed all the same, so that the time of the
+            // refusal does not tell which names exist.
+            StoreOutcome::NotFound => self.login_hash(asker, None, effects),
+            StoreOutcome::AccountCreated { user } => {
+                login.created = true;
+                login.account = Some(Account { user, name: login.name.shown.clone(), owner: false });
+                self.open_session(asker);
+            }
+            // Someone else made the account between our look and our insert.
+            StoreOutcome::Exists => {
+                let key = login.name.key.clone();
+                self.login_store(asker, StoreJob::FindAccount { key }, effects);
+            }
+            _ => self.refuse_login(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
+        }
+    }
+
+    pub(crate) fn login_hashed(&mut self, now: Now, asker: Asker, outcome: HashOutcome, effects: &mut Effects) {
+        let closed = self.config.registration == Registration::Closed;
+        let Some(login) = self.login_of(asker) else { return };
+        match outcome {
+            HashOutcome::Verified(true) => self.open_session(asker),
+            HashOutcome::Verified(false) => self.wrong_guess(now, asker, effects),
+            HashOutcome::Hashed(_) if closed => self.wrong_guess(now, asker, effects),
+            HashOutcome::Hashed(password_hash) => {
+                let Name { shown, key } = login.name.clone();
+                let time_ms = now.unix_ms;
+                let job = StoreJob::CreateAccount { key, name: shown, password_hash, time_ms };
+                self.login_store(asker, job, effects);
+            }
+            HashOutcome::Busy => self.refuse_login(asker, StatusCode::StatusTryAgain, BUSY, effects),
+        }
+    }
+
+    fn wrong_guess(&mut self, now: Now, asker: Asker, effects: &mut Effects) {
+        self.refuse_login(asker, StatusCode::StatusBadCredentials, BAD_CREDENTIALS, effects);
+        self.count_guess(now, asker.connection(), effects);
+    }
+
+    fn count_guess(&mut self, now: Now, id: ConnectionId, effects: &mut Effects) {
+        let guesses_max = self.config.limits.guesses_max;
+        let Some(connection) = self.connection(id) else { return };
+        connection.guesses += 1;
+        if connection.guesses >= guesses_max {
+            self.close(now, id, CloseReason::Guessing, effects);
+        }
+    }
+
+    /// The password is right: ask the account's home for a session.
+    fn open_session(&mut self, asker: Asker) {
+        let session = self.random.next_u64().max(1);
+        let mut secret = vec![0; SECRET_BYTES];
+        self.random.fill_bytes(&mut secret);
+        let Some(login) = self.login_of(asker) else { return };
+        login.secret = secret;
+        let Some(user) = login.account.as_ref().map(|account| account.user) else { return };
+        let note = SessionNote { asker, user: user.0, session, ..SessionNote::default() };
+        self.tell(self.account_home(user), Mesh::SessionOpen(note));
+    }
+
+    pub(crate) fn session_opened(&mut self, note: SessionNote, effects: &mut Effects) {
+        let asker = note.asker;
+        let login = self.login_of(asker).map(|login| login.clone());
+        let Some((login, account)) = login.and_then(|login| login.account.clone().map(|account| (login, account)))
+        else {
+            if note.granted {
+                self.tell(self.account_home(UserId(note.user)), Mesh::SessionClosed(note));
+            }
+            return;
+        };
+        if !note.granted {
+            let text = "this account is logged in on too many devices: log one out, or wait a minute for lost ones to end";
+            return self.refuse_login(asker, StatusCode::StatusLimit, text, effects);
+        }
+        let id = SessionId(note.session);
+        let secret_hash = if login.resumable { hash_secret(&login.secret) } else { Vec::new() };
+        self.sessions.insert(id, Session::new(id, account.user, account.name, account.owner, secret_hash));
+        self.counters.logins += 1;
+        let mut resume_token = Vec::new();
+        if login.resumable {
+            resume_token.extend_from_slice(&id.0.to_be_bytes());
+            resume_token.extend_from_slice(&account.user.0.to_be_bytes());
+            resume_token.extend_from_slice(&login.secret);
+        }
+        let message = if login.created { "welcome: this name is yours now" } else { "welcome back" };
+        let response = LoginResponse {
+            message: message.to_owned(),
+            account_created: login.created,
+            resume_token: resume_token.into(),
+            ..LoginResponse::default()
+        };
+        if let Some(connection) = self.connection(asker.connection()) {
+            connection.login = None;
+        }
+        self.attach(asker, id, response, effects);
+    }
+
+    pub(crate) fn resume_request(&mut self, asker: Asker, resume: &ResumeRequest, effects: &mut Effects) {
+        let token = &resume.resume_token[..];
+        let parsed = token.split_first_chunk::<8>().and_then(|(session, rest)| {
+            let (user, secret) = rest.split_first_chunk::<8>()?;
+            (secret.len() == SECRET_BYTES).then_some((u64::from_be_bytes(*session), u64::from_be_bytes(*user), secret))
+        });
+        let Some((session, user, secret)) = parsed else {
+            return self.refuse_login(asker, StatusCode::StatusBadRequest, "that is not a resume token", effects);
+        };
+        let note = SessionNote { asker, user, session, secret: secret.to_vec(), granted: false };
+        self.tell(self.account_home(UserId(user)), Mesh::TakeFromHome(note));
+    }
+
+    pub(crate) fn claim_request(&mut self, asker: Asker, user: UserId, claim: ClaimRequest, effects: &mut Effects) {
+        let code = claim.code.chars().take(64).collect();
+        if !self.ask_store(Job::Claim(asker), StoreJob::Claim { user, code }, effects) {
+            self.refuse(asker, StatusCode::StatusTryAgain, BUSY, effects);
+        }
+    }
+
+    pub(crate) fn claim_stored(&mut self, now: Now, asker: Asker, outcome: &StoreOutcome, effects: &mut Effects) {
+        let id = asker.connection();
+        match outcome {
+            StoreOutcome::Claimed => {
+                let session = self.connection(id).and_then(|connection| connection.session);
+                if let Some(session) = session.and_then(|session| self.sessions.get_mut(&session)) {
+                    session.owner = true;
+                }
+                self.answer(asker, status(StatusCode::StatusOk, "this account owns the server now"), effects);
+            }
+            StoreOutcome::Denied => {
+                let text = "wrong or used claim code: it was printed once, at the server's first start";
+                self.refuse(asker, StatusCode::StatusDenied, text, effects);
+                self.count_guess(now, id, effects);
+            }
+            _ => self.refuse(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
+        }
+    }
+
+    pub(crate) fn login_ask(&mut self, now: Now, id: ConnectionId, request_id: u32) -> Option<Asker> {
+        let shard = u32::from(self.config.shard.0);
+        Some(self.connection(id)?.ask(now, shard, request_id, AskedKind::Login))
+    }
+}

@@ -1,0 +1,312 @@
+//! What shards say to each other on the control rings, and the bounded outbox in front of each ring.
+//!
+//! Not the voice rings: their records are a `VoiceHeader` and a payload. Messages are protobuf inside
+//! the process only, so fields may change freely. Order between two shards is kept.
+//! Bounds: a record is at most `RECORD_BYTES_MAX`; an outbox is checked against `Limits::outbox_bytes_max`.
+
+use std::collections::VecDeque;
+
+use echomesh_proto::control::{ChatMsg, EchoMsg, RoomMessage};
+use echomesh_proto::ids::{ConnectionId, ShardId};
+use prost::Message;
+
+/// Bytes the driver's ring adds to each record.
+pub const RECORD_PREFIX_BYTES: usize = 4;
+
+/// Longest record: the largest room message and its envelope, with room to spare. A control ring must
+/// be larger than this.
+pub const RECORD_BYTES_MAX: usize = 32 * 1024;
+
+/// Members in one `ReplicaDelta`, so that a record stays below its bound.
+pub(crate) const DELTA_MEMBERS_MAX: usize = 100;
+
+/// Who waits for an answer: a connection of a shard, and which of its requests.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct Asker {
+    #[prost(uint32, tag = "1")]
+    pub(crate) shard: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) slot: u32,
+    #[prost(uint32, tag = "3")]
+    pub(crate) generation: u32,
+    #[prost(uint32, tag = "4")]
+    pub(crate) serial: u32,
+}
+
+impl Asker {
+    pub(crate) fn shard(&self) -> ShardId {
+        ShardId(self.shard as u8)
+    }
+
+    pub(crate) fn connection(&self) -> ConnectionId {
+        ConnectionId { slot: self.slot, generation: self.generation }
+    }
+}
+
+/// A request to a room's home. Membership requests name the session; the source shard must be where
+/// the home believes it to be.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ToHome {
+    #[prost(message, required, tag = "1")]
+    pub(crate) asker: Asker,
+    /// 0 where only the key is known.
+    #[prost(uint64, tag = "2")]
+    pub(crate) room: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) session: u64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) user: u64,
+    #[prost(string, tag = "5")]
+    pub(crate) username: String,
+    #[prost(oneof = "Ask", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    pub(crate) ask: Option<Ask>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Ask {
+    #[prost(message, tag = "6")]
+    Create(NewRoom),
+    /// The room's key.
+    #[prost(string, tag = "7")]
+    Join(String),
+    /// True: a person asked and waits for an answer.
+    #[prost(bool, tag = "8")]
+    Leave(bool),
+    #[prost(message, tag = "9")]
+    Chat(ChatMsg),
+    #[prost(message, tag = "10")]
+    Message(RoomMessage),
+    #[prost(message, tag = "11")]
+    Set(MemberFlags),
+    #[prost(message, tag = "12")]
+    OpenVoice(MemberFlags),
+    /// The session lives on the source shard now.
+    #[prost(bool, tag = "13")]
+    Moved(bool),
+    /// The stream is open, with this SSRC; 0 if it could not be.
+    #[prost(uint32, tag = "14")]
+    StreamOpened(u32),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct NewRoom {
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    #[prost(string, tag = "2")]
+    pub(crate) key: String,
+    #[prost(string, tag = "3")]
+    pub(crate) name: String,
+    #[prost(uint32, tag = "4")]
+    pub(crate) capacity: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct MemberFlags {
+    #[prost(bool, tag = "1")]
+    pub(crate) talking: bool,
+    #[prost(bool, tag = "2")]
+    pub(crate) muted: bool,
+    #[prost(bool, tag = "3")]
+    pub(crate) deafened: bool,
+}
+
+/// A member as replicas know it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MemberView {
+    #[prost(uint64, tag = "1")]
+    pub(crate) session: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) user: u64,
+    #[prost(string, tag = "3")]
+    pub(crate) username: String,
+    #[prost(message, required, tag = "4")]
+    pub(crate) flags: MemberFlags,
+    /// 0: no voice.
+    #[prost(uint32, tag = "5")]
+    pub(crate) ssrc: u32,
+    /// True: the member is gone.
+    #[prost(bool, tag = "6")]
+    pub(crate) gone: bool,
+}
+
+/// Changes of a room for a shard that keeps a replica of it.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ReplicaDelta {
+    #[prost(uint64, tag = "1")]
+    pub(crate) room: u64,
+    /// Sequence of the room after these changes.
+    #[prost(uint64, tag = "2")]
+    pub(crate) sequence: u64,
+    #[prost(message, repeated, tag = "3")]
+    pub(crate) members: Vec<MemberView>,
+    /// Begin anew: what was known of the room is void.
+    #[prost(bool, tag = "4")]
+    pub(crate) reset: bool,
+}
+
+/// A chat line or room message for the members on a shard.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Line {
+    #[prost(uint64, tag = "1")]
+    pub(crate) room: u64,
+    /// Not to this session: it gets the answer.
+    #[prost(uint64, tag = "2")]
+    pub(crate) except: u64,
+    /// 0: to all; else only to this session.
+    #[prost(uint64, tag = "3")]
+    pub(crate) only: u64,
+    #[prost(message, required, tag = "4")]
+    pub(crate) msg: EchoMsg,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Answer {
+    #[prost(message, required, tag = "1")]
+    pub(crate) asker: Asker,
+    #[prost(message, required, tag = "2")]
+    pub(crate) msg: EchoMsg,
+}
+
+/// A session of a room: what is placed, or a stream to open or close.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RoomSession {
+    #[prost(message, required, tag = "1")]
+    pub(crate) asker: Asker,
+    #[prost(uint64, tag = "2")]
+    pub(crate) room: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) session: u64,
+    #[prost(uint32, tag = "4")]
+    pub(crate) ssrc: u32,
+}
+
+/// About a session, between its shard and its account's home.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SessionNote {
+    #[prost(message, required, tag = "1")]
+    pub(crate) asker: Asker,
+    #[prost(uint64, tag = "2")]
+    pub(crate) user: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) session: u64,
+    /// `Take`, `TakeFromHome`: the secret half of the resume token. Else empty.
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) secret: Vec<u8>,
+    /// `Opened`: within the limit of sessions.
+    #[prost(bool, tag = "5")]
+    pub(crate) granted: bool,
+}
+
+/// A session on its way to the shard where it is resumed.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SessionRecord {
+    #[prost(message, required, tag = "1")]
+    pub(crate) asker: Asker,
+    #[prost(uint64, tag = "2")]
+    pub(crate) session: u64,
+    #[prost(uint64, tag = "3")]
+    pub(crate) user: u64,
+    #[prost(string, tag = "4")]
+    pub(crate) username: String,
+    #[prost(bool, tag = "5")]
+    pub(crate) owner: bool,
+    #[prost(bytes = "vec", tag = "6")]
+    pub(crate) secret_hash: Vec<u8>,
+    #[prost(string, repeated, tag = "7")]
+    pub(crate) room_keys: Vec<String>,
+    #[prost(uint64, repeated, tag = "8")]
+    pub(crate) room_numbers: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct MeshMsg {
+    #[prost(oneof = "Mesh", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    pub(crate) body: Option<Mesh>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Mesh {
+    #[prost(message, tag = "1")]
+    ToHome(ToHome),
+    #[prost(message, tag = "2")]
+    Answer(Answer),
+    /// To every shard: a room exists; its home is the source.
+    #[prost(message, tag = "3")]
+    RoomKnown(NewRoom),
+    #[prost(message, tag = "4")]
+    Replica(ReplicaDelta),
+    #[prost(uint64, tag = "5")]
+    ReplicaDrop(u64),
+    #[prost(message, tag = "6")]
+    Line(Line),
+    /// Home to the session's shard: it is a member, and the replica is there.
+    #[prost(message, tag = "7")]
+    Placed(RoomSession),
+    /// Home to the session's shard: it is no member (any more).
+    #[prost(message, tag = "8")]
+    Displaced(RoomSession),
+    #[prost(message, tag = "9")]
+    OpenStream(RoomSession),
+    #[prost(message, tag = "10")]
+    CloseStream(RoomSession),
+    #[prost(message, tag = "11")]
+    SessionOpen(SessionNote),
+    #[prost(message, tag = "12")]
+    SessionOpened(SessionNote),
+    #[prost(message, tag = "13")]
+    SessionClosed(SessionNote),
+    /// To the account's home: bring this session to the asker.
+    #[prost(message, tag = "14")]
+    TakeFromHome(SessionNote),
+    /// To the session's shard: likewise.
+    #[prost(message, tag = "15")]
+    Take(SessionNote),
+    #[prost(message, tag = "16")]
+    SessionRecord(SessionRecord),
+    #[prost(message, tag = "17")]
+    SessionMoved(SessionNote),
+}
+
+/// Records that wait for room in the ring to one shard, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    waiting: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// Bytes the ring is known to have free.
+    credit: usize,
+}
+
+impl Outbox {
+    /// Queues a message; `bytes_max` is the bound that callers keep by asking [`Self::is_congested`].
+    pub(crate) fn push(&mut self, msg: &MeshMsg, bytes_max: usize) {
+        let record = msg.encode_to_vec();
+        assert!(record.len() <= RECORD_BYTES_MAX, "a mesh record of {} bytes", record.len());
+        self.bytes += record.len() + RECORD_PREFIX_BYTES;
+        self.waiting.push_back(record);
+        assert!(self.bytes <= 2 * bytes_max, "mesh outbox of {} bytes: a shard has stalled", self.bytes);
+    }
+
+    /// The next record if the ring has room for it.
+    pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
+        let needed = self.waiting.front()?.len() + RECORD_PREFIX_BYTES;
+        if needed > self.credit {
+            return None;
+        }
+        self.credit -= needed;
+        self.bytes -= needed;
+        self.waiting.pop_front()
+    }
+
+    pub(crate) fn set_credit(&mut self, bytes: usize) {
+        self.credit = bytes;
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Over half full: what feeds it must wait or be refused.
+    pub(crate) fn is_congested(&self, bytes_max: usize) -> bool {
+        self.bytes > bytes_max / 2
+    }
+}

@@ -1,0 +1,240 @@
+//! What a client may ask, and where each request goes: answered here, or by the home of its room.
+//!
+//! The server believes the connection, not the `user_id` in a message. Every request is answered once.
+
+use echomesh_proto::control::{
+    Body, ChatMsg, EchoMsg, MsgType, Ping, Room, RoomAction, RoomActionType, RoomMessage, RoomState, StatusCode,
+    VoiceAnnounce, Who,
+};
+use echomesh_proto::ids::{ConnectionId, RoomNumber, SessionId};
+use echomesh_proto::limits::{CHAT_BYTES_MAX, CLIENT_ID_BYTES_MAX, ROOM_MESSAGE_BYTES_MAX};
+use echomesh_proto::time::Now;
+
+use crate::Shard;
+use crate::connection::{AskedKind, status};
+use crate::counters::CloseReason;
+use crate::effect::Effects;
+use crate::mesh::{Ask, Asker, MemberFlags, NewRoom, ToHome};
+use crate::names;
+
+/// Rooms in one page of RA_LIST.
+const ROOMS_PAGE: usize = 100;
+
+/// Members in one page of a roster.
+pub(crate) const ROSTER_PAGE: usize = 50;
+
+impl Shard {
+    /// One message of a client.
+    pub(crate) fn request(&mut self, now: Now, id: ConnectionId, msg: EchoMsg, effects: &mut Effects) {
+        let request_id = msg.request_id;
+        let known = MsgType::try_from(msg.r#type);
+        let Some(body) = msg.body else {
+            return self.request_without_body(id, request_id, known.ok(), effects);
+        };
+        let named = body.msg_type();
+        if known != Ok(named) && !(known == Ok(MsgType::MtPong) && named == MsgType::MtPing) {
+            let text = "the type of the message does not name its body";
+            return self.notice_and_close(id, StatusCode::StatusMalformed, text, CloseReason::Malformed, effects);
+        }
+        match body {
+            Body::Ping(ping) => self.pong(id, request_id, known == Ok(MsgType::MtPong), ping, effects),
+            Body::LoginRequest(_) | Body::ResumeRequest(_) => self.request_login(now, id, request_id, body, effects),
+            Body::ClaimRequest(_) | Body::Who(_) | Body::ChatMsg(_) | Body::RoomAction(_) | Body::VoiceAnnounce(_) | Body::RoomMessage(_) => {
+                self.request_logged_in(now, id, request_id, body, effects);
+            }
+            Body::LoginResponse(_) | Body::Status(_) | Body::RoomState(_) | Body::RoomEvent(_) | Body::VoiceFrame(_) => {
+                let text = "this server takes no such message from a client";
+                self.send(id, &EchoMsg::new(request_id, status(StatusCode::StatusUnsupported, text)), effects);
+            }
+        }
+    }
+
+    /// A type from a later version of the protocol arrives without a body that we know.
+    fn request_without_body(&mut self, id: ConnectionId, request_id: u32, known: Option<MsgType>, effects: &mut Effects) {
+        let (code, text) = match known {
+            Some(MsgType::MtUnspecified) | None => {
+                (StatusCode::StatusUnsupported, "this server does not know that type of message")
+            }
+            Some(_) => (StatusCode::StatusBadRequest, "the message has no body"),
+        };
+        self.send(id, &EchoMsg::new(request_id, status(code, text)), effects);
+    }
+
+    fn pong(&mut self, id: ConnectionId, request_id: u32, is_pong: bool, ping: Ping, effects: &mut Effects) {
+        if !is_pong {
+            let pong = EchoMsg { r#type: MsgType::MtPong as i32, request_id, body: Some(Body::Ping(ping)) };
+            self.send(id, &pong, effects);
+        }
+    }
+
+    fn request_login(&mut self, now: Now, id: ConnectionId, request_id: u32, body: Body, effects: &mut Effects) {
+        let logged_in = self.connection(id).is_some_and(|connection| connection.session.is_some());
+        let Some(asker) = self.login_ask(now, id, request_id) else { return };
+        match body {
+            _ if logged_in => {
+                let text = "this connection is logged in already: open another one for another account";
+                self.answer(asker, crate::login::refusal(StatusCode::StatusAlreadyLoggedIn, text), effects);
+            }
+            Body::LoginRequest(login) => self.login_request(id, asker, login, effects),
+            Body::ResumeRequest(resume) => self.resume_request(asker, &resume, effects),
+            _ => {}
+        }
+    }
+
+    fn request_logged_in(&mut self, now: Now, id: ConnectionId, request_id: u32, body: Body, effects: &mut Effects) {
+        let shard = u32::from(self.config.shard.0);
+        let kind = if matches!(body, Body::ChatMsg(_)) { AskedKind::Chat } else { AskedKind::Other };
+        let Some(connection) = self.connection(id) else { return };
+        let asker = connection.ask(now, shard, request_id, kind);
+        let Some(session) = connection.session else {
+            let text = "log in first: send a LoginRequest";
+            return self.refuse(asker, StatusCode::StatusNotLoggedIn, text, effects);
+        };
+        match body {
+            Body::ClaimRequest(claim) => {
+                let user = self.sessions[&session].user;
+                self.claim_request(asker, user, claim, effects);
+            }
+            Body::Who(_) => self.who(asker, session, effects),
+            Body::ChatMsg(chat) => self.chat(asker, session, chat, effects),
+            Body::RoomAction(action) => self.room_action(asker, session, action, effects),
+            Body::VoiceAnnounce(announce) => self.announce(asker, session, announce, effects),
+            Body::RoomMessage(message) => self.room_message(asker, session, message, effects),
+            _ => {}
+        }
+    }
+
+    fn who(&mut self, asker: Asker, id: SessionId, effects: &mut Effects) {
+        let session = &self.sessions[&id];
+        let who = Who {
+            user_id: session.user.0,
+            username: session.username.clone(),
+            session_id: id.0,
+            owner: session.owner,
+            rooms: session.rooms.keys().cloned().collect(),
+            shard: u32::from(self.config.shard.0),
+        };
+        self.answer(asker, Body::Who(who), effects);
+    }
+
+    /// A request to a room's home on behalf of a session.
+    fn of_session(&self, asker: Asker, id: SessionId, room: RoomNumber, ask: Ask) -> ToHome {
+        let session = &self.sessions[&id];
+        ToHome {
+            asker,
+            room: room.0,
+            session: id.0,
+            user: session.user.0,
+            username: session.username.clone(),
+            ask: Some(ask),
+        }
+    }
+
+    /// The key and number of a room the session is in; answers the refusal itself.
+    fn room_of(&mut self, asker: Asker, id: SessionId, typed: &str, effects: &mut Effects) -> Option<(String, RoomNumber)> {
+        let key = names::room_name(typed).map(|name| name.key).unwrap_or_default();
+        let room = self.sessions[&id].rooms.get(&key).copied();
+        if room.is_none() {
+            let text = format!("you are not in the room {:?}: join it first", shorten(typed));
+            self.refuse(asker, StatusCode::StatusNotInRoom, &text, effects);
+        }
+        room.map(|room| (key, room))
+    }
+
+    fn chat(&mut self, asker: Asker, id: SessionId, chat: ChatMsg, effects: &mut Effects) {
+        let refusal = if chat.content.is_empty() {
+            Some((StatusCode::StatusEmpty, "an empty line says nothing: it was not sent".to_owned()))
+        } else if chat.content.len() > CHAT_BYTES_MAX {
+            let text = format!("the line has {} bytes: at most {CHAT_BYTES_MAX}, so send it in parts", chat.content.len());
+            Some((StatusCode::StatusTooLong, text))
+        } else if chat.client_id.len() > CLIENT_ID_BYTES_MAX {
+            Some((StatusCode::StatusTooLong, format!("client_id has at most {CLIENT_ID_BYTES_MAX} bytes")))
+        } else {
+            None
+        };
+        if let Some((code, text)) = refusal {
+            return self.refuse(asker, code, &text, effects);
+        }
+        let Some((key, room)) = self.room_of(asker, id, &chat.room_id, effects) else { return };
+        let request = self.of_session(asker, id, room, Ask::Chat(chat));
+        self.tell_home(&key, request);
+    }
+
+    fn room_message(&mut self, asker: Asker, id: SessionId, message: RoomMessage, effects: &mut Effects) {
+        if message.payload.len() > ROOM_MESSAGE_BYTES_MAX {
+            let text = format!("the payload has {} bytes: at most {ROOM_MESSAGE_BYTES_MAX}", message.payload.len());
+            return self.refuse(asker, StatusCode::StatusTooLong, &text, effects);
+        }
+        let Some((key, room)) = self.room_of(asker, id, &message.room_id, effects) else { return };
+        let request = self.of_session(asker, id, room, Ask::Message(message));
+        self.tell_home(&key, request);
+    }
+
+    fn announce(&mut self, asker: Asker, id: SessionId, announce: VoiceAnnounce, effects: &mut Effects) {
+        let Some((key, room)) = self.room_of(asker, id, &announce.room_id, effects) else { return };
+        let flags =
+            MemberFlags { talking: announce.talking, muted: announce.muted, deafened: announce.deafened };
+        let ask = if announce.open { Ask::OpenVoice(flags) } else { Ask::Set(flags) };
+        let request = self.of_session(asker, id, room, ask);
+        self.tell_home(&key, request);
+    }
+
+    fn room_action(&mut self, asker: Asker, id: SessionId, action: RoomAction, effects: &mut Effects) {
+        let kind = action.action_type();
+        if kind == RoomActionType::RaList {
+            return self.list_rooms(asker, &action, effects);
+        }
+        if kind == RoomActionType::RaUnspecified {
+            let text = "a RoomAction needs an action_type this server knows";
+            return self.refuse(asker, StatusCode::StatusBadRequest, text, effects);
+        }
+        if matches!(kind, RoomActionType::RaLeave | RoomActionType::RaRoster) {
+            let Some((key, room)) = self.room_of(asker, id, &action.room_id, effects) else { return };
+            if kind == RoomActionType::RaRoster {
+                return self.roster(asker, room, &action.page, effects);
+            }
+            let request = self.of_session(asker, id, room, Ask::Leave(true));
+            return self.tell_home(&key, request);
+        }
+        let name = match names::room_name(&action.room_id) {
+            Ok(name) => name,
+            Err(text) => return self.refuse(asker, StatusCode::StatusNameInvalid, &text, effects),
+        };
+        let ask = if kind == RoomActionType::RaCreate {
+            Ask::Create(NewRoom { number: 0, key: name.key.clone(), name: name.shown, capacity: action.capacity })
+        } else {
+            let rooms_max = self.config.limits.session_rooms_max as usize;
+            if self.sessions[&id].rooms.len() >= rooms_max {
+                let text = format!("you are in {rooms_max} rooms, the most there may be: leave one first");
+                return self.refuse(asker, StatusCode::StatusLimit, &text, effects);
+            }
+            Ask::Join(name.key.clone())
+        };
+        let request = self.of_session(asker, id, RoomNumber(0), ask);
+        self.tell_home(&name.key, request);
+    }
+
+    fn list_rooms(&mut self, asker: Asker, action: &RoomAction, effects: &mut Effects) {
+        let after = String::from_utf8_lossy(&action.page).into_owned();
+        let from = if after.is_empty() { std::ops::Bound::Unbounded } else { std::ops::Bound::Excluded(after) };
+        let mut page = self.directory.range((from, std::ops::Bound::Unbounded));
+        let mut state = RoomState { action_type: RoomActionType::RaList as i32, ..RoomState::default() };
+        for (key, known) in page.by_ref().take(ROOMS_PAGE) {
+            state.rooms.push(Room {
+                room_id: known.name.clone(),
+                room_number: known.number.0,
+                capacity: known.capacity,
+            });
+            state.next_page = key.clone().into_bytes().into();
+        }
+        if page.next().is_none() {
+            state.next_page = Vec::new().into();
+        }
+        self.answer(asker, Body::RoomState(state), effects);
+    }
+}
+
+/// The start of what a client typed, to show it back.
+pub(crate) fn shorten(typed: &str) -> String {
+    typed.chars().take(32).collect()
+}

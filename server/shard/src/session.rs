@@ -1,0 +1,224 @@
+//! Sessions: logged-in devices. A session lives with its connection, outlives it for a while if the
+//! client can resume, and moves as one record to the shard where it is resumed.
+//!
+//! Accounts have a home shard that knows where their sessions live: it bounds them and finds one for a
+//! resume. In: attach, detach, moves. Out: leaves to room homes, notes to account homes.
+//! Bounds: sessions follow connections; a detached one lives `Limits::resume_us_max`.
+
+use std::collections::BTreeMap;
+
+use echomesh_proto::control::{LoginResponse, PROTOCOL_VERSION, StatusCode};
+use echomesh_proto::ids::{ConnectionId, RoomNumber, SessionId, ShardId, UserId};
+use echomesh_proto::time::{Now, Time};
+use sha2::{Digest, Sha256};
+
+use crate::Shard;
+use crate::counters::{CloseReason, Drop};
+use crate::effect::Effects;
+use crate::mesh::{Ask, Asker, Mesh, SessionNote, SessionRecord, ToHome};
+
+/// Bytes of the secret half of a resume token; the public half is session and user, 8 bytes each.
+pub(crate) const SECRET_BYTES: usize = 16;
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) user: UserId,
+    pub(crate) username: String,
+    pub(crate) owner: bool,
+    /// SHA-256 of the secret that resumes it; empty if the client cannot resume.
+    pub(crate) secret_hash: Vec<u8>,
+    pub(crate) connection: Option<ConnectionId>,
+    detached: Time,
+    /// Rooms it is in, by key.
+    pub(crate) rooms: BTreeMap<String, RoomNumber>,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, user: UserId, username: String, owner: bool, secret_hash: Vec<u8>) -> Self {
+        Self { id, user, username, owner, secret_hash, connection: None, detached: Time(0), rooms: BTreeMap::new() }
+    }
+
+    fn record(&self, asker: Asker) -> SessionRecord {
+        SessionRecord {
+            asker,
+            session: self.id.0,
+            user: self.user.0,
+            username: self.username.clone(),
+            owner: self.owner,
+            secret_hash: self.secret_hash.clone(),
+            room_keys: self.rooms.keys().cloned().collect(),
+            room_numbers: self.rooms.values().map(|room| room.0).collect(),
+        }
+    }
+
+    fn from_record(record: SessionRecord) -> (Asker, Self) {
+        let id = SessionId(record.session);
+        let mut session = Self::new(id, UserId(record.user), record.username, record.owner, record.secret_hash);
+        session.rooms = record.room_keys.into_iter().zip(record.room_numbers.into_iter().map(RoomNumber)).collect();
+        (record.asker, session)
+    }
+}
+
+/// SHA-256 of a resume secret.
+pub(crate) fn hash_secret(secret: &[u8]) -> Vec<u8> {
+    Sha256::digest(secret).to_vec()
+}
+
+impl Shard {
+    pub(crate) fn account_home(&self, user: UserId) -> ShardId {
+        ShardId((user.0 % u64::from(self.config.shards)) as u8)
+    }
+
+    /// The session's connection is gone.
+    pub(crate) fn detach(&mut self, now: Now, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.connection = None;
+        session.detached = now.time;
+        if session.secret_hash.is_empty() || session.rooms.is_empty() || self.stopping {
+            self.end_session(id);
+        } else {
+            self.detached.insert((now.time, id));
+        }
+    }
+
+    /// Ends sessions whose time to resume is over.
+    pub(crate) fn expire_detached(&mut self, now: Now) {
+        while let Some(&(since, id)) = self.detached.first() {
+            if now.time.since_us(since) <= self.config.limits.resume_us_max {
+                break;
+            }
+            self.detached.pop_first();
+            self.end_session(id);
+        }
+    }
+
+    /// The session is over: its rooms and its account are told.
+    pub(crate) fn end_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        self.detached.remove(&(session.detached, id));
+        for (key, room) in &session.rooms {
+            if let Some(replica) = self.replicas.get_mut(room) {
+                replica.locals.remove(&id);
+            }
+            self.tell_home(key, ToHome {
+                room: room.0,
+                session: id.0,
+                user: session.user.0,
+                ask: Some(Ask::Leave(false)),
+                ..ToHome::default()
+            });
+        }
+        let note = SessionNote { session: id.0, user: session.user.0, ..SessionNote::default() };
+        self.tell(self.account_home(session.user), Mesh::SessionClosed(note));
+    }
+
+    /// Account home: a login wants a session.
+    pub(crate) fn session_open(&mut self, source: ShardId, note: SessionNote) {
+        let sessions = self.accounts.entry(UserId(note.user)).or_default();
+        let granted = sessions.len() < self.config.limits.account_sessions_max as usize;
+        if granted {
+            sessions.insert(SessionId(note.session), source);
+        }
+        self.tell(source, Mesh::SessionOpened(SessionNote { granted, ..note }));
+    }
+
+    /// Account home: a session ended.
+    pub(crate) fn session_closed(&mut self, note: &SessionNote) {
+        let user = UserId(note.user);
+        if let Some(sessions) = self.accounts.get_mut(&user) {
+            sessions.remove(&SessionId(note.session));
+            if sessions.is_empty() {
+                self.accounts.remove(&user);
+            }
+        }
+    }
+
+    /// Account home: a client wants this session at the asker's connection.
+    pub(crate) fn take_from_home(&mut self, note: SessionNote, effects: &mut Effects) {
+        let at = self.accounts.get(&UserId(note.user)).and_then(|sessions| sessions.get(&SessionId(note.session)));
+        match at.copied() {
+            Some(shard) => self.tell(shard, Mesh::Take(note)),
+            None => self.answer(note.asker, session_gone(), effects),
+        }
+    }
+
+    /// The session's shard: give it away if the secret is right. Comparing hashes of the secrets leaks
+    /// nothing of use through timing.
+    pub(crate) fn take_session(&mut self, now: Now, note: &SessionNote, effects: &mut Effects) {
+        let id = SessionId(note.session);
+        let right = self
+            .sessions
+            .get(&id)
+            .is_some_and(|session| !session.secret_hash.is_empty() && session.secret_hash == hash_secret(&note.secret));
+        let Some(session) = right.then(|| self.sessions.remove(&id)).flatten() else {
+            return self.answer(note.asker, session_gone(), effects);
+        };
+        self.detached.remove(&(session.detached, id));
+        for room in session.rooms.values() {
+            if let Some(replica) = self.replicas.get_mut(room) {
+                replica.locals.remove(&id);
+            }
+        }
+        if let Some(old) = session.connection {
+            if let Some(connection) = self.connection(old) {
+                connection.session = None;
+            }
+            self.close(now, old, CloseReason::Replaced, effects);
+        }
+        self.tell(note.asker.shard(), Mesh::SessionRecord(session.record(note.asker)));
+    }
+
+    /// The new shard: the session arrives.
+    pub(crate) fn session_arrived(&mut self, now: Now, record: SessionRecord, effects: &mut Effects) {
+        let (asker, session) = Session::from_record(record);
+        let id = session.id;
+        let user = session.user;
+        for (key, room) in &session.rooms {
+            self.tell_home(key, ToHome {
+                room: room.0,
+                session: id.0,
+                user: user.0,
+                ask: Some(Ask::Moved(true)),
+                ..ToHome::default()
+            });
+        }
+        let note = SessionNote { session: id.0, user: user.0, ..SessionNote::default() };
+        self.tell(self.account_home(user), Mesh::SessionMoved(note));
+        self.sessions.insert(id, session);
+        if !self.is_waiting(asker) {
+            self.counters.drop(Drop::StaleAnswer);
+            return self.detach(now, id);
+        }
+        self.counters.resumes += 1;
+        self.attach(asker, id, LoginResponse::default(), effects);
+    }
+
+    /// Binds session and connection and answers the login or resume.
+    pub(crate) fn attach(&mut self, asker: Asker, id: SessionId, response: LoginResponse, effects: &mut Effects) {
+        let connection_id = asker.connection();
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.connection = Some(connection_id);
+        let response = LoginResponse {
+            status_code: StatusCode::StatusOk as i32,
+            user_id: session.user.0,
+            session_id: id.0,
+            username: session.username.clone(),
+            rooms: session.rooms.keys().cloned().collect(),
+            resume_seconds: (self.config.limits.resume_us_max / echomesh_proto::time::SECOND_US) as u32,
+            server_name: self.config.server_name.clone(),
+            server_version: self.config.server_version.clone(),
+            protocol_version: PROTOCOL_VERSION,
+            ..response
+        };
+        if let Some(connection) = self.connection(connection_id) {
+            connection.session = Some(id);
+        }
+        self.answer(asker, echomesh_proto::control::Body::LoginResponse(response), effects);
+    }
+}
+
+fn session_gone() -> echomesh_proto::control::Body {
+    crate::login::refusal(StatusCode::StatusSessionGone, "that session is over: log in again with name and password")
+}

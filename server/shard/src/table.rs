@@ -1,0 +1,71 @@
+//! Requests to store and hashers that wait for their reply, by token. A token of an earlier use of a
+//! slot finds nothing. Bounds: callers ask before they insert.
+
+use echomesh_proto::control::ChatMsg;
+use echomesh_proto::ids::{RoomNumber, SessionId};
+
+use crate::jobs::JobToken;
+use crate::mesh::{Asker, NewRoom};
+
+/// What to go on with when the reply comes.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Login(Asker),
+    Hash(Asker),
+    Claim(Asker),
+    CreateRoom(Asker, Box<NewRoom>),
+    Chat(Box<ChatJob>),
+}
+
+/// A chat line on its way to the store.
+#[derive(Debug)]
+pub(crate) struct ChatJob {
+    pub(crate) asker: Asker,
+    pub(crate) room: RoomNumber,
+    pub(crate) session: SessionId,
+    pub(crate) line: ChatMsg,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Jobs {
+    slots: Vec<(u32, Option<Job>)>,
+    free: Vec<u32>,
+    storing: u32,
+    hashing: u32,
+}
+
+impl Jobs {
+    pub(crate) fn insert(&mut self, job: Job) -> JobToken {
+        *self.count(&job) += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push((0, None));
+            self.slots.len() as u32 - 1
+        });
+        let entry = &mut self.slots[slot as usize];
+        entry.1 = Some(job);
+        JobToken { slot, generation: entry.0 }
+    }
+
+    pub(crate) fn take(&mut self, token: JobToken) -> Option<Job> {
+        let entry = self.slots.get_mut(token.slot as usize).filter(|entry| entry.0 == token.generation)?;
+        let job = entry.1.take()?;
+        entry.0 = entry.0.wrapping_add(1);
+        self.free.push(token.slot);
+        *self.count(&job) -= 1;
+        Some(job)
+    }
+
+    fn count(&mut self, job: &Job) -> &mut u32 {
+        if matches!(job, Job::Hash(_)) { &mut self.hashing } else { &mut self.storing }
+    }
+
+    /// Unanswered requests to the store.
+    pub(crate) fn storing(&self) -> u32 {
+        self.storing
+    }
+
+    /// Unanswered requests to the hashers.
+    pub(crate) fn hashing(&self) -> u32 {
+        self.hashing
+    }
+}

@@ -1,0 +1,271 @@
+//! Voice streams that live on this shard, and the path of a packet: authenticate, decide, fan out.
+//!
+//! Not sealing or sending: the driver does both from `Effect::Voice`. Address and numbering rules:
+//! docs/PROTOCOL.md, voice. Cost per packet: two map look-ups, one AES-GCM open, one pass over the
+//! local listeners; no allocation.
+
+use std::net::SocketAddr;
+
+use echomesh_proto::control::{Body, StatusCode, VoiceAnnounce, VoiceSuite};
+use echomesh_proto::ids::{PeerId, RoomNumber, SessionId, ShardId, ShardSet, Ssrc};
+use echomesh_proto::limits::{AUDIO_LEVEL_EXTENSION_ID, DATAGRAM_BYTES_MAX, OPUS_PAYLOAD_TYPE};
+use echomesh_proto::rtp::{self, Header};
+use echomesh_proto::srtp::{MasterKey, OpenKey, ReplayWindow, estimate_index};
+use echomesh_proto::time::Now;
+use rand_chacha::rand_core::RngCore;
+
+use super::VoiceHeader;
+use super::numbering::{Numbered, Numbering};
+use crate::counters::Drop;
+use crate::effect::{Effect, Effects, MasterKeyBytes, Voice};
+use crate::home_request;
+use crate::mesh::{Ask, Mesh, RoomSession};
+use crate::Shard;
+
+/// SSRCs a shard can give in a run: the low 8 of 32 bits are the shard.
+const SSRCS_MAX: u32 = 1 << 24;
+
+/// A stream of this shard: one session's voice in one room, both directions.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    session: SessionId,
+    room: RoomNumber,
+    open_key: OpenKey,
+    downlink: MasterKeyBytes,
+    rtp_window: ReplayWindow,
+    rtcp_window: ReplayWindow,
+    numbering: Numbering,
+    /// Entry of the driver's peer table; the SSRC's is never another's while the stream lives.
+    peer: PeerId,
+    /// Where it was last heard from, authenticated.
+    address: Option<SocketAddr>,
+    muted: bool,
+    epoch: u32,
+}
+
+impl Shard {
+    fn random_key(&mut self) -> MasterKeyBytes {
+        let mut bytes = MasterKeyBytes { key: [0; 16], salt: [0; 12] };
+        self.random.fill_bytes(&mut bytes.key);
+        self.random.fill_bytes(&mut bytes.salt);
+        bytes
+    }
+
+    /// The next SSRC of this shard: an odd multiple walks all 2^24 values once, in no obvious order.
+    fn next_ssrc(&mut self) -> Option<Ssrc> {
+        loop {
+            if self.ssrcs_given == SSRCS_MAX {
+                return None;
+            }
+            let value = self.ssrcs_given.wrapping_mul(0x9E_3779).wrapping_add(self.ssrc_offset) % SSRCS_MAX;
+            self.ssrcs_given += 1;
+            if value != 0 {
+                return Some(Ssrc(value << 8 | u32::from(self.config.shard.0)));
+            }
+        }
+    }
+
+    /// Home asks for a session's stream here. One that is open gets new keys and goes on.
+    pub(crate) fn open_stream(&mut self, source: ShardId, ask: &RoomSession, effects: &mut Effects) {
+        let (room, session) = (RoomNumber(ask.room), SessionId(ask.session));
+        let (uplink, downlink) = (self.random_key(), self.random_key());
+        let found = self.session_streams.get(&(room, session)).copied();
+        let Some(ssrc) = found.or_else(|| self.new_stream(room, session, &uplink, &downlink)) else {
+            let note = home_request(room, session, Ask::StreamOpened(0));
+            self.tell(source, Mesh::ToHome(note));
+            let text = "this server carries as many voice streams as it may: try again later";
+            return self.refuse(ask.asker, StatusCode::StatusLimit, text, effects);
+        };
+        let Some(stream) = self.streams.get_mut(&ssrc) else { return };
+        if found.is_some() {
+            stream.open_key = OpenKey::new(&MasterKey { key: uplink.key, salt: uplink.salt });
+            stream.downlink = downlink.clone();
+            stream.rtp_window = ReplayWindow::default();
+            stream.rtcp_window = ReplayWindow::default();
+            stream.numbering.new_key();
+            if stream.address.take().is_some() {
+                effects.list.push(Effect::PeerGone { peer: stream.peer });
+            }
+        }
+        stream.epoch += 1;
+        let announce = VoiceAnnounce {
+            room_id: self.room_names.get(&room).cloned().unwrap_or_default(),
+            open: true,
+            ssrc: ssrc.0,
+            udp_port: u32::from(self.config.voice_port),
+            suite: VoiceSuite::VsAeadAes128Gcm as i32,
+            uplink_key: uplink.key.to_vec().into(),
+            uplink_salt: uplink.salt.to_vec().into(),
+            downlink_key: downlink.key.to_vec().into(),
+            downlink_salt: downlink.salt.to_vec().into(),
+            epoch: stream.epoch,
+            payload_type: u32::from(OPUS_PAYLOAD_TYPE),
+            audio_level_id: u32::from(AUDIO_LEVEL_EXTENSION_ID),
+            ..VoiceAnnounce::default()
+        };
+        self.tell(source, Mesh::ToHome(home_request(room, session, Ask::StreamOpened(ssrc.0))));
+        self.answer(ask.asker, Body::VoiceAnnounce(announce), effects);
+    }
+
+    fn new_stream(&mut self, room: RoomNumber, session: SessionId, uplink: &MasterKeyBytes, downlink: &MasterKeyBytes) -> Option<Ssrc> {
+        if self.streams.len() >= self.config.limits.streams_max as usize {
+            return None;
+        }
+        let ssrc = self.next_ssrc()?;
+        let peer = self.free_peers.pop().unwrap_or(PeerId(self.streams.len() as u32));
+        // RFC 3711 §3.3.1: below 2^15, so that an early loss cannot be taken for a rollover.
+        let first = u64::from(self.random.next_u32() & 0x7FFF);
+        self.streams.insert(ssrc, Stream {
+            session,
+            room,
+            open_key: OpenKey::new(&MasterKey { key: uplink.key, salt: uplink.salt }),
+            downlink: downlink.clone(),
+            rtp_window: ReplayWindow::default(),
+            rtcp_window: ReplayWindow::default(),
+            numbering: Numbering::new(first),
+            peer,
+            address: None,
+            muted: false,
+            epoch: 0,
+        });
+        self.session_streams.insert((room, session), ssrc);
+        Some(ssrc)
+    }
+
+    pub(crate) fn close_stream(&mut self, ssrc: Ssrc, effects: &mut Effects) {
+        let Some(stream) = self.streams.remove(&ssrc) else { return };
+        self.session_streams.remove(&(stream.room, stream.session));
+        self.free_peers.push(stream.peer);
+        if stream.address.is_some() {
+            effects.list.push(Effect::PeerGone { peer: stream.peer });
+        }
+    }
+
+    /// Mute is applied where the speaker's packets arrive.
+    pub(crate) fn set_muted(&mut self, ssrc: Ssrc, muted: bool) {
+        if let Some(stream) = self.streams.get_mut(&ssrc) {
+            stream.muted = muted;
+        }
+    }
+
+    pub(crate) fn datagram(&mut self, now: Now, source: SocketAddr, datagram: &mut [u8], effects: &mut Effects) {
+        let outcome = match rtp::classify(datagram) {
+            _ if datagram.len() > DATAGRAM_BYTES_MAX => Err(Drop::BadPacket),
+            rtp::Kind::Rtp => self.rtp(now, source, datagram, effects),
+            rtp::Kind::Rtcp => self.rtcp(source, datagram, effects),
+            rtp::Kind::Other => Err(Drop::NotRtp),
+        };
+        if let Err(reason) = outcome {
+            self.counters.drop(reason);
+        }
+    }
+
+    fn rtcp(&mut self, source: SocketAddr, datagram: &mut [u8], effects: &mut Effects) -> Result<(), Drop> {
+        let ssrc = echomesh_proto::rtcp::sender_ssrc(datagram).ok_or(Drop::BadPacket)?;
+        let stream = self.streams.get_mut(&ssrc).ok_or(Drop::UnknownSsrc)?;
+        let (_, index) = stream.open_key.open_rtcp(datagram).map_err(|_| Drop::AuthFailed)?;
+        let index = u64::from(index);
+        if !stream.rtcp_window.check(index) {
+            return Err(Drop::Replayed);
+        }
+        let newest = stream.rtcp_window.highest().is_none_or(|highest| index > highest);
+        stream.rtcp_window.accept(index);
+        self.counters.rtcp_received += 1;
+        stream.heard_from(source, newest, effects);
+        Ok(())
+    }
+
+    fn rtp(&mut self, now: Now, source: SocketAddr, datagram: &mut [u8], effects: &mut Effects) -> Result<(), Drop> {
+        let header = Header::parse(datagram).map_err(|_| Drop::BadPacket)?;
+        let stream = self.streams.get_mut(&header.ssrc).ok_or(Drop::UnknownSsrc)?;
+        let index = estimate_index(stream.rtp_window.highest(), header.sequence);
+        if !stream.rtp_window.check(index) {
+            return Err(Drop::Replayed);
+        }
+        let plain = stream.open_key.open_rtp(datagram, header.bytes, index).map_err(|_| Drop::AuthFailed)?;
+        let newest = stream.rtp_window.highest().is_none_or(|highest| index > highest);
+        stream.rtp_window.accept(index);
+        stream.heard_from(source, newest, effects);
+        self.counters.voice_received += 1;
+        if header.payload_type != OPUS_PAYLOAD_TYPE {
+            return Err(Drop::PayloadType);
+        }
+        let payload = rtp::payload_without_padding(&datagram[header.bytes..plain], header.padding).ok_or(Drop::BadPacket)?;
+        let payload = header.bytes..header.bytes + payload.len();
+        let (index, first) = match stream.numbering.map(index, stream.muted) {
+            Numbered::Forward { index, first } => (index, first),
+            Numbered::Withheld => return Err(Drop::Muted),
+            Numbered::TooLate => return Err(Drop::TooLate),
+        };
+        let header = VoiceHeader {
+            received: now.time,
+            ssrc: header.ssrc,
+            index,
+            media_time: header.media_time,
+            marker: header.marker || first,
+            payload_type: header.payload_type,
+            audio_level: header.audio_level,
+        };
+        let room = stream.room;
+        let relay = self.replicas.get(&room).map_or(ShardSet::default(), |replica| replica.relay);
+        self.fan_out(room, header, payload, relay, effects)
+    }
+
+    /// A packet that another shard relayed, for the listeners here.
+    pub(crate) fn mesh_voice(&mut self, now: Now, record: &[u8], effects: &mut Effects) {
+        let outcome = (|| {
+            let header = VoiceHeader::from_record(record).ok_or(Drop::MeshBadRecord)?;
+            if now.time.since_us(header.received) > self.config.limits.voice_age_us_max {
+                return Err(Drop::Stale);
+            }
+            let room = *self.stream_rooms.get(&header.ssrc).ok_or(Drop::MeshUnknownStream)?;
+            self.counters.voice_from_mesh += 1;
+            let payload = super::VOICE_RECORD_HEADER_BYTES..record.len();
+            self.fan_out(room, header, payload, ShardSet::default(), effects)
+        })();
+        if let Err(reason) = outcome {
+            self.counters.drop(reason);
+        }
+    }
+
+    fn fan_out(
+        &mut self,
+        room: RoomNumber,
+        header: VoiceHeader,
+        payload: std::ops::Range<usize>,
+        relay: ShardSet,
+        effects: &mut Effects,
+    ) -> Result<(), Drop> {
+        let replica = self.replicas.get(&room).ok_or(Drop::NoListener)?;
+        let start = effects.peers.len();
+        for ssrc in replica.listeners.iter().filter(|ssrc| **ssrc != header.ssrc) {
+            if let Some(stream) = self.streams.get(ssrc).filter(|stream| stream.address.is_some()) {
+                effects.peers.push(stream.peer);
+            }
+        }
+        let peers = start..effects.peers.len();
+        if peers.is_empty() && relay.is_empty() {
+            return Err(Drop::NoListener);
+        }
+        self.counters.voice_forwarded += peers.len() as u64;
+        self.counters.voice_relayed += u64::from(relay.0.count_ones());
+        effects.list.push(Effect::Voice(Voice { header, payload, peers, relay }));
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// An authenticated packet came from here; only one newer than all before moves the return
+    /// address, so that a replay or a late packet cannot.
+    fn heard_from(&mut self, source: SocketAddr, newest: bool, effects: &mut Effects) {
+        if !newest || self.address == Some(source) {
+            return;
+        }
+        let effect = match self.address {
+            None => Effect::PeerSet { peer: self.peer, address: source, key: self.downlink.clone() },
+            Some(_) => Effect::PeerMoved { peer: self.peer, address: source },
+        };
+        self.address = Some(source);
+        effects.list.push(effect);
+    }
+}
