@@ -13,12 +13,12 @@ use echomesh_proto::ids::{ConnectionId, SessionId};
 use echomesh_proto::time::{Now, Time};
 use prost::Message;
 
+use crate::Shard;
 use crate::counters::{CloseReason, Drop};
 use crate::effect::{Effect, Effects};
 use crate::input::{ClosedCause, READ_BYTES_MAX, Security};
 use crate::login::LoginUnderWay;
 use crate::mesh::Asker;
-use crate::Shard;
 
 /// What an unanswered request is, for the sentence when its answer does not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,10 +266,10 @@ impl Shard {
     /// Gives a request its answer, here or on the shard that asked.
     pub(crate) fn answer(&mut self, asker: Asker, body: Body, effects: &mut Effects) {
         if asker.shard() != self.config.shard {
-            return self.tell(asker.shard(), crate::mesh::Mesh::Answer(crate::mesh::Answer {
-                asker,
-                msg: EchoMsg::new(0, body),
-            }));
+            return self.tell(
+                asker.shard(),
+                crate::mesh::Mesh::Answer(crate::mesh::Answer { asker, msg: EchoMsg::new(0, body) }),
+            );
         }
         let id = asker.connection();
         let Some(asked) = self.connection(id).and_then(|connection| connection.take_asked(asker.serial)) else {
@@ -327,13 +327,18 @@ impl Shard {
         let body = match asked.kind {
             AskedKind::Login => {
                 connection.login = None;
-                crate::login::refusal(StatusCode::StatusTryAgain, "the server is too busy to log you in: try again in a moment")
+                crate::login::refusal(
+                    StatusCode::StatusTryAgain,
+                    "the server is too busy to log you in: try again in a moment",
+                )
             }
             AskedKind::Chat => status(
                 StatusCode::StatusTryAgain,
                 "it is not known whether the line was stored: send it again with the same client_id",
             ),
-            AskedKind::Other => status(StatusCode::StatusTryAgain, "no answer in time: look whether it took effect, and try again"),
+            AskedKind::Other => {
+                status(StatusCode::StatusTryAgain, "no answer in time: look whether it took effect, and try again")
+            }
         };
         self.answer(asker, body, effects);
     }

@@ -113,7 +113,15 @@ impl Shard {
     }
 
     /// Requests that only a member may make.
-    fn member_asks(&mut self, now: Now, asker: Asker, room: RoomNumber, id: SessionId, ask: Ask, effects: &mut Effects) {
+    fn member_asks(
+        &mut self,
+        now: Now,
+        asker: Asker,
+        room: RoomNumber,
+        id: SessionId,
+        ask: Ask,
+        effects: &mut Effects,
+    ) {
         let congested = self.feeds_congested(room);
         let Some((home, member)) = self.homes.get_mut(&room).and_then(|home| {
             let member = home.members.get(&id).map(|member| (member.user, member.username.clone()))?;
@@ -130,7 +138,8 @@ impl Shard {
             Ask::Chat(chat) => {
                 let client_id = chat.client_id.clone();
                 let content = chat.content.clone();
-                let line = ChatMsg { user_id: user, username, room_id: home.name.clone(), time_ms: now.unix_ms, ..chat };
+                let line =
+                    ChatMsg { user_id: user, username, room_id: home.name.clone(), time_ms: now.unix_ms, ..chat };
                 let user = echomesh_proto::ids::UserId(user);
                 let store = StoreJob::AppendChat { room, user, client_id, content, time_ms: now.unix_ms };
                 let job = Job::Chat(Box::new(ChatJob { asker, room, session: id, line }));
@@ -139,7 +148,9 @@ impl Shard {
                     self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
                 }
             }
-            Ask::Message(message) => self.pass_message(asker, room, id, RoomMessage { user_id: user, ..message }, effects),
+            Ask::Message(message) => {
+                self.pass_message(asker, room, id, RoomMessage { user_id: user, ..message }, effects)
+            }
             Ask::Set(flags) => {
                 self.set_flags(room, id, flags);
                 self.answer(asker, status(StatusCode::StatusOk, "done"), effects);
@@ -185,7 +196,13 @@ impl Shard {
         self.refuse(asker, StatusCode::StatusExists, &text, effects);
     }
 
-    pub(crate) fn room_stored(&mut self, asker: Asker, mut new: NewRoom, outcome: &StoreOutcome, effects: &mut Effects) {
+    pub(crate) fn room_stored(
+        &mut self,
+        asker: Asker,
+        mut new: NewRoom,
+        outcome: &StoreOutcome,
+        effects: &mut Effects,
+    ) {
         match outcome {
             StoreOutcome::RoomCreated { room } => {
                 new.number = room.0;
@@ -234,13 +251,16 @@ impl Shard {
                 self.counters.busy += 1;
                 return self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
             }
-            home.members.insert(id, HomeMember {
-                user: request.user,
-                username: request.username.clone(),
-                shard: source,
-                flags: MemberFlags::default(),
-                voice: MemberVoice::None,
-            });
+            home.members.insert(
+                id,
+                HomeMember {
+                    user: request.user,
+                    username: request.username.clone(),
+                    shard: source,
+                    flags: MemberFlags::default(),
+                    voice: MemberVoice::None,
+                },
+            );
             self.member_changed(number, id, Some(source));
             self.interest(number, source, 1);
         }
@@ -258,7 +278,13 @@ impl Shard {
         if let MemberVoice::Opening(shard) = member.voice {
             home.closing.insert(id, shard);
         }
-        let view = MemberView { session: id.0, user: member.user, username: member.username, gone: true, ..MemberView::default() };
+        let view = MemberView {
+            session: id.0,
+            user: member.user,
+            username: member.username,
+            gone: true,
+            ..MemberView::default()
+        };
         let delta = ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], reset: false };
         self.broadcast(number, None, &Mesh::Replica(delta));
         // Says that the leave is done, before the answer.
@@ -266,7 +292,10 @@ impl Shard {
         self.tell(source, Mesh::Displaced(done));
         self.interest(number, source, -1);
         if let MemberVoice::Open(ssrc) = member.voice {
-            self.tell(ssrc.shard(), Mesh::CloseStream(RoomSession { room: number.0, ssrc: ssrc.0, ..RoomSession::default() }));
+            self.tell(
+                ssrc.shard(),
+                Mesh::CloseStream(RoomSession { room: number.0, ssrc: ssrc.0, ..RoomSession::default() }),
+            );
             self.interest(number, ssrc.shard(), -1);
         }
     }
@@ -339,7 +368,14 @@ impl Shard {
         }
     }
 
-    fn pass_message(&mut self, asker: Asker, number: RoomNumber, id: SessionId, message: RoomMessage, effects: &mut Effects) {
+    fn pass_message(
+        &mut self,
+        asker: Asker,
+        number: RoomNumber,
+        id: SessionId,
+        message: RoomMessage,
+        effects: &mut Effects,
+    ) {
         let Some(home) = self.homes.get_mut(&number) else { return };
         let target = message.target_session_id;
         if target != 0 && !home.members.contains_key(&SessionId(target)) {

@@ -195,7 +195,8 @@ impl Shard {
             return;
         };
         if !note.granted {
-            let text = "this account is logged in on too many devices: log one out, or wait a minute for lost ones to end";
+            let text =
+                "this account is logged in on too many devices: log one out, or wait a minute for lost ones to end";
             return self.refuse_login(asker, StatusCode::StatusLimit, text, effects);
         }
         let id = SessionId(note.session);

@@ -7,17 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use echomesh_proto::control::{
-    Body, EchoMsg, Member, RoomActionType, RoomDelta, RoomEvent, RoomEventType, RoomState,
-};
+use echomesh_proto::control::{Body, EchoMsg, Member, RoomActionType, RoomDelta, RoomEvent, RoomEventType, RoomState};
 use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, ShardSet, Ssrc};
 use echomesh_proto::time::{MILLISECOND_US, Now, Time};
 
+use crate::Shard;
 use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::mesh::{Ask, Asker, Line, MemberView, ReplicaDelta, RoomSession, ToHome};
 use crate::requests::ROSTER_PAGE;
-use crate::Shard;
 
 /// Members up to which joins and leaves are told at once.
 const SMALL_ROOM: usize = 50;
@@ -165,7 +163,9 @@ impl Shard {
     }
 
     pub(crate) fn flush_if_due(&mut self, now: Now, number: RoomNumber, effects: &mut Effects) {
-        let Some(replica) = self.replicas.get_mut(&number).filter(|replica| !replica.pending.is_empty()) else { return };
+        let Some(replica) = self.replicas.get_mut(&number).filter(|replica| !replica.pending.is_empty()) else {
+            return;
+        };
         let waited = now.time.since_us(replica.pending_since);
         let wait = match (replica.urgent, replica.members.len() > SMALL_ROOM) {
             (false, _) => TALKING_US,
@@ -186,8 +186,12 @@ impl Shard {
     }
 
     pub(crate) fn flush_all(&mut self, now: Now, effects: &mut Effects) {
-        let due: Vec<RoomNumber> =
-            self.replicas.iter().filter(|(_, replica)| !replica.pending.is_empty()).map(|(number, _)| *number).collect();
+        let due: Vec<RoomNumber> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| !replica.pending.is_empty())
+            .map(|(number, _)| *number)
+            .collect();
         for number in due {
             self.flush_if_due(now, number, effects);
         }
@@ -198,7 +202,13 @@ impl Shard {
     }
 
     /// Encodes once, sends to the local members that `to` takes. Returns how many.
-    fn send_locals(&mut self, number: RoomNumber, msg: &EchoMsg, to: impl Fn(SessionId) -> bool, effects: &mut Effects) -> u64 {
+    fn send_locals(
+        &mut self,
+        number: RoomNumber,
+        msg: &EchoMsg,
+        to: impl Fn(SessionId) -> bool,
+        effects: &mut Effects,
+    ) -> u64 {
         let Some(replica) = self.replicas.get(&number) else { return 0 };
         let connections: Vec<_> = replica
             .locals

@@ -39,10 +39,19 @@ impl Shard {
         match body {
             Body::Ping(ping) => self.pong(id, request_id, known == Ok(MsgType::MtPong), ping, effects),
             Body::LoginRequest(_) | Body::ResumeRequest(_) => self.request_login(now, id, request_id, body, effects),
-            Body::ClaimRequest(_) | Body::Who(_) | Body::ChatMsg(_) | Body::RoomAction(_) | Body::VoiceAnnounce(_) | Body::RoomMessage(_) => {
+            Body::ClaimRequest(_)
+            | Body::Who(_)
+            | Body::ChatMsg(_)
+            | Body::RoomAction(_)
+            | Body::VoiceAnnounce(_)
+            | Body::RoomMessage(_) => {
                 self.request_logged_in(now, id, request_id, body, effects);
             }
-            Body::LoginResponse(_) | Body::Status(_) | Body::RoomState(_) | Body::RoomEvent(_) | Body::VoiceFrame(_) => {
+            Body::LoginResponse(_)
+            | Body::Status(_)
+            | Body::RoomState(_)
+            | Body::RoomEvent(_)
+            | Body::VoiceFrame(_) => {
                 let text = "this server takes no such message from a client";
                 self.send(id, &EchoMsg::new(request_id, status(StatusCode::StatusUnsupported, text)), effects);
             }
@@ -50,7 +59,13 @@ impl Shard {
     }
 
     /// A type from a later version of the protocol arrives without a body that we know.
-    fn request_without_body(&mut self, id: ConnectionId, request_id: u32, known: Option<MsgType>, effects: &mut Effects) {
+    fn request_without_body(
+        &mut self,
+        id: ConnectionId,
+        request_id: u32,
+        known: Option<MsgType>,
+        effects: &mut Effects,
+    ) {
         let (code, text) = match known {
             Some(MsgType::MtUnspecified) | None => {
                 (StatusCode::StatusUnsupported, "this server does not know that type of message")
@@ -131,7 +146,13 @@ impl Shard {
     }
 
     /// The key and number of a room the session is in; answers the refusal itself.
-    fn room_of(&mut self, asker: Asker, id: SessionId, typed: &str, effects: &mut Effects) -> Option<(String, RoomNumber)> {
+    fn room_of(
+        &mut self,
+        asker: Asker,
+        id: SessionId,
+        typed: &str,
+        effects: &mut Effects,
+    ) -> Option<(String, RoomNumber)> {
         let key = names::room_name(typed).map(|name| name.key).unwrap_or_default();
         let room = self.sessions[&id].rooms.get(&key).copied();
         if room.is_none() {
@@ -145,7 +166,8 @@ impl Shard {
         let refusal = if chat.content.is_empty() {
             Some((StatusCode::StatusEmpty, "an empty line says nothing: it was not sent".to_owned()))
         } else if chat.content.len() > CHAT_BYTES_MAX {
-            let text = format!("the line has {} bytes: at most {CHAT_BYTES_MAX}, so send it in parts", chat.content.len());
+            let text =
+                format!("the line has {} bytes: at most {CHAT_BYTES_MAX}, so send it in parts", chat.content.len());
             Some((StatusCode::StatusTooLong, text))
         } else if chat.client_id.len() > CLIENT_ID_BYTES_MAX {
             Some((StatusCode::StatusTooLong, format!("client_id has at most {CLIENT_ID_BYTES_MAX} bytes")))
@@ -172,8 +194,7 @@ impl Shard {
 
     fn announce(&mut self, asker: Asker, id: SessionId, announce: VoiceAnnounce, effects: &mut Effects) {
         let Some((key, room)) = self.room_of(asker, id, &announce.room_id, effects) else { return };
-        let flags =
-            MemberFlags { talking: announce.talking, muted: announce.muted, deafened: announce.deafened };
+        let flags = MemberFlags { talking: announce.talking, muted: announce.muted, deafened: announce.deafened };
         let ask = if announce.open { Ask::OpenVoice(flags) } else { Ask::Set(flags) };
         let request = self.of_session(asker, id, room, ask);
         self.tell_home(&key, request);

@@ -102,13 +102,16 @@ impl Shard {
             if let Some(replica) = self.replicas.get_mut(room) {
                 replica.locals.remove(&id);
             }
-            self.tell_home(key, ToHome {
-                room: room.0,
-                session: id.0,
-                user: session.user.0,
-                ask: Some(Ask::Leave(false)),
-                ..ToHome::default()
-            });
+            self.tell_home(
+                key,
+                ToHome {
+                    room: room.0,
+                    session: id.0,
+                    user: session.user.0,
+                    ask: Some(Ask::Leave(false)),
+                    ..ToHome::default()
+                },
+            );
         }
         let note = SessionNote { session: id.0, user: session.user.0, ..SessionNote::default() };
         self.tell(self.account_home(session.user), Mesh::SessionClosed(note));
@@ -176,13 +179,10 @@ impl Shard {
         let id = session.id;
         let user = session.user;
         for (key, room) in &session.rooms {
-            self.tell_home(key, ToHome {
-                room: room.0,
-                session: id.0,
-                user: user.0,
-                ask: Some(Ask::Moved(true)),
-                ..ToHome::default()
-            });
+            self.tell_home(
+                key,
+                ToHome { room: room.0, session: id.0, user: user.0, ask: Some(Ask::Moved(true)), ..ToHome::default() },
+            );
         }
         let note = SessionNote { session: id.0, user: user.0, ..SessionNote::default() };
         self.tell(self.account_home(user), Mesh::SessionMoved(note));

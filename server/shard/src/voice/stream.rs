@@ -16,11 +16,11 @@ use rand_chacha::rand_core::RngCore;
 
 use super::VoiceHeader;
 use super::numbering::{Numbered, Numbering};
+use crate::Shard;
 use crate::counters::Drop;
 use crate::effect::{Effect, Effects, MasterKeyBytes, Voice};
 use crate::home_request;
 use crate::mesh::{Ask, Mesh, RoomSession};
-use crate::Shard;
 
 /// SSRCs a shard can give in a run: the low 8 of 32 bits are the shard.
 const SSRCS_MAX: u32 = 1 << 24;
@@ -107,7 +107,13 @@ impl Shard {
         self.answer(ask.asker, Body::VoiceAnnounce(announce), effects);
     }
 
-    fn new_stream(&mut self, room: RoomNumber, session: SessionId, uplink: &MasterKeyBytes, downlink: &MasterKeyBytes) -> Option<Ssrc> {
+    fn new_stream(
+        &mut self,
+        room: RoomNumber,
+        session: SessionId,
+        uplink: &MasterKeyBytes,
+        downlink: &MasterKeyBytes,
+    ) -> Option<Ssrc> {
         if self.streams.len() >= self.config.limits.streams_max as usize {
             return None;
         }
@@ -115,19 +121,22 @@ impl Shard {
         let peer = self.free_peers.pop().unwrap_or(PeerId(self.streams.len() as u32));
         // RFC 3711 §3.3.1: below 2^15, so that an early loss cannot be taken for a rollover.
         let first = u64::from(self.random.next_u32() & 0x7FFF);
-        self.streams.insert(ssrc, Stream {
-            session,
-            room,
-            open_key: OpenKey::new(&MasterKey { key: uplink.key, salt: uplink.salt }),
-            downlink: downlink.clone(),
-            rtp_window: ReplayWindow::default(),
-            rtcp_window: ReplayWindow::default(),
-            numbering: Numbering::new(first),
-            peer,
-            address: None,
-            muted: false,
-            epoch: 0,
-        });
+        self.streams.insert(
+            ssrc,
+            Stream {
+                session,
+                room,
+                open_key: OpenKey::new(&MasterKey { key: uplink.key, salt: uplink.salt }),
+                downlink: downlink.clone(),
+                rtp_window: ReplayWindow::default(),
+                rtcp_window: ReplayWindow::default(),
+                numbering: Numbering::new(first),
+                peer,
+                address: None,
+                muted: false,
+                epoch: 0,
+            },
+        );
         self.session_streams.insert((room, session), ssrc);
         Some(ssrc)
     }
@@ -190,7 +199,8 @@ impl Shard {
         if header.payload_type != OPUS_PAYLOAD_TYPE {
             return Err(Drop::PayloadType);
         }
-        let payload = rtp::payload_without_padding(&datagram[header.bytes..plain], header.padding).ok_or(Drop::BadPacket)?;
+        let payload =
+            rtp::payload_without_padding(&datagram[header.bytes..plain], header.padding).ok_or(Drop::BadPacket)?;
         let payload = header.bytes..header.bytes + payload.len();
         let (index, first) = match stream.numbering.map(index, stream.muted) {
             Numbered::Forward { index, first } => (index, first),
