@@ -1,0 +1,445 @@
+//! Several shards joined by ideal rings, an in-memory store and an instant hasher, in virtual time:
+//! the ground of the kernel's tests. Not the simulator: nothing here fails or is late.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use echomesh_proto::control::{
+    Body, ChatMsg, EchoMsg, LoginRequest, LoginResponse, RoomAction, RoomActionType, StatusCode, VoiceAnnounce,
+};
+use echomesh_proto::framing::FrameDecoder;
+use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, ShardId, Ssrc, UserId};
+use echomesh_proto::rtp::OutgoingHeader;
+use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
+use echomesh_proto::time::{MediaTime, Now};
+use echomesh_shard::voice::VoiceHeader;
+use echomesh_shard::{
+    CloseReason, ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, MasterKeyBytes, Registration,
+    Security, Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply, StoreRequest, TICK_US,
+};
+use prost::Message;
+
+/// A client's connection: which shard, which id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Client {
+    pub shard: usize,
+    pub id: ConnectionId,
+}
+
+/// A packet that left for a listener.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    pub shard: usize,
+    pub address: SocketAddr,
+    pub header: VoiceHeader,
+    pub payload: Vec<u8>,
+}
+
+/// The parameters a client got for its stream.
+pub struct Microphone {
+    pub ssrc: Ssrc,
+    pub sequence: u16,
+    key: SealKey,
+    pub address: SocketAddr,
+}
+
+pub struct Cluster {
+    pub shards: Vec<Shard>,
+    pub now: Now,
+    pub inbox: BTreeMap<Client, Vec<EchoMsg>>,
+    pub closed: BTreeMap<Client, CloseReason>,
+    pub heard: Vec<Heard>,
+    pub voice_records: usize,
+    /// Clients whose bytes never drain.
+    pub stalled: Vec<Client>,
+    pub paused: Vec<Client>,
+    pub store_fails: bool,
+    accounts: BTreeMap<String, (u64, String, String)>,
+    rooms: BTreeMap<String, u64>,
+    lines: Vec<(u64, String, u64, String, u64)>,
+    control: VecDeque<(usize, usize, Vec<u8>)>,
+    voice: VecDeque<(usize, usize, Vec<u8>)>,
+    peers: Vec<BTreeMap<PeerId, (SocketAddr, MasterKeyBytes)>>,
+    jobs: VecDeque<(usize, StoreReply)>,
+    hashes: VecDeque<(usize, HashReply)>,
+    decoders: BTreeMap<Client, FrameDecoder>,
+    generation: u32,
+}
+
+pub fn config(shard: u8, shards: u8) -> ShardConfig {
+    ShardConfig {
+        shard: ShardId(shard),
+        shards,
+        seed: [shard + 1; 32],
+        server_name: "test".into(),
+        server_version: "0".into(),
+        voice_port: 8888,
+        registration: Registration::Open,
+        plaintext_anywhere: false,
+        spread_after: 256,
+        limits: Limits::default(),
+        rooms: Vec::new(),
+    }
+}
+
+impl Cluster {
+    pub fn new(shards: u8) -> Self {
+        Self::with(shards, |_| {})
+    }
+
+    pub fn with(shards: u8, change: impl Fn(&mut ShardConfig)) -> Self {
+        let kernel = |shard| {
+            let mut config = config(shard, shards);
+            change(&mut config);
+            Shard::new(config)
+        };
+        let mut cluster = Self {
+            shards: (0..shards).map(kernel).collect(),
+            now: Now { unix_ms: 1_700_000_000_000, ..Now::default() },
+            inbox: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            heard: Vec::new(),
+            voice_records: 0,
+            stalled: Vec::new(),
+            paused: Vec::new(),
+            store_fails: false,
+            accounts: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            lines: Vec::new(),
+            control: VecDeque::new(),
+            voice: VecDeque::new(),
+            peers: (0..shards).map(|_| BTreeMap::new()).collect(),
+            jobs: VecDeque::new(),
+            hashes: VecDeque::new(),
+            decoders: BTreeMap::new(),
+            generation: 0,
+        };
+        for shard in 0..usize::from(shards) {
+            for target in 0..shards {
+                cluster.input(shard, Input::RingFree { target: ShardId(target), bytes: 1 << 20 });
+            }
+        }
+        cluster
+    }
+
+    pub fn input(&mut self, shard: usize, input: Input<'_>) {
+        let packet = match &input {
+            Input::MeshVoice { record, .. } => record.to_vec(),
+            _ => Vec::new(),
+        };
+        self.input_with(shard, input, packet);
+    }
+
+    fn input_with(&mut self, shard: usize, input: Input<'_>, packet: Vec<u8>) {
+        let mut effects = Effects::default();
+        self.shards[shard].handle(self.now, input, &mut effects);
+        self.apply(shard, effects, &packet);
+    }
+
+    pub fn datagram(&mut self, shard: usize, source: SocketAddr, mut datagram: Vec<u8>) {
+        let mut effects = Effects::default();
+        self.shards[shard].handle(self.now, Input::Datagram { source, datagram: &mut datagram }, &mut effects);
+        self.apply(shard, effects, &datagram);
+        self.run();
+    }
+
+    fn apply(&mut self, shard: usize, effects: Effects, packet: &[u8]) {
+        let Effects { list, bytes, peers } = effects;
+        for effect in list {
+            match effect {
+                Effect::Send { connection, bytes: range } => self.sent(Client { shard, id: connection }, &bytes[range]),
+                Effect::Close { connection, reason } => {
+                    self.closed.insert(Client { shard, id: connection }, reason);
+                }
+                Effect::PauseReading { connection } => self.paused.push(Client { shard, id: connection }),
+                Effect::ResumeReading { connection } => self.paused.retain(|client| client.id != connection),
+                Effect::MeshControl { target, record } => {
+                    self.control.push_back((shard, target.index(), bytes[record].to_vec()));
+                }
+                Effect::Voice(voice) => {
+                    let payload = packet[voice.payload.clone()].to_vec();
+                    for target in voice.relay.iter() {
+                        let mut record = voice.header.to_record().to_vec();
+                        record.extend_from_slice(&payload);
+                        self.voice_records += 1;
+                        self.voice.push_back((shard, target.index(), record));
+                    }
+                    for peer in &peers[voice.peers] {
+                        let address = self.peers[shard][peer].0;
+                        self.heard.push(Heard { shard, address, header: voice.header, payload: payload.clone() });
+                    }
+                }
+                Effect::PeerSet { peer, address, key } => {
+                    self.peers[shard].insert(peer, (address, key));
+                }
+                Effect::PeerMoved { peer, address } => self.peers[shard].get_mut(&peer).unwrap().0 = address,
+                Effect::PeerGone { peer } => {
+                    self.peers[shard].remove(&peer).unwrap();
+                }
+                Effect::Store(StoreRequest { token, job }) => {
+                    let outcome = self.store(job);
+                    self.jobs.push_back((shard, StoreReply { token, outcome }));
+                }
+                Effect::Hash(request) => {
+                    let outcome = match request.verify {
+                        Some(hash) => HashOutcome::Verified(hash == request.password),
+                        None => HashOutcome::Hashed(request.password),
+                    };
+                    self.hashes.push_back((shard, HashReply { token: request.token, outcome }));
+                }
+            }
+        }
+    }
+
+    fn sent(&mut self, client: Client, bytes: &[u8]) {
+        let decoder = self.decoders.entry(client).or_default();
+        decoder.push(bytes);
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            self.inbox.entry(client).or_default().push(EchoMsg::decode(frame).unwrap());
+        }
+        if !self.stalled.contains(&client) && !self.closed.contains_key(&client) {
+            self.input(client.shard, Input::Drained { connection: client.id, bytes: bytes.len() });
+        }
+    }
+
+    fn store(&mut self, job: StoreJob) -> StoreOutcome {
+        if self.store_fails {
+            return StoreOutcome::Failed;
+        }
+        match job {
+            StoreJob::FindAccount { key } => match self.accounts.get(&key).cloned() {
+                Some((user, name, password_hash)) => {
+                    StoreOutcome::Account { user: UserId(user), name, password_hash, owner: false }
+                }
+                None => StoreOutcome::NotFound,
+            },
+            StoreJob::CreateAccount { key, name, password_hash, .. } => {
+                let user = self.accounts.len() as u64 + 1;
+                if self.accounts.contains_key(&key) {
+                    return StoreOutcome::Exists;
+                }
+                self.accounts.insert(key, (user, name, password_hash));
+                StoreOutcome::AccountCreated { user: UserId(user) }
+            }
+            StoreJob::Claim { code, .. } => {
+                if code == "right" {
+                    StoreOutcome::Claimed
+                } else {
+                    StoreOutcome::Denied
+                }
+            }
+            StoreJob::CreateRoom { key, .. } => {
+                let number = self.rooms.len() as u64 + 1;
+                if self.rooms.contains_key(&key) {
+                    return StoreOutcome::Exists;
+                }
+                self.rooms.insert(key, number);
+                StoreOutcome::RoomCreated { room: RoomNumber(number) }
+            }
+            StoreJob::AppendChat { room, user, client_id, content, time_ms } => {
+                let found = self
+                    .lines
+                    .iter()
+                    .position(|line| !client_id.is_empty() && (line.0, &line.1) == (user.0, &client_id));
+                if let Some(at) = found {
+                    let (_, _, room, content, time_ms) = self.lines[at].clone();
+                    let message_id = at as u64 + 1;
+                    return StoreOutcome::ChatDuplicate { message_id, room: RoomNumber(room), content, time_ms };
+                }
+                self.lines.push((user.0, client_id, room.0, content, time_ms));
+                StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
+            }
+        }
+    }
+
+    /// Until nothing is under way.
+    pub fn run(&mut self) {
+        loop {
+            if let Some((source, target, record)) = self.control.pop_front() {
+                self.input(target, Input::MeshControl { source: ShardId(source as u8), record: &record });
+            } else if let Some((source, target, record)) = self.voice.pop_front() {
+                self.input(target, Input::MeshVoice { source: ShardId(source as u8), record: &record });
+            } else if let Some((shard, reply)) = self.jobs.pop_front() {
+                self.input(shard, Input::Store(reply));
+            } else if let Some((shard, reply)) = self.hashes.pop_front() {
+                self.input(shard, Input::Hash(reply));
+            } else if !self.refill() {
+                return;
+            }
+        }
+    }
+
+    fn refill(&mut self) -> bool {
+        let mut refilled = false;
+        for shard in 0..self.shards.len() {
+            for target in self.shards[shard].waits_for_rings().iter() {
+                self.input(shard, Input::RingFree { target, bytes: 1 << 20 });
+                refilled = true;
+            }
+        }
+        refilled
+    }
+
+    /// Passes time in ticks.
+    pub fn pass(&mut self, us: u64) {
+        for _ in 0..us.div_ceil(TICK_US) {
+            self.now.time = self.now.time.after_us(TICK_US);
+            self.now.unix_ms += TICK_US / 1000;
+            for shard in 0..self.shards.len() {
+                self.input(shard, Input::Tick);
+            }
+            self.run();
+        }
+    }
+
+    pub fn connect(&mut self, shard: usize) -> Client {
+        self.connect_as(shard, "127.0.0.1:4000", Security::Plaintext)
+    }
+
+    pub fn connect_as(&mut self, shard: usize, remote: &str, security: Security) -> Client {
+        self.generation += 1;
+        let id = ConnectionId { slot: self.generation, generation: self.generation };
+        let local = "127.0.0.1:8888".parse().unwrap();
+        self.input(shard, Input::Accepted { connection: id, remote: remote.parse().unwrap(), local });
+        if !self.closed.contains_key(&Client { shard, id }) {
+            self.input(shard, Input::Opened { connection: id, security });
+        }
+        Client { shard, id }
+    }
+
+    pub fn bytes(&mut self, client: Client, bytes: &[u8]) {
+        for part in bytes.chunks(echomesh_shard::READ_BYTES_MAX) {
+            if self.closed.contains_key(&client) {
+                return;
+            }
+            self.input(client.shard, Input::Bytes { connection: client.id, bytes: part });
+        }
+    }
+
+    pub fn send(&mut self, client: Client, request_id: u32, body: Body) {
+        let mut frame = Vec::new();
+        EchoMsg::new(request_id, body).append_frame(&mut frame);
+        self.bytes(client, &frame);
+    }
+
+    /// Sends one request, runs, and gives its answer; all else stays in the inbox.
+    pub fn ask(&mut self, client: Client, body: Body) -> Body {
+        self.send(client, 77, body);
+        self.run();
+        let inbox = self.inbox.get_mut(&client).expect("an answer");
+        let at = inbox.iter().position(|msg| msg.request_id == 77).expect("an answer with the request's id");
+        let answer = inbox.remove(at);
+        assert!(inbox.iter().all(|msg| msg.request_id != 77), "one answer only");
+        answer.body.unwrap()
+    }
+
+    pub fn code(&mut self, client: Client, body: Body) -> StatusCode {
+        code(&self.ask(client, body))
+    }
+
+    pub fn login(&mut self, client: Client, name: &str, features: u64) -> LoginResponse {
+        match self.ask(client, login(name, "secret", features)) {
+            Body::LoginResponse(response) => response,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A logged-in client, in a room that is made if missing.
+    pub fn member(&mut self, shard: usize, name: &str, room: &str) -> Client {
+        let client = self.connect(shard);
+        assert_eq!(self.login(client, name, 1).status_code, 0);
+        self.ask(client, action(RoomActionType::RaCreate, room));
+        assert_eq!(self.code(client, action(RoomActionType::RaJoin, room)), StatusCode::StatusOk);
+        self.inbox.clear();
+        client
+    }
+
+    pub fn close(&mut self, client: Client) {
+        self.input(client.shard, Input::Closed { connection: client.id, cause: ClosedCause::Network });
+        self.run();
+    }
+
+    pub fn take(&mut self, client: Client) -> Vec<Body> {
+        self.inbox.remove(&client).unwrap_or_default().into_iter().filter_map(|msg| msg.body).collect()
+    }
+
+    /// Opens voice and sends the SRTCP packet that tells the server where the client is.
+    pub fn open_voice(&mut self, client: Client, room: &str, address: &str) -> Microphone {
+        let announce = VoiceAnnounce { room_id: room.into(), open: true, ..VoiceAnnounce::default() };
+        let Body::VoiceAnnounce(given) = self.ask(client, Body::VoiceAnnounce(announce)) else { panic!("no voice") };
+        let key = SealKey::new(&MasterKey {
+            key: given.uplink_key[..].try_into().unwrap(),
+            salt: given.uplink_salt[..].try_into().unwrap(),
+        });
+        let ssrc = Ssrc(given.ssrc);
+        let microphone = Microphone { ssrc, sequence: 100, key, address: address.parse().unwrap() };
+        let mut report = [0; 128];
+        let plain = echomesh_proto::rtcp::write_receiver_report(&mut report, ssrc, "");
+        let length = microphone.key.seal_rtcp(&mut report, plain, 1);
+        self.datagram(ssrc.shard().index(), microphone.address, report[..length].to_vec());
+        microphone
+    }
+
+    /// One voice packet, to the shard its SSRC is steered to.
+    pub fn talk(&mut self, microphone: &mut Microphone) -> Vec<u8> {
+        let datagram = microphone.packet();
+        self.datagram(microphone.ssrc.shard().index(), microphone.address, datagram.clone());
+        datagram
+    }
+}
+
+impl Microphone {
+    pub fn packet(&mut self) -> Vec<u8> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let header = OutgoingHeader {
+            marker: false,
+            payload_type: 111,
+            sequence: self.sequence,
+            media_time: MediaTime(u32::from(self.sequence) * 960),
+            ssrc: self.ssrc,
+            audio_level: Some(30),
+        };
+        let mut packet = vec![0; 200];
+        let bytes = header.write(&mut packet);
+        packet[bytes..bytes + 5].copy_from_slice(b"voice");
+        let length = self.key.seal_rtp(&mut packet, bytes, bytes + 5, u64::from(self.sequence));
+        assert_eq!(length, bytes + 5 + TAG_BYTES);
+        packet.truncate(length);
+        packet
+    }
+}
+
+pub fn login(name: &str, password: &str, features: u64) -> Body {
+    Body::LoginRequest(LoginRequest {
+        username: name.into(),
+        password: password.into(),
+        features,
+        ..LoginRequest::default()
+    })
+}
+
+pub fn action(kind: RoomActionType, room: &str) -> Body {
+    Body::RoomAction(RoomAction { action_type: kind as i32, room_id: room.into(), ..RoomAction::default() })
+}
+
+pub fn chat(room: &str, content: &str) -> Body {
+    Body::ChatMsg(ChatMsg { room_id: room.into(), content: content.into(), ..ChatMsg::default() })
+}
+
+pub fn announce(room: &str, muted: bool, deafened: bool) -> Body {
+    Body::VoiceAnnounce(VoiceAnnounce { room_id: room.into(), muted, deafened, ..VoiceAnnounce::default() })
+}
+
+/// The outcome an answer states.
+pub fn code(body: &Body) -> StatusCode {
+    let code = match body {
+        Body::Status(status) => status.status_code,
+        Body::LoginResponse(response) => response.status_code,
+        Body::RoomState(state) => state.status_code,
+        Body::ChatMsg(_) | Body::VoiceAnnounce(_) | Body::Who(_) => 0,
+        other => panic!("not an answer: {other:?}"),
+    };
+    StatusCode::try_from(code).unwrap()
+}

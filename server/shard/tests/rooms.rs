@@ -1,0 +1,282 @@
+//! Rooms, chat and sessions across shards, as clients see them.
+
+mod cluster;
+
+use cluster::{Cluster, action, chat, code, login};
+use echomesh_proto::control::{Body, ChatMsg, ResumeRequest, RoomActionType, RoomEventType, StatusCode};
+use echomesh_shard::{CloseReason, Drop};
+
+fn lines(bodies: &[Body]) -> Vec<String> {
+    bodies
+        .iter()
+        .filter_map(|body| if let Body::ChatMsg(line) = body { Some(line.content.clone()) } else { None })
+        .collect()
+}
+
+/// Goal: a line reaches every member on every shard once, in order, and nobody outside; the sender's
+/// copy is the answer and carries id and time (PROTOCOL M20).
+#[test]
+fn chat_reaches_members_on_all_shards_once() {
+    let mut cluster = Cluster::new(3);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(1, "bob", "Hall");
+    let cid = cluster.member(2, "cid", "hall");
+    let eve = cluster.member(1, "eve", "cellar");
+    cluster.inbox.clear();
+    for text in ["one", "two"] {
+        let Body::ChatMsg(line) = cluster.ask(ada, chat("hall", text)) else { panic!("refused") };
+        assert!(line.message_id > 0 && line.time_ms > 0 && line.username == "ada");
+    }
+    assert_eq!(lines(&cluster.take(bob)), ["one", "two"]);
+    assert_eq!(lines(&cluster.take(cid)), ["one", "two"]);
+    assert!(cluster.take(ada).is_empty(), "the sender gets its line as the answer only");
+    assert!(cluster.take(eve).is_empty());
+}
+
+/// Goal: requests sent without waiting take effect in order (PROTOCOL M12). Method: a minimal client
+/// that pipelines login, create, join and chat in one write, byte by byte.
+#[test]
+fn pipelined_requests_take_effect_in_order() {
+    let mut cluster = Cluster::new(2);
+    let client = cluster.connect(1);
+    let mut bytes = Vec::new();
+    let bodies = [
+        login("ada", "pw", 0),
+        action(RoomActionType::RaCreate, "x"),
+        action(RoomActionType::RaJoin, "x"),
+        chat("x", "hi"),
+    ];
+    for body in bodies {
+        echomesh_proto::control::EchoMsg::new(0, body).append_frame(&mut bytes);
+    }
+    for byte in bytes {
+        cluster.bytes(client, &[byte]);
+    }
+    cluster.run();
+    let answers = cluster.take(client);
+    assert_eq!(answers.len(), 4);
+    assert!(answers.iter().all(|answer| code(answer) == StatusCode::StatusOk), "{answers:?}");
+    assert_eq!(lines(&answers), ["hi"]);
+}
+
+/// Goal: a resend after a lost acknowledgement returns the stored line and tells nobody twice
+/// (PROTOCOL M21).
+#[test]
+fn a_resent_line_is_stored_once() {
+    let mut cluster = Cluster::new(2);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(1, "bob", "hall");
+    cluster.inbox.clear();
+    let line = |text: &str| {
+        Body::ChatMsg(ChatMsg {
+            room_id: "hall".into(),
+            content: text.into(),
+            client_id: "a-1".into(),
+            ..ChatMsg::default()
+        })
+    };
+    let Body::ChatMsg(first) = cluster.ask(ada, line("hello")) else { panic!("refused") };
+    let Body::ChatMsg(second) = cluster.ask(ada, line("hello again")) else { panic!("refused") };
+    assert_eq!((first.message_id, first.content), (second.message_id, second.content));
+    assert_eq!(lines(&cluster.take(bob)), ["hello"]);
+}
+
+/// Goal: every refusal has its own code and leaves the connection usable.
+#[test]
+fn refusals_say_what_is_wrong() {
+    use StatusCode as S;
+    let mut cluster = Cluster::new(2);
+    let stranger = cluster.connect(0);
+    assert_eq!(cluster.code(stranger, chat("hall", "hi")), S::StatusNotLoggedIn);
+    assert_eq!(cluster.code(stranger, login("", "pw", 0)), S::StatusNameInvalid);
+    assert_eq!(cluster.code(stranger, login("ada", "", 0)), S::StatusBadCredentials);
+    let ada = cluster.member(0, "ada", "hall");
+    assert_eq!(cluster.code(stranger, login("ADA", "wrong", 0)), S::StatusBadCredentials);
+    assert_eq!(cluster.code(ada, login("ada", "secret", 0)), S::StatusAlreadyLoggedIn);
+    assert_eq!(cluster.code(ada, action(RoomActionType::RaCreate, "HALL")), S::StatusExists);
+    assert_eq!(cluster.code(ada, action(RoomActionType::RaJoin, "hall")), S::StatusOk);
+    assert_eq!(cluster.code(ada, action(RoomActionType::RaJoin, "nowhere")), S::StatusNotFound);
+    assert_eq!(cluster.code(ada, action(RoomActionType::RaCreate, "a\nb")), S::StatusNameInvalid);
+    assert_eq!(cluster.code(ada, action(RoomActionType::RaUnspecified, "x")), S::StatusBadRequest);
+    assert_eq!(cluster.code(ada, chat("cellar", "hi")), S::StatusNotInRoom);
+    assert_eq!(cluster.code(ada, chat("hall", "")), S::StatusEmpty);
+    assert_eq!(cluster.code(ada, chat("hall", &"x".repeat(4_001))), S::StatusTooLong);
+    assert_eq!(cluster.code(ada, chat("hall", &"x".repeat(4_000))), S::StatusOk);
+    cluster.store_fails = true;
+    assert_eq!(cluster.code(ada, chat("hall", "hi")), S::StatusTryAgain);
+    assert_eq!(cluster.code(ada, action(RoomActionType::RaCreate, "new")), S::StatusTryAgain);
+    cluster.store_fails = false;
+    assert_eq!(cluster.code(ada, chat("hall", "hi")), S::StatusOk);
+    assert!(cluster.closed.is_empty());
+}
+
+/// Goal: a full room takes no more, on whichever shard they are.
+#[test]
+fn a_full_room_refuses() {
+    let mut cluster = Cluster::with(2, |config| config.limits.room_members_max = 2);
+    cluster.member(0, "ada", "hall");
+    cluster.member(1, "bob", "hall");
+    let cid = cluster.connect(1);
+    cluster.login(cid, "cid", 0);
+    assert_eq!(cluster.code(cid, action(RoomActionType::RaJoin, "hall")), StatusCode::StatusRoomFull);
+}
+
+/// Goal: members see who joins and leaves; leaving and being cut are the same for a client that cannot
+/// resume.
+#[test]
+fn joins_and_leaves_are_told_as_deltas() {
+    let mut cluster = Cluster::new(2);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.connect(1);
+    cluster.login(bob, "bob", 0);
+    cluster.ask(bob, action(RoomActionType::RaJoin, "hall"));
+    cluster.close(bob);
+    let events: Vec<_> = cluster
+        .take(ada)
+        .into_iter()
+        .filter_map(|body| if let Body::RoomEvent(event) = body { Some(event) } else { None })
+        .flat_map(|event| event.deltas)
+        .map(|delta| (delta.event_type(), delta.member.unwrap().username))
+        .collect();
+    assert_eq!(events, [(RoomEventType::ReJoined, "bob".into()), (RoomEventType::ReLeft, "bob".into())]);
+}
+
+/// Goal: a session whose connection was lost is resumed on another shard, in its rooms, without others
+/// seeing it leave; the token works once the connection is gone and not with a wrong secret; after a
+/// minute it is over.
+#[test]
+fn a_session_resumes_on_another_shard() {
+    let mut cluster = Cluster::new(3);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.connect(1);
+    let token = cluster.login(bob, "bob", 1).resume_token;
+    cluster.ask(bob, action(RoomActionType::RaJoin, "hall"));
+    cluster.close(bob);
+    cluster.inbox.clear();
+    let back = cluster.connect(2);
+    let mut wrong = token.to_vec();
+    wrong[20] ^= 1;
+    let resume = |token: &[u8]| Body::ResumeRequest(ResumeRequest { resume_token: token.to_vec().into() });
+    assert_eq!(cluster.code(back, resume(&wrong)), StatusCode::StatusSessionGone);
+    let Body::LoginResponse(response) = cluster.ask(back, resume(&token)) else { panic!("no answer") };
+    assert_eq!((response.status_code, response.rooms), (0, vec!["hall".to_owned()]));
+    assert!(cluster.take(ada).is_empty(), "nobody sees it leave");
+    cluster.ask(ada, chat("hall", "welcome back"));
+    assert_eq!(lines(&cluster.take(back)), ["welcome back"]);
+    cluster.close(back);
+    cluster.pass(61_000_000);
+    let late = cluster.connect(0);
+    assert_eq!(cluster.code(late, resume(&token)), StatusCode::StatusSessionGone);
+    assert!(cluster.take(ada).iter().any(|body| matches!(body, Body::RoomEvent(_))), "now it left");
+}
+
+/// Goal: who does not read is cut, with its reason counted, and others are served.
+#[test]
+fn a_client_that_does_not_read_is_cut() {
+    let mut cluster = Cluster::new(2);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(1, "bob", "hall");
+    cluster.stalled.push(bob);
+    for _ in 0..100 {
+        assert_eq!(cluster.code(ada, chat("hall", &"x".repeat(4_000))), StatusCode::StatusOk);
+    }
+    assert_eq!(cluster.closed.get(&bob), Some(&CloseReason::SlowReader));
+    assert_eq!(cluster.shards[1].counters().closed(CloseReason::SlowReader), 1);
+    assert!(!cluster.closed.contains_key(&ada));
+}
+
+/// Goal: silence before a login, and a frame that never ends, are cut in time; an idle member is not
+/// (PROTOCOL M06).
+#[test]
+fn waits_have_an_end() {
+    let mut cluster = Cluster::new(1);
+    let silent = cluster.connect(0);
+    let ada = cluster.member(0, "ada", "hall");
+    let slow = cluster.member(0, "slow", "hall");
+    cluster.bytes(slow, &[0, 0]);
+    cluster.pass(12_000_000);
+    assert_eq!(cluster.closed.get(&silent), Some(&CloseReason::LoginTimeout));
+    cluster.pass(25_000_000);
+    assert_eq!(cluster.closed.get(&slow), Some(&CloseReason::FrameTimeout));
+    cluster.pass(60_000_000);
+    assert!(!cluster.closed.contains_key(&ada));
+}
+
+/// Goal: bytes that are not the protocol close the connection with a notice and a reason.
+#[test]
+fn garbage_closes_with_a_reason() {
+    let mut cluster = Cluster::new(1);
+    let cases: [(&[u8], CloseReason); 4] = [
+        (&[0xFF; 8], CloseReason::BadFrame),
+        (&[0, 0, 0, 0], CloseReason::BadFrame),
+        (&[0, 0, 0, 2, 0xFF, 0xFF], CloseReason::Malformed),
+        // type = MT_CHAT_MSG (3) with a login_request body whose username is invalid UTF-8
+        (&[0, 0, 0, 7, 0x08, 3, 0x1A, 3, 0x0A, 1, 0xFF], CloseReason::Malformed),
+    ];
+    for (bytes, reason) in cases {
+        let client = cluster.connect(0);
+        cluster.bytes(client, bytes);
+        cluster.run();
+        assert_eq!(cluster.closed.get(&client), Some(&reason));
+        assert_eq!(code(&cluster.take(client)[0]), StatusCode::StatusMalformed);
+    }
+    // A type from the future is no reason to hang up.
+    let client = cluster.connect(0);
+    cluster.bytes(client, &[0, 0, 0, 3, 0x08, 0xE7, 0x07]);
+    assert_eq!(code(&cluster.take(client)[0]), StatusCode::StatusUnsupported);
+    assert!(!cluster.closed.contains_key(&client));
+}
+
+/// Goal: plaintext stays on the machine unless the operator says otherwise (PROTOCOL M03).
+#[test]
+fn plaintext_from_afar_is_refused() {
+    let mut cluster = Cluster::new(1);
+    let far = cluster.connect_as(0, "192.0.2.7:5000", echomesh_shard::Security::Plaintext);
+    assert_eq!(cluster.closed.get(&far), Some(&CloseReason::PlaintextRefused));
+    let tls = cluster.connect_as(0, "192.0.2.7:5000", echomesh_shard::Security::Tls);
+    assert!(!cluster.closed.contains_key(&tls));
+}
+
+/// Goal: guessing ends the connection after a few tries.
+#[test]
+fn guessing_is_cut_off() {
+    let mut cluster = Cluster::new(1);
+    cluster.member(0, "ada", "hall");
+    let guesser = cluster.connect(0);
+    for guess in 0..5 {
+        assert!(!cluster.closed.contains_key(&guesser), "guess {guess}");
+        cluster.send(guesser, 1, login("ada", "nope", 0));
+        cluster.run();
+    }
+    assert_eq!(cluster.closed.get(&guesser), Some(&CloseReason::Guessing));
+}
+
+/// Goal: what is buffered for a client that sends faster than it is served stays bounded: reading
+/// pauses. Method: the store never answers, the client pipelines.
+#[test]
+fn pipelining_without_end_pauses_reading() {
+    let mut cluster = Cluster::new(1);
+    let client = cluster.connect(0);
+    let mut bytes = Vec::new();
+    for _ in 0..200 {
+        echomesh_proto::control::EchoMsg::new(0, login("ada", &"p".repeat(500), 0)).append_frame(&mut bytes);
+    }
+    cluster.bytes(client, &bytes[..90_000]);
+    assert!(cluster.paused.contains(&client));
+    cluster.run();
+    assert!(!cluster.paused.contains(&client), "and goes on once it is served");
+    assert_eq!(cluster.shards[0].counters().dropped(Drop::MeshBadRecord), 0);
+}
+
+/// Goal: one account cannot hold sessions without bound.
+#[test]
+fn sessions_of_an_account_are_bounded() {
+    let mut cluster = Cluster::with(2, |config| config.limits.account_sessions_max = 2);
+    cluster.member(0, "ada", "hall");
+    let second = cluster.member(1, "ada", "hall");
+    let third = cluster.connect(0);
+    assert_eq!(cluster.code(third, login("ada", "secret", 0)), StatusCode::StatusLimit);
+    cluster.ask(second, action(RoomActionType::RaLeave, "hall"));
+    cluster.close(second);
+    assert_eq!(cluster.code(third, login("ada", "secret", 0)), StatusCode::StatusOk);
+}
