@@ -1,0 +1,15 @@
+//! All that needs `unsafe` at run time: the io_uring that voice goes through, and two descriptors that
+//! no safe interface gives.
+//!
+//! Not tokio-uring, which carries TCP on the same thread: its UDP allocates for each datagram and
+//! enters the kernel for each. This ring has preallocated slots and one enter for a batch.
+//! Only operations of Linux 5.10 are used (`RECVMSG`, `SENDMSG`, `ASYNC_CANCEL`).
+
+mod descriptor;
+mod probe;
+mod ring;
+mod slots;
+
+pub use descriptor::{event_counter, local_address};
+pub use probe::{Features, probe};
+pub use ring::{RingCounters, VoiceRing};
