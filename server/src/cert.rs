@@ -23,7 +23,8 @@ pub fn load(files: Option<&(std::path::PathBuf, std::path::PathBuf)>, data_dir: 
         None => {
             let (certificate, key) = (data_dir.join("cert.pem"), data_dir.join("key.pem"));
             if !certificate.exists() {
-                make(&certificate, &key).map_err(|error| format!("cannot make a certificate in {}: {error}", data_dir.display()))?;
+                make(&certificate, &key)
+                    .map_err(|error| format!("cannot make a certificate in {}: {error}", data_dir.display()))?;
             }
             (certificate, key)
         }

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use echomesh_proto::ids::ShardId;
 use echomesh_shard::{Limits, ShardConfig};
+use tokio::signal::unix::{SignalKind, signal};
 
 use config::{Config, LogFormat, Registration};
 use shard_thread::{ShardSetup, ShardTotals};
@@ -72,10 +73,8 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, String> {
         move |error: std::io::Error| format!("{what}: {error}")
     };
 
-    let wakes: Vec<Arc<Wake>> = (0..config.shards)
-        .map(|_| Wake::new())
-        .collect::<Result<_, _>>()
-        .map_err(system("cannot make an eventfd"))?;
+    let wakes: Vec<Arc<Wake>> =
+        (0..config.shards).map(|_| Wake::new()).collect::<Result<_, _>>().map_err(system("cannot make an eventfd"))?;
     let (mut ports, mut store_desks, mut hash_desks) = (Vec::new(), Vec::new(), Vec::new());
     for wake in &wakes {
         let (port, store_desk, hash_desk) = jobs::ports(&limits, wake);
@@ -128,11 +127,12 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, String> {
         };
         shards.push(shard_thread::spawn(setup).map_err(system("cannot start a shard's thread"))?);
     }
+    let mut signals = Signals::catch().map_err(system("cannot catch signals"))?;
     announce(config, &features, &identity.fingerprint, loaded.claim_code.as_deref(), cores.len());
     // The last line of the summary: scripts and tests wait for it.
     println!("listening on {} (voice udp {})", sockets.address, sockets.voice_port);
 
-    wait_for_signal(&shards)?;
+    signals.wait(&shards);
     tracing::info!("stopping");
     stop.store(true, Ordering::Relaxed);
     let mut totals = Vec::new();
@@ -160,7 +160,10 @@ fn start_log(config: &Config) -> Result<(), String> {
 /// One server a data directory.
 fn lock(data_dir: &Path) -> Result<File, String> {
     let explain = |error: &dyn std::fmt::Display| {
-        format!("cannot use the data directory {}: {error}. Give this user write access, or choose another --data-dir", data_dir.display())
+        format!(
+            "cannot use the data directory {}: {error}. Give this user write access, or choose another --data-dir",
+            data_dir.display()
+        )
     };
     std::fs::create_dir_all(data_dir).map_err(|error| explain(&error))?;
     let lock = File::create(data_dir.join("lock")).map_err(|error| explain(&error))?;
@@ -184,33 +187,49 @@ fn announce(config: &Config, features: &uring::Features, fingerprint: &str, clai
     if let Some(code) = claim_code {
         println!("  claim code   {code}   (shown once: echomesh claim {code} makes you the owner)");
     }
-    if let Some(rmem) = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|text| text.trim().parse::<u64>().ok())
+    if let Some(rmem) =
+        std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|text| text.trim().parse::<u64>().ok())
         && rmem < 4 << 20
     {
-        println!("  limit        net.core.rmem_max is {rmem}: for bursts of voice, sysctl -w net.core.rmem_max=4194304");
+        println!(
+            "  limit        net.core.rmem_max is {rmem}: for bursts of voice, sysctl -w net.core.rmem_max=4194304"
+        );
     }
 }
 
-/// Returns on SIGINT or SIGTERM, or with an error when a shard has ended by itself.
-fn wait_for_signal(shards: &[std::thread::JoinHandle<Result<ShardTotals, String>>]) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot wait for signals: {error}"))?;
-    runtime.block_on(async {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| signal(kind).map_err(|error| format!("cannot listen for signals: {error}"));
-        let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-        let mut watch = tokio::time::interval(WATCH);
-        loop {
-            tokio::select! {
-                _ = interrupt.recv() => return Ok(()),
-                _ = terminate.recv() => return Ok(()),
-                _ = watch.tick() => {
-                    if shards.iter().any(std::thread::JoinHandle::is_finished) {
-                        // Its error is taken when it is joined.
-                        return Ok(());
+/// SIGINT and SIGTERM, caught from when this is made: before the server says that it listens.
+struct Signals {
+    runtime: tokio::runtime::Runtime,
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let guard = runtime.enter();
+        let interrupt = signal(SignalKind::interrupt())?;
+        let terminate = signal(SignalKind::terminate())?;
+        drop(guard);
+        Ok(Self { runtime, interrupt, terminate })
+    }
+
+    /// Returns when one has come, or when a shard has ended by itself: its error is taken when it is joined.
+    fn wait(&mut self, shards: &[std::thread::JoinHandle<Result<ShardTotals, String>>]) {
+        let Self { runtime, interrupt, terminate } = self;
+        runtime.block_on(async {
+            let mut watch = tokio::time::interval(WATCH);
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => return,
+                    _ = terminate.recv() => return,
+                    _ = watch.tick() => {
+                        if shards.iter().any(std::thread::JoinHandle::is_finished) {
+                            return;
+                        }
                     }
                 }
             }
-        }
-    })
+        });
+    }
 }

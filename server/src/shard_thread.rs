@@ -244,7 +244,8 @@ impl Core {
         let waits = self.shard.waits_for_rings();
         for target in 0..self.mesh.control_out.len() {
             let target = ShardId(target as u8);
-            if let Some(ring) = self.mesh.control_out[target.index()].as_ref().filter(|_| all || waits.contains(target)) {
+            if let Some(ring) = self.mesh.control_out[target.index()].as_ref().filter(|_| all || waits.contains(target))
+            {
                 let bytes = ring.free();
                 let now = self.now();
                 self.shard.handle(now, Input::RingFree { target, bytes }, &mut self.effects);

@@ -48,10 +48,14 @@ pub fn bind(address: Option<IpAddr>, port: u16, voice_port: Option<u16>, shards:
     };
     let explain = |what: &str, port: u16, error: io::Error| match error.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("{what} port {port} is in use, perhaps by another echomesh-server: stop it, or choose another --port")
+            format!(
+                "{what} port {port} is in use, perhaps by another echomesh-server: stop it, or choose another --port"
+            )
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{what} port {port} needs privileges (below 1024): choose another --port or grant CAP_NET_BIND_SERVICE")
+            format!(
+                "{what} port {port} needs privileges (below 1024): choose another --port or grant CAP_NET_BIND_SERVICE"
+            )
         }
         _ => format!("cannot bind {what} {}: {error}", SocketAddr::new(address, port)),
     };

@@ -60,8 +60,7 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(5));
-        let mut connection =
-            runtime.block_on(SqliteConnection::connect_with(&options)).map_err(explain)?;
+        let mut connection = runtime.block_on(SqliteConnection::connect_with(&options)).map_err(explain)?;
         let version = runtime.block_on(migrate(&mut connection)).map_err(explain)?;
         if version > MIGRATIONS.len() {
             return Err(format!(
@@ -191,8 +190,7 @@ async fn carry_out(connection: &mut SqliteConnection, job: &StoreJob) -> Result<
             let query = sqlx::query(
                 "INSERT INTO accounts (key, name, password_hash, created_ms) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
             );
-            let done =
-                query.bind(key).bind(name).bind(password_hash).bind(*time_ms as i64).execute(connection).await?;
+            let done = query.bind(key).bind(name).bind(password_hash).bind(*time_ms as i64).execute(connection).await?;
             Ok(match done.rows_affected() {
                 0 => StoreOutcome::Exists,
                 _ => StoreOutcome::AccountCreated { user: UserId(done.last_insert_rowid() as u64) },
@@ -249,7 +247,8 @@ async fn append_chat(
             });
         }
     }
-    let query = sqlx::query("INSERT INTO chat_lines (room, account, client_id, content, time_ms) VALUES ($1, $2, $3, $4, $5)");
+    let query =
+        sqlx::query("INSERT INTO chat_lines (room, account, client_id, content, time_ms) VALUES ($1, $2, $3, $4, $5)");
     let query = query.bind(room.0 as i64).bind(user.0 as i64).bind(client_id).bind(content).bind(time_ms as i64);
     let done = query.execute(connection).await?;
     Ok(StoreOutcome::ChatStored { message_id: done.last_insert_rowid() as u64 })

@@ -22,10 +22,12 @@ fn answers_survive_reopening() {
     let path = directory.path().join("db");
     let (mut store, loaded) = open(&path);
     assert!(loaded.rooms.is_empty() && loaded.claim_code.is_some());
-    let account = StoreJob::CreateAccount { key: "ada".into(), name: "Ada".into(), password_hash: "h".into(), time_ms: 1 };
+    let account =
+        StoreJob::CreateAccount { key: "ada".into(), name: "Ada".into(), password_hash: "h".into(), time_ms: 1 };
     assert_eq!(one(&mut store, &account), StoreOutcome::AccountCreated { user: UserId(1) });
     assert_eq!(one(&mut store, &account), StoreOutcome::Exists);
-    let room = StoreJob::CreateRoom { key: "hall".into(), name: "Hall".into(), capacity: 5, creator: UserId(1), time_ms: 1 };
+    let room =
+        StoreJob::CreateRoom { key: "hall".into(), name: "Hall".into(), capacity: 5, creator: UserId(1), time_ms: 1 };
     assert_eq!(one(&mut store, &room), StoreOutcome::RoomCreated { room: RoomNumber(1) });
     assert_eq!(one(&mut store, &room), StoreOutcome::Exists);
     drop(store);

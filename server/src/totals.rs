@@ -31,12 +31,12 @@ pub fn json(shards: &[ShardTotals]) -> String {
             pairs.iter().filter(|(_, count)| *count > 0).map(|(name, count)| format!("\"{name}\":{count}")).collect();
         format!("{{{}}}", shown.join(","))
     };
-    let closed = CloseReason::ALL.iter().map(|reason| {
-        (reason.as_str(), shards.iter().map(|shard| shard.counters.closed(*reason)).sum::<u64>())
-    });
-    let dropped = Drop::ALL.iter().map(|reason| {
-        (reason.as_str(), shards.iter().map(|shard| shard.counters.dropped(*reason)).sum::<u64>())
-    });
+    let closed = CloseReason::ALL
+        .iter()
+        .map(|reason| (reason.as_str(), shards.iter().map(|shard| shard.counters.closed(*reason)).sum::<u64>()));
+    let dropped = Drop::ALL
+        .iter()
+        .map(|reason| (reason.as_str(), shards.iter().map(|shard| shard.counters.dropped(*reason)).sum::<u64>()));
     let plain: Vec<String> = plain.iter().map(|(name, count)| format!("\"{name}\":{count}")).collect();
     let (closed, dropped) = (reasons(closed.collect()), reasons(dropped.collect()));
     format!("{{\"totals\":{{{},\"closed\":{closed},\"dropped\":{dropped}}}}}", plain.join(","))

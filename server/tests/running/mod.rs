@@ -1,0 +1,120 @@
+//! The real server in a child process, and a minimal plaintext client: the ground of the end-to-end tests.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use echomesh_proto::control::{Body, ChatMsg, EchoMsg, LoginRequest, RoomAction, RoomActionType};
+use prost::Message;
+
+/// Most any answer may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub struct Server {
+    child: Child,
+    output: BufReader<std::process::ChildStdout>,
+    /// Everything up to the line that says where it listens.
+    pub summary: String,
+    pub port: u16,
+    pub voice_port: u16,
+}
+
+pub fn command(data_dir: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_echomesh-server"));
+    command.arg("--data-dir").arg(data_dir).args(["--address", "127.0.0.1"]).args(arguments);
+    command
+}
+
+impl Server {
+    pub fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(data_dir, arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut summary = String::new();
+        loop {
+            let from = summary.len();
+            assert!(output.read_line(&mut summary).unwrap() > 0, "the server ended: {summary}");
+            if let Some(rest) = summary[from..].strip_prefix("listening on 127.0.0.1:") {
+                let ports: Vec<u16> =
+                    rest.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect();
+                let (port, voice_port) = (ports[0], ports[1]);
+                return Self { child, output, summary, port, voice_port };
+            }
+        }
+    }
+
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; gives the totals it prints.
+    pub fn stop(mut self) -> String {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        rest
+    }
+
+    pub fn connect(&self) -> Client {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client { stream }
+    }
+
+    /// A client that is logged in and in the room.
+    pub fn member(&self, name: &str, room: &str) -> Client {
+        let mut client = self.connect();
+        client.send(login(name, "secret"));
+        client.send(action(RoomActionType::RaCreate, room));
+        client.send(action(RoomActionType::RaJoin, room));
+        for _ in 0..3 {
+            client.next().expect("an answer");
+        }
+        client
+    }
+}
+
+pub struct Client {
+    pub stream: TcpStream,
+}
+
+impl Client {
+    pub fn send(&mut self, body: Body) {
+        let mut frame = Vec::new();
+        EchoMsg::new(0, body).append_frame(&mut frame);
+        // A killed server's reset shows at the next read.
+        let _ = self.stream.write_all(&frame);
+    }
+
+    /// The next message; `None` when the connection is over.
+    pub fn next(&mut self) -> Option<Body> {
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).ok()?;
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.stream.read_exact(&mut frame).ok()?;
+        EchoMsg::decode(&frame[..]).unwrap().body
+    }
+}
+
+pub fn login(name: &str, password: &str) -> Body {
+    Body::LoginRequest(LoginRequest { username: name.into(), password: password.into(), ..LoginRequest::default() })
+}
+
+pub fn action(kind: RoomActionType, room: &str) -> Body {
+    Body::RoomAction(RoomAction { action_type: kind as i32, room_id: room.into(), ..RoomAction::default() })
+}
+
+pub fn chat(room: &str, content: &str, client_id: &str) -> Body {
+    Body::ChatMsg(ChatMsg {
+        room_id: room.into(),
+        content: content.into(),
+        client_id: client_id.into(),
+        ..ChatMsg::default()
+    })
+}
