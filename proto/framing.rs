@@ -143,7 +143,7 @@ mod tests {
     }
 
     /// Goal: a wrong length is refused from the prefix alone, before the peer makes us wait for or
-    /// hold the body; the largest allowed frame passes.
+    /// hold the body; the largest allowed frame passes (PROTOCOL M01).
     #[test]
     fn wrong_lengths_are_refused_at_once() {
         let mut decoder = FrameDecoder::default();

@@ -16,7 +16,7 @@ fn rfc_key() -> (SessionKey, SessionKey) {
     (SessionKey::new(&key, salt), SessionKey::new(&key, salt))
 }
 
-/// Goal: RFC 7714 §16.1.1, SRTP AEAD_AES_128_GCM encryption, and §16.1.2 back.
+/// Goal: PROTOCOL M30 is RFC 7714 §16.1.1, SRTP AEAD_AES_128_GCM encryption, and §16.1.2 back.
 #[test]
 fn srtp_matches_rfc_7714() {
     let plain = hex(

@@ -149,7 +149,7 @@ fn steer(first: &UdpSocket) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// Goal: each datagram reaches the shard its SSRC names, RTP and RTCP (docs/PROTOCOL.md).
+    /// Goal: each datagram reaches the shard its SSRC names, RTP and RTCP (PROTOCOL M32).
     #[test]
     fn voice_is_steered_by_ssrc() {
         let sockets = bind(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0, Some(0), 4).unwrap();

@@ -127,7 +127,8 @@ fn the_summary_shows_the_claim_code_once() {
     second.stop();
 }
 
-/// Goal: garbage, half a TLS hello and a thousand silent connections disturb nobody in a room.
+/// Goal: garbage, half a TLS hello and a thousand silent connections disturb nobody in a room
+/// (PROTOCOL M02).
 #[test]
 fn hostile_connections_disturb_nobody() {
     let directory = tempfile::tempdir().unwrap();

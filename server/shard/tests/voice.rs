@@ -143,7 +143,8 @@ fn a_new_address_heals_with_the_next_packet() {
     assert_eq!(cluster.heard[3].address.port(), 7001);
 }
 
-/// Goal: opening voice again gives new keys for the same SSRC; the numbers go on, the old key is dead.
+/// Goal: opening voice again gives new keys for the same SSRC; the numbers go on, the old key is dead
+/// (PROTOCOL M41).
 #[test]
 fn new_keys_continue_the_stream() {
     let mut cluster = Cluster::new(2);
