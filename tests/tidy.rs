@@ -1,4 +1,5 @@
 //! House rules as a test: they fail fast and say why.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 
@@ -82,7 +83,7 @@ fn kernels_touch_nothing_outside() {
 
 /// Goal: tests do not sleep: what waits for time belongs into a kernel.
 #[test]
-fn tests_do_not_sleep() {
+fn tests_wait_for_no_clock() {
     for (path, text) in sources() {
         let call = ["sleep", "("].concat();
         assert!(!is_test(&path) || !text.contains(&call), "{path}: tests do not sleep");

@@ -111,7 +111,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<usize, sqlx::Error
     let version = row.try_get::<i64, _>(0)? as usize;
     for (done, migration) in MIGRATIONS.iter().enumerate().skip(version) {
         let mut transaction = connection.begin().await?;
-        sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
+        sqlx::raw_sql(migration).execute(&mut *transaction).await?;
         sqlx::raw_sql(&format!("PRAGMA user_version = {}", done + 1)).execute(&mut *transaction).await?;
         transaction.commit().await?;
     }

@@ -29,27 +29,35 @@ pub fn command(data_dir: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// A test that fails leaves no server behind.
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Server {
     pub fn start(data_dir: &Path, arguments: &[&str]) -> Self {
         let mut child = command(data_dir, arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut summary = String::new();
-        loop {
-            let from = summary.len();
-            assert!(output.read_line(&mut summary).unwrap() > 0, "the server ended: {summary}");
-            if let Some(rest) = summary[from..].strip_prefix("listening on 127.0.0.1:") {
-                let ports: Vec<u16> =
-                    rest.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect();
-                let (port, voice_port) = (ports[0], ports[1]);
-                return Self { child, output, summary, port, voice_port };
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Self { child, output, summary: String::new(), port: 0, voice_port: 0 };
+        while server.port == 0 {
+            let mut line = String::new();
+            assert!(server.output.read_line(&mut line).unwrap() > 0, "the server ended: {}", server.summary);
+            if let Some(rest) = line.strip_prefix("listening on 127.0.0.1:") {
+                let mut ports = rest.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok());
+                server.port = ports.next().unwrap();
+                server.voice_port = ports.next().unwrap();
             }
+            server.summary.push_str(&line);
         }
+        server
     }
 
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
+    /// SIGKILL.
+    pub fn kill(self) {}
 
     /// SIGTERM; gives the totals it prints.
     pub fn stop(mut self) -> String {
