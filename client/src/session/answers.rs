@@ -1,0 +1,281 @@
+//! What the server sends: answers matched to requests by their id, and what it says unasked.
+//!
+//! A message that makes no sense ends the connection; one that is merely of no use is counted.
+
+use echomesh_proto::control::{
+    Body, ChatMsg, EchoMsg, LoginResponse, MsgType, RoomActionType, RoomEvent, RoomState, Status, StatusCode,
+    VoiceAnnounce,
+};
+use echomesh_proto::ids::{SessionId, Ssrc, UserId};
+use echomesh_proto::time::Now;
+
+use super::Session;
+use super::counters::Drop;
+use super::event::{DisconnectReason, Done, Event, LoggedIn, MemberChange, Outcome, RequestId};
+use super::requests::{Kind, Pending, action, answer, open_voice};
+use super::room::Room;
+use super::voice::VoiceRoom;
+
+/// Whether the connection may go on.
+type Checked = Result<(), DisconnectReason>;
+
+fn refused(status: StatusCode, message: String, retry_after_ms: u32) -> Outcome {
+    Outcome::Refused { status, message, retry_after_ms }
+}
+
+impl Session {
+    /// One message of the server.
+    pub(super) fn message(&mut self, now: Now, msg: EchoMsg, events: &mut Vec<Event>) -> Checked {
+        let known = MsgType::try_from(msg.r#type);
+        let Some(body) = msg.body else {
+            // A type of a later protocol version, or one without a body.
+            self.counters.drop(Drop::Unsupported);
+            return Ok(());
+        };
+        let named = body.msg_type();
+        if known != Ok(named) && !(known == Ok(MsgType::MtPong) && named == MsgType::MtPing) {
+            return Err(DisconnectReason::Malformed);
+        }
+        if msg.request_id == 0 {
+            self.unasked(now, body, events);
+            return Ok(());
+        }
+        let found = self.pending.iter().position(|pending| pending.wire == msg.request_id);
+        let Some(pending) = found.and_then(|at| self.pending.remove(at)) else {
+            self.counters.drop(Drop::UnknownAnswer);
+            return Ok(());
+        };
+        self.answered(now, pending, body, events)
+    }
+
+    fn unasked(&mut self, now: Now, body: Body, events: &mut Vec<Event>) {
+        match body {
+            Body::ChatMsg(line) => events.push(Event::Chat(line)),
+            Body::RoomMessage(message) => events.push(Event::RoomMessage(message)),
+            Body::RoomEvent(event) => self.room_event(now, event, events),
+            Body::Status(status) => {
+                events.push(Event::Notice { status: status.status_code(), message: status.message });
+            }
+            _ => self.counters.drop(Drop::Unsupported),
+        }
+    }
+
+    fn answered(&mut self, now: Now, pending: Pending, body: Body, events: &mut Vec<Event>) -> Checked {
+        let Pending { public, kind, .. } = pending;
+        match (kind, body) {
+            (kind @ (Kind::Login | Kind::Resume), Body::LoginResponse(response)) => {
+                self.login_answer(now, kind == Kind::Resume, response, events);
+            }
+            (Kind::Login | Kind::Resume, Body::Status(status)) if status.status_code() != StatusCode::StatusOk => {
+                let Status { message, retry_after_ms, .. } = status.clone();
+                events.push(Event::LoginRefused { status: status.status_code(), message, retry_after_ms });
+            }
+            (kind, Body::Status(status)) if status.status_code() != StatusCode::StatusOk => {
+                let code = status.status_code();
+                self.request_refused(public, &kind, refused(code, status.message, status.retry_after_ms), events);
+            }
+            (kind, Body::RoomState(state)) if state.status_code() != StatusCode::StatusOk => {
+                let code = state.status_code();
+                self.request_refused(public, &kind, refused(code, state.message, 0), events);
+            }
+            (Kind::Ping, Body::Ping(_)) => {}
+            (Kind::Create | Kind::List, Body::RoomState(state)) => {
+                answer(public, Outcome::Done(Done::Room(state)), events);
+            }
+            (Kind::Join { room, again }, Body::RoomState(state)) => {
+                self.joined(now, public, &room, again, state, events);
+            }
+            (Kind::Leave { room }, Body::RoomState(state)) => {
+                self.left(&room);
+                answer(public, Outcome::Done(Done::Room(state)), events);
+            }
+            (Kind::Roster { room }, Body::RoomState(state)) => self.roster_page(now, public, &room, state, events),
+            (Kind::Chat, Body::ChatMsg(line)) => self.line_stored(public, line, events),
+            (Kind::Who, Body::Who(who)) => answer(public, Outcome::Done(Done::Who(who)), events),
+            (Kind::OpenVoice { room }, Body::VoiceAnnounce(announce)) => {
+                self.voice_opened(now, &room, &announce, events)?;
+                answer(public, Outcome::Done(Done::Voice), events);
+            }
+            (Kind::Plain, Body::Status(status)) => {
+                answer(public, Outcome::Done(Done::Status { message: status.message }), events);
+            }
+            _ => {
+                answer(public, Outcome::ConnectionLost, events);
+                return Err(DisconnectReason::WrongAnswer);
+            }
+        }
+        Ok(())
+    }
+
+    fn line_stored(&mut self, public: Option<RequestId>, line: ChatMsg, events: &mut Vec<Event>) {
+        answer(public, Outcome::Done(Done::Chat(line)), events);
+    }
+
+    fn request_refused(&mut self, public: Option<RequestId>, kind: &Kind, outcome: Outcome, events: &mut Vec<Event>) {
+        let Outcome::Refused { status, message: text, .. } = &outcome else { return };
+        let not_in_room = *status == StatusCode::StatusNotInRoom;
+        match kind {
+            Kind::Join { room, again: true } => self.lose_room(room, text, events),
+            Kind::Leave { room } if not_in_room => self.left(room),
+            Kind::Leave { room } => self.set_leaving(room, false),
+            _ => {}
+        }
+        answer(public, outcome, events);
+    }
+
+    fn login_answer(&mut self, now: Now, resuming: bool, mut response: LoginResponse, events: &mut Vec<Event>) {
+        let status = response.status_code();
+        if status != StatusCode::StatusOk {
+            // The session is gone, or this server never knew it: the rooms can be entered again.
+            if resuming && status != StatusCode::StatusTryAgain {
+                self.resume_token = bytes::Bytes::new();
+                return self.log_in(now);
+            }
+            let LoginResponse { message, retry_after_ms, .. } = response;
+            return events.push(Event::LoginRefused { status, message, retry_after_ms });
+        }
+        self.logged_in = true;
+        self.user = UserId(response.user_id);
+        self.id = SessionId(response.session_id);
+        let token = std::mem::take(&mut response.resume_token);
+        if !token.is_empty() || !resuming {
+            self.resume_token = token;
+        }
+        events.push(Event::LoggedIn(LoggedIn { resumed: resuming, response }));
+        self.enter_again(now);
+    }
+
+    /// Back in the rooms of before. Joining twice is allowed and brings the roster, so a resumed session
+    /// does the same as a new one.
+    fn enter_again(&mut self, now: Now) {
+        let rooms: Vec<(String, bool)> =
+            self.rooms.iter().map(|room| (room.name().to_string(), room.leaving)).collect();
+        for (room, leaving) in rooms {
+            let (kind, asked) = if leaving {
+                (RoomActionType::RaLeave, Kind::Leave { room: room.clone() })
+            } else {
+                (RoomActionType::RaJoin, Kind::Join { room: room.clone(), again: true })
+            };
+            self.send_request(now, None, asked, Body::RoomAction(action(kind, &room)));
+        }
+    }
+
+    fn joined(
+        &mut self,
+        now: Now,
+        public: Option<RequestId>,
+        typed: &str,
+        again: bool,
+        state: RoomState,
+        events: &mut Vec<Event>,
+    ) {
+        let fresh = Room::new(typed, &state);
+        let name = fresh.name().clone();
+        if self.room(&name).is_none() {
+            self.rooms.push(fresh);
+        }
+        if let Some(room) = self.room_mut(&name) {
+            room.begin_fetch();
+        }
+        answer(public, Outcome::Done(Done::Room(state.clone())), events);
+        if again {
+            events.push(Event::Rejoined { room: name.clone() });
+        }
+        self.roster_page(now, None, &name, state, events);
+        let wants_voice = self.room(&name).and_then(|room| room.wants_voice).filter(|_| again);
+        if let Some(flags) = wants_voice {
+            self.send_request(now, None, Kind::OpenVoice { room: name.to_string() }, open_voice(&name, flags));
+        }
+    }
+
+    /// One page of a roster. Asks for the next; the driver's answer comes with the last.
+    fn roster_page(
+        &mut self,
+        now: Now,
+        public: Option<RequestId>,
+        name: &str,
+        state: RoomState,
+        events: &mut Vec<Event>,
+    ) {
+        let next = state.next_page.clone();
+        let done = Done::Room(RoomState { members: Vec::new(), ..state.clone() });
+        let Some(room) = self.room_mut(name) else {
+            self.counters.drop(Drop::UnknownRoom);
+            return answer(public, Outcome::Done(done), events);
+        };
+        let refused = room.page(state);
+        let name = room.name().clone();
+        if room.is_complete() {
+            events.push(Event::RosterComplete { room: name });
+            answer(public, Outcome::Done(done), events);
+        } else {
+            let action = echomesh_proto::control::RoomAction { page: next, ..action(RoomActionType::RaRoster, &name) };
+            self.send_request(now, public, Kind::Roster { room: name.to_string() }, Body::RoomAction(action));
+        }
+        for _ in 0..refused {
+            self.counters.drop(Drop::BadMember);
+        }
+    }
+
+    fn room_event(&mut self, now: Now, event: RoomEvent, events: &mut Vec<Event>) {
+        let RoomEvent { room_id, sequence, deltas } = event;
+        let Some(at) = self.rooms.iter().position(|room| room.is_named(&room_id)) else {
+            return self.counters.drop(Drop::UnknownRoom);
+        };
+        let room = &mut self.rooms[at];
+        let behind = room.is_complete() && room.is_behind(sequence);
+        room.set_sequence(sequence);
+        let name = room.name().clone();
+        for delta in deltas {
+            let session = delta.member.as_ref().map_or(SessionId(0), |member| SessionId(member.session_id));
+            let heard_as = room.member(session).map_or(0, |member| member.ssrc);
+            let Some((change, member)) = room.delta(delta) else {
+                self.counters.drop(Drop::BadMember);
+                continue;
+            };
+            let stream_gone = change == MemberChange::Left || member.ssrc != heard_as;
+            if let Some(voice) = self.voice.iter_mut().find(|voice| voice.room == name).filter(|_| stream_gone) {
+                voice.forget(Ssrc(heard_as));
+            }
+            events.push(Event::Member { room: name.clone(), change, member });
+        }
+        if behind {
+            self.fetch_roster(now, &name);
+        }
+    }
+
+    fn voice_opened(&mut self, now: Now, room: &str, announce: &VoiceAnnounce, events: &mut Vec<Event>) -> Checked {
+        // Left in the meantime: the server closes the stream with the leave.
+        let Some(room) = self.room(room).map(|room| room.name().clone()) else {
+            self.counters.drop(Drop::UnknownRoom);
+            return Ok(());
+        };
+        let voice = VoiceRoom::new(now.time, room.clone(), announce, self.config.voice_index_seed);
+        let voice = voice.ok_or(DisconnectReason::Malformed)?;
+        let (ssrc, udp_port) = (voice.ssrc, voice.udp_port);
+        self.voice.retain(|old| old.room != room);
+        self.voice.push(voice);
+        self.report_voice(now);
+        events.push(Event::VoiceOpen { room, ssrc, udp_port, epoch: announce.epoch });
+        Ok(())
+    }
+
+    fn left(&mut self, name: &str) {
+        let Some(room) = self.room(name).map(|room| room.name().clone()) else { return };
+        self.rooms.retain(|other| *other.name() != room);
+        self.voice.retain(|voice| voice.room != room);
+    }
+
+    pub(super) fn set_leaving(&mut self, name: &str, leaving: bool) {
+        if let Some(room) = self.room_mut(name) {
+            room.leaving = leaving;
+        }
+    }
+
+    pub(super) fn lose_room(&mut self, name: &str, message: &str, events: &mut Vec<Event>) {
+        if let Some(room) = self.room(name).map(|room| room.name().clone()) {
+            self.left(name);
+            events.push(Event::RoomLost { room, message: message.to_owned() });
+        }
+    }
+}

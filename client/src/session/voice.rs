@@ -1,0 +1,298 @@
+//! Voice of one room: seals what this session says, opens what it hears.
+//!
+//! Not a codec and not a jitter buffer: payloads are Opus packets, in the order they arrived.
+//! In: keys from `VoiceAnnounce`, frames to send, datagrams. Out: sealed datagrams, [`Voice`].
+//! Bounds: `STREAMS_MAX` streams heard in a room; `DATAGRAMS_MAX` datagrams waiting for the driver.
+//! Cost: one AEAD per packet; nothing allocates once the queue has grown.
+//! Source: RFC 3550, RFC 3711 §3.3, RFC 7714; docs/PROTOCOL.md, voice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use echomesh_proto::control::{VoiceAnnounce, VoiceSuite};
+use echomesh_proto::ids::Ssrc;
+use echomesh_proto::limits::{DATAGRAM_BYTES_MAX, OPUS_PAYLOAD_TYPE};
+use echomesh_proto::rtcp::{self, REPORT_BYTES_MAX};
+use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, Header, OutgoingHeader};
+use echomesh_proto::srtp::{MasterKey, OpenKey, RTCP_INDEX_BYTES, ReplayWindow, SealKey, TAG_BYTES, estimate_index};
+use echomesh_proto::time::{MILLISECOND_US, MediaTime, SECOND_US, Time};
+
+use super::counters::Drop;
+
+/// Streams heard in one room: more than a server selects, and a bound on what it can make us keep.
+const STREAMS_MAX: usize = 1_024;
+
+/// Outgoing datagrams the driver has not taken yet: over a second of voice.
+const DATAGRAMS_MAX: usize = 64;
+
+/// Longest Opus payload that fits a datagram.
+pub(super) const PAYLOAD_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - HEADER_BYTES_MAX - TAG_BYTES;
+
+/// Between reports while nothing was heard from the server: it may not know our address yet.
+const OPENING_REPORT_US: u64 = 200 * MILLISECOND_US;
+
+/// Reports at that pace; alone in a room there is nothing to hear.
+const OPENING_REPORTS: u32 = 5;
+
+/// Between reports after that: keeps NAT bindings, which live 30 s and more (RFC 4787 REQ-5 asks 2 min).
+const REPORT_US: u64 = 15 * SECOND_US;
+
+/// A stream silent for so long may have rolled over unheard: neighbours of its ROC are tried too.
+const PAUSE_US: u64 = 2 * SECOND_US;
+
+/// A frame to send.
+#[derive(Clone, Copy, Debug)]
+pub struct VoiceFrame<'a> {
+    /// 48 kHz clock of the first sample.
+    pub media_time: MediaTime,
+    /// First frame of a talkspurt (RFC 3551 §4.1).
+    pub marker: bool,
+    /// RFC 6464 byte: bit 7 voice activity, bits 0–6 level in -dBov.
+    pub audio_level: Option<u8>,
+    /// Opus packet.
+    pub payload: &'a [u8],
+}
+
+/// A frame that was sealed and queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentVoice {
+    /// This session's stream.
+    pub ssrc: Ssrc,
+    /// 48-bit uplink index; not the one listeners see.
+    pub index: u64,
+}
+
+/// Why a frame was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoiceError {
+    /// Voice is not open in this room: `open_voice`, then wait for `Event::VoiceOpen`.
+    NotOpen,
+    /// The payload does not fit a datagram; lower the bitrate.
+    TooLong,
+    /// The driver does not take datagrams; the frame was dropped and counted.
+    QueueFull,
+}
+
+/// A packet that was heard. The payload is a part of the datagram it came in.
+#[derive(Clone, Debug)]
+pub struct Voice<'a> {
+    /// The room it was said in.
+    pub room: Arc<str>,
+    /// The speaker's stream; `Room::speaker` names it once it is announced.
+    pub ssrc: Ssrc,
+    /// 48-bit index as the server numbers it: a gap is a loss.
+    pub index: u64,
+    /// The speaker's 48 kHz clock.
+    pub media_time: MediaTime,
+    /// First packet of a talkspurt.
+    pub marker: bool,
+    /// As in [`VoiceFrame`].
+    pub audio_level: Option<u8>,
+    /// Opus packet.
+    pub payload: &'a [u8],
+}
+
+/// A datagram to send to the server's voice port.
+#[derive(Clone, Copy, Debug)]
+pub struct Datagram<'a> {
+    /// At the address of the control connection.
+    pub udp_port: u16,
+    /// At most `DATAGRAM_BYTES_MAX`.
+    pub bytes: &'a [u8],
+}
+
+/// Datagrams for the driver, oldest first, in one buffer that is used again when all are taken.
+#[derive(Debug, Default)]
+pub(super) struct DatagramQueue {
+    bytes: Vec<u8>,
+    list: VecDeque<(u16, Range<usize>)>,
+}
+
+impl DatagramQueue {
+    fn is_full(&self) -> bool {
+        self.list.len() >= DATAGRAMS_MAX
+    }
+
+    fn push(&mut self, udp_port: u16, datagram: &[u8]) {
+        if self.list.is_empty() {
+            self.bytes.clear();
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(datagram);
+        self.list.push_back((udp_port, start..self.bytes.len()));
+    }
+
+    pub(super) fn next(&mut self) -> Option<Datagram<'_>> {
+        let (udp_port, range) = self.list.pop_front()?;
+        Some(Datagram { udp_port, bytes: &self.bytes[range] })
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.list.clear();
+    }
+}
+
+/// What is known of one stream that is heard.
+#[derive(Debug)]
+struct Heard {
+    window: ReplayWindow,
+    last: Time,
+}
+
+/// One room's keys and streams. New keys make a new one: streams continue under indices that the
+/// roster's `roc` finds again, and nothing sealed with the old key opens any more.
+#[derive(Debug)]
+pub(super) struct VoiceRoom {
+    pub(super) room: Arc<str>,
+    pub(super) ssrc: Ssrc,
+    pub(super) udp_port: u16,
+    seal: SealKey,
+    open: OpenKey,
+    next_index: u64,
+    rtcp_index: u32,
+    reports: u32,
+    report_due: Time,
+    heard_any: bool,
+    heard: BTreeMap<Ssrc, Heard>,
+}
+
+fn master_key(key: &[u8], salt: &[u8]) -> Option<MasterKey> {
+    Some(MasterKey { key: key.try_into().ok()?, salt: salt.try_into().ok()? })
+}
+
+impl VoiceRoom {
+    /// `None` if the server's parameters make no sense.
+    pub(super) fn new(now: Time, room: Arc<str>, announce: &VoiceAnnounce, index_seed: u16) -> Option<Self> {
+        let uplink = master_key(&announce.uplink_key, &announce.uplink_salt)?;
+        let downlink = master_key(&announce.downlink_key, &announce.downlink_salt)?;
+        let udp_port = u16::try_from(announce.udp_port).ok().filter(|port| *port != 0)?;
+        if announce.suite() != VoiceSuite::VsAeadAes128Gcm || announce.ssrc == 0 {
+            return None;
+        }
+        Some(Self {
+            room,
+            ssrc: Ssrc(announce.ssrc),
+            udp_port,
+            seal: SealKey::new(&uplink),
+            open: OpenKey::new(&downlink),
+            next_index: u64::from(index_seed & 0x7FFF),
+            rtcp_index: 0,
+            reports: 0,
+            report_due: now,
+            heard_any: false,
+            heard: BTreeMap::new(),
+        })
+    }
+
+    pub(super) fn has_heard(&self, ssrc: Ssrc) -> bool {
+        self.heard.contains_key(&ssrc)
+    }
+
+    pub(super) fn forget(&mut self, ssrc: Ssrc) {
+        self.heard.remove(&ssrc);
+    }
+
+    /// Seals one frame into the queue.
+    pub(super) fn send(&mut self, frame: VoiceFrame<'_>, queue: &mut DatagramQueue) -> Result<SentVoice, VoiceError> {
+        if frame.payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(VoiceError::TooLong);
+        }
+        if queue.is_full() {
+            return Err(VoiceError::QueueFull);
+        }
+        let index = self.next_index;
+        self.next_index += 1;
+        let header = OutgoingHeader {
+            marker: frame.marker,
+            payload_type: OPUS_PAYLOAD_TYPE,
+            sequence: index as u16,
+            media_time: frame.media_time,
+            ssrc: self.ssrc,
+            audio_level: frame.audio_level,
+        };
+        let mut packet = [0; DATAGRAM_BYTES_MAX];
+        let header_bytes = header.write(&mut packet);
+        let plain = header_bytes + frame.payload.len();
+        packet[header_bytes..plain].copy_from_slice(frame.payload);
+        let sealed = self.seal.seal_rtp(&mut packet, header_bytes, plain, index);
+        queue.push(self.udp_port, &packet[..sealed]);
+        Ok(SentVoice { ssrc: self.ssrc, index })
+    }
+
+    /// Sends a receiver report if one is due: it opens the path and keeps it. Returns whether it did.
+    pub(super) fn report(&mut self, now: Time, name: &str, queue: &mut DatagramQueue) -> bool {
+        if now < self.report_due || queue.is_full() {
+            return false;
+        }
+        let mut packet = [0; REPORT_BYTES_MAX + TAG_BYTES + RTCP_INDEX_BYTES];
+        let plain = rtcp::write_receiver_report(&mut packet, self.ssrc, name);
+        let sealed = self.seal.seal_rtcp(&mut packet, plain, self.rtcp_index);
+        queue.push(self.udp_port, &packet[..sealed]);
+        self.rtcp_index += 1;
+        self.reports += 1;
+        let opening = !self.heard_any && self.reports < OPENING_REPORTS;
+        self.report_due = now.after_us(if opening { OPENING_REPORT_US } else { REPORT_US });
+        true
+    }
+
+    /// Opens an SRTCP packet. Its content is of no use yet: reports end at the server on each leg.
+    pub(super) fn open_rtcp(&mut self, packet: &mut [u8]) -> bool {
+        let opened = self.open.open_rtcp(packet).is_ok();
+        self.heard_any |= opened;
+        opened
+    }
+
+    /// Opens a packet whose header was parsed. `roc` is the roster's, for a stream heard first.
+    pub(super) fn open_rtp(
+        &mut self,
+        now: Time,
+        packet: &mut [u8],
+        header: &Header,
+        roc: u32,
+    ) -> Result<(u64, Range<usize>), Drop> {
+        let known = self.heard.get(&header.ssrc);
+        if known.is_none() && self.heard.len() >= STREAMS_MAX {
+            return Err(Drop::StreamLimit);
+        }
+        let highest = known.and_then(|heard| heard.window.highest());
+        let paused = known.is_none_or(|heard| now.since_us(heard.last) > PAUSE_US);
+        let likely = match highest {
+            Some(_) => estimate_index(highest, header.sequence),
+            None => u64::from(roc) << 16 | u64::from(header.sequence),
+        };
+        if known.is_some_and(|heard| !heard.window.check(likely)) && !paused {
+            return Err(Drop::Replayed);
+        }
+        let (index, plain) = self.try_indices(packet, header.bytes, likely, paused).ok_or(Drop::AuthFailed)?;
+        let heard = self.heard.entry(header.ssrc).or_insert(Heard { window: ReplayWindow::default(), last: now });
+        if !heard.window.check(index) {
+            return Err(Drop::Replayed);
+        }
+        heard.window.accept(index);
+        heard.last = now;
+        self.heard_any = true;
+        let payload = &packet[header.bytes..plain];
+        let payload = rtp::payload_without_padding(payload, header.padding).ok_or(Drop::BadPacket)?;
+        Ok((index, header.bytes..header.bytes + payload.len()))
+    }
+
+    /// Opens under the likely index; after a pause also one rollover on either side. A failure spoils
+    /// the bytes, so all but the last try are on a copy.
+    fn try_indices(&self, packet: &mut [u8], header_bytes: usize, likely: u64, paused: bool) -> Option<(u64, usize)> {
+        if !paused {
+            return self.open.open_rtp(packet, header_bytes, likely).ok().map(|plain| (likely, plain));
+        }
+        let mut copy = [0; DATAGRAM_BYTES_MAX];
+        let neighbours = [Some(likely), likely.checked_add(1 << 16), likely.checked_sub(1 << 16)];
+        for index in neighbours.into_iter().flatten() {
+            let copy = copy.get_mut(..packet.len())?;
+            copy.copy_from_slice(packet);
+            if let Ok(plain) = self.open.open_rtp(copy, header_bytes, index) {
+                packet.copy_from_slice(copy);
+                return Some((index, plain));
+            }
+        }
+        None
+    }
+}
