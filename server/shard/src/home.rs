@@ -102,7 +102,11 @@ impl Shard {
                 self.leave_room(source, room, session);
                 if asked {
                     let state = RoomState { action_type: RoomActionType::RaLeave as i32, ..RoomState::default() };
-                    self.answer(asker, Body::RoomState(state), effects);
+                    // Through the mesh even to ourselves: nothing of the room comes after this answer.
+                    self.tell(
+                        asker.shard(),
+                        Mesh::Answer(Answer { asker, msg: EchoMsg::new(0, Body::RoomState(state)) }),
+                    );
                 }
             }
             Some(Ask::Moved(_)) => self.member_moved(source, room, session),
@@ -286,10 +290,9 @@ impl Shard {
             ..MemberView::default()
         };
         let delta = ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], reset: false };
+        // First, so that it is not told of its own leaving.
+        self.tell(source, Mesh::Displaced(RoomSession { room: number.0, session: id.0, ..RoomSession::default() }));
         self.broadcast(number, None, &Mesh::Replica(delta));
-        // Says that the leave is done, before the answer.
-        let done = RoomSession { room: number.0, session: id.0, ..RoomSession::default() };
-        self.tell(source, Mesh::Displaced(done));
         self.interest(number, source, -1);
         if let MemberVoice::Open(ssrc) = member.voice {
             self.tell(

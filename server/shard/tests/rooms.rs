@@ -282,3 +282,22 @@ fn sessions_of_an_account_are_bounded() {
     cluster.close(second);
     assert_eq!(cluster.code(third, login("ada", "secret", 0)), StatusCode::StatusOk);
 }
+
+/// Goal: after the answer to a leave nothing of the room comes any more, and nobody is told of their
+/// own leaving, on the room's home shard too. Found by simulator seed 199.
+#[test]
+fn nothing_comes_after_a_leave() {
+    let mut cluster = Cluster::new(2);
+    for shard in 0..2 {
+        let room = format!("room {shard}");
+        let ada = cluster.member(shard, &format!("ada{shard}"), &room);
+        let bob = cluster.member(1 - shard, &format!("bob{shard}"), &room);
+        cluster.inbox.clear();
+        for client in [ada, bob] {
+            cluster.ask(client, chat(&room, "bye"));
+            cluster.inbox.clear();
+            cluster.ask(client, action(RoomActionType::RaLeave, &room));
+            assert!(cluster.take(client).is_empty());
+        }
+    }
+}

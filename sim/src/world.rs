@@ -1,0 +1,448 @@
+//! The world of one seed: shards, rings, TCP, store and hashers as events in virtual time.
+//!
+//! Faults while the seed is young; then it heals, a last line is said in every room, and everything
+//! must have come to rest as promised. Bounds: `ACTIONS` actions, virtual minutes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use echomesh_proto::control::RoomActionType;
+use echomesh_proto::ids::{ConnectionId, RoomNumber, ShardId, UserId};
+use echomesh_proto::time::{Now, Time};
+use echomesh_shard::{
+    ClosedCause, Drop, Effect, Effects, HashOutcome, HashReply, Input, Limits, READ_BYTES_MAX, RECORD_BYTES_MAX,
+    RECORD_PREFIX_BYTES, Registration, Security, Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply, TICK_US,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+
+use crate::client::Client;
+
+const ACTIONS: u64 = 400;
+const ROOMS: [&str; 3] = ["attic", "hall", "cellar"];
+/// Virtual time after the last fault in which everything must be answered and told.
+const HEALING_US: u64 = 20_000_000;
+
+/// What a seed did, to be compared with another run of it.
+pub struct Summary {
+    pub lines: usize,
+    pub digest: u64,
+}
+
+enum Event {
+    ToServer(usize, ConnectionId, Vec<u8>),
+    Drained(usize, ConnectionId, usize),
+    Mesh(usize, usize),
+    Store(usize, StoreReply),
+    Hash(usize, HashReply),
+    Tick,
+    Act,
+}
+
+struct Ring {
+    records: VecDeque<Vec<u8>>,
+    bytes: usize,
+    capacity: usize,
+}
+
+struct World {
+    random: ChaCha8Rng,
+    trace: bool,
+    time: u64,
+    order: u64,
+    events: BTreeMap<(u64, u64), Event>,
+    shards: Vec<Shard>,
+    rings: BTreeMap<(usize, usize), Ring>,
+    clients: Vec<Client>,
+    connections: BTreeMap<(usize, ConnectionId), usize>,
+    slots: u32,
+    accounts: BTreeMap<String, (u64, String)>,
+    rooms: BTreeMap<String, u64>,
+    lines: Vec<(u64, String, String)>,
+    /// The store answers each shard in order.
+    store_free: Vec<u64>,
+    healed: bool,
+    digest: u64,
+    broken: Option<String>,
+}
+
+/// Runs one seed.
+pub fn run(seed: u64, trace: bool) -> Result<Summary, String> {
+    let mut world = World::new(seed, trace);
+    world.later(0, Event::Tick);
+    world.later(0, Event::Act);
+    world.run_until(u64::MAX, true)?;
+    world.heal()?;
+    world.check()?;
+    Ok(Summary { lines: world.lines.len(), digest: world.digest })
+}
+
+impl World {
+    fn new(seed: u64, trace: bool) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let shards = 2 + (random.next_u32() % 3) as u8;
+        let mut rings = BTreeMap::new();
+        for source in 0..usize::from(shards) {
+            for target in (0..usize::from(shards)).filter(|target| *target != source) {
+                let capacity = RECORD_BYTES_MAX + RECORD_PREFIX_BYTES + random.next_u32() as usize % 4096;
+                rings.insert((source, target), Ring { records: VecDeque::new(), bytes: 0, capacity });
+            }
+        }
+        let kernel = |shard: u8, seed: u8| {
+            Shard::new(ShardConfig {
+                shard: ShardId(shard),
+                shards,
+                // Never the same on two shards, as the configuration demands.
+                seed: [[seed, shard]; 16].concat().try_into().expect("16 pairs are 32 bytes"),
+                server_name: "sim".to_owned(),
+                server_version: "0".to_owned(),
+                voice_port: 1,
+                registration: Registration::Open,
+                plaintext_anywhere: false,
+                spread_after: 1,
+                limits: Limits { output_bytes_max: 8 * 1024, ..Limits::default() },
+                rooms: Vec::new(),
+            })
+        };
+        let kernels = (0..shards).map(|shard| kernel(shard, random.next_u32() as u8)).collect();
+        let clients = (0..3 + random.next_u32() % 6)
+            .map(|number| Client::new(format!("c{number}"), random.next_u32() % 4 == 0))
+            .collect();
+        let mut world = Self {
+            random,
+            trace,
+            time: 0,
+            order: 0,
+            events: BTreeMap::new(),
+            shards: kernels,
+            rings,
+            clients,
+            connections: BTreeMap::new(),
+            slots: 0,
+            accounts: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            lines: Vec::new(),
+            store_free: vec![0; usize::from(shards)],
+            healed: false,
+            digest: seed,
+            broken: None,
+        };
+        world.refill(true);
+        world
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random.next_u64() % bound.max(1)
+    }
+
+    fn later(&mut self, us: u64, event: Event) {
+        self.order += 1;
+        self.events.insert((self.time + us, self.order), event);
+    }
+
+    /// A delay: mostly short, at times very long while the seed is young.
+    fn delay(&mut self) -> u64 {
+        let bound = if !self.healed && self.below(20) == 0 { 500_000 } else { 300 };
+        self.below(bound)
+    }
+
+    fn run_until(&mut self, end: u64, acting: bool) -> Result<(), String> {
+        let mut actions = 0;
+        while let Some(entry) = self.events.first_entry() {
+            let (time, _) = *entry.key();
+            if time > end || (acting && actions == ACTIONS) {
+                break;
+            }
+            let event = entry.remove();
+            self.time = time;
+            actions += u64::from(matches!(event, Event::Act));
+            self.event(event);
+            self.refill(false);
+            if let Some(broken) = self.broken.take() {
+                return Err(format!("at {} us: {broken}", self.time));
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::ToServer(shard, connection, bytes) if self.connections.contains_key(&(shard, connection)) => {
+                self.input(shard, Input::Bytes { connection, bytes: &bytes });
+            }
+            Event::Drained(shard, connection, bytes) if self.connections.contains_key(&(shard, connection)) => {
+                self.input(shard, Input::Drained { connection, bytes });
+            }
+            Event::ToServer(..) | Event::Drained(..) => {}
+            Event::Mesh(source, target) => {
+                let ring = self.rings.get_mut(&(source, target)).expect("a ring for each pair");
+                let record = ring.records.pop_front().expect("an event for each record");
+                ring.bytes -= record.len() + RECORD_PREFIX_BYTES;
+                self.input(target, Input::MeshControl { source: ShardId(source as u8), record: &record });
+            }
+            Event::Store(shard, reply) => self.input(shard, Input::Store(reply)),
+            Event::Hash(shard, reply) => self.input(shard, Input::Hash(reply)),
+            Event::Tick => {
+                for shard in 0..self.shards.len() {
+                    self.input(shard, Input::Tick);
+                }
+                self.later(TICK_US, Event::Tick);
+            }
+            Event::Act if !self.healed => {
+                self.act();
+                let pause = self.below(40_000);
+                self.later(pause, Event::Act);
+            }
+            Event::Act => {}
+        }
+    }
+
+    fn refill(&mut self, all: bool) {
+        for shard in 0..self.shards.len() {
+            let waits = self.shards[shard].waits_for_rings();
+            for target in (0..self.shards.len()).filter(|target| *target != shard) {
+                let id = ShardId(target as u8);
+                if all || waits.contains(id) {
+                    let ring = &self.rings[&(shard, target)];
+                    let bytes = ring.capacity - ring.bytes;
+                    self.input(shard, Input::RingFree { target: id, bytes });
+                }
+            }
+        }
+    }
+
+    fn input(&mut self, shard: usize, input: Input<'_>) {
+        if self.trace && !matches!(input, Input::Tick | Input::RingFree { .. }) {
+            eprintln!("{:>10} us shard {shard}: {input:?}", self.time);
+        }
+        let now = Now { time: Time(self.time), unix_ms: 1_700_000_000_000 + self.time / 1000 };
+        let mut effects = Effects::default();
+        self.shards[shard].handle(now, input, &mut effects);
+        for effect in std::mem::take(&mut effects.list) {
+            self.effect(shard, effect, &effects.bytes);
+        }
+    }
+
+    fn effect(&mut self, shard: usize, effect: Effect, bytes: &[u8]) {
+        match effect {
+            Effect::Send { connection, bytes: range } => self.deliver(shard, connection, &bytes[range]),
+            Effect::Close { connection, .. } => {
+                if let Some(client) = self.connections.remove(&(shard, connection)) {
+                    self.clients[client].connection = None;
+                }
+            }
+            Effect::MeshControl { target, record } => {
+                let record = bytes[record].to_vec();
+                let ring = self.rings.get_mut(&(shard, target.index())).expect("a ring for each pair");
+                ring.bytes += record.len() + RECORD_PREFIX_BYTES;
+                if ring.bytes > ring.capacity {
+                    self.broken = Some(format!("ring {shard} to {} is over its capacity", target.0));
+                }
+                ring.records.push_back(record);
+                let delay = self.delay();
+                self.later(delay, Event::Mesh(shard, target.index()));
+            }
+            Effect::Store(request) => {
+                let fails = !self.healed && self.below(30) == 0;
+                let outcome = if fails { StoreOutcome::Failed } else { self.store(request.job) };
+                let delay = self.delay() * 10;
+                let at = self.store_free[shard].max(self.time + delay);
+                self.store_free[shard] = at + 1;
+                let reply = StoreReply { token: request.token, outcome };
+                self.later(at - self.time, Event::Store(shard, reply));
+            }
+            Effect::Hash(request) => {
+                let outcome = match request.verify {
+                    _ if !self.healed && self.below(30) == 0 => HashOutcome::Busy,
+                    Some(hash) => HashOutcome::Verified(hash == request.password),
+                    None => HashOutcome::Hashed(request.password),
+                };
+                let delay = self.delay() * 10;
+                self.later(delay, Event::Hash(shard, HashReply { token: request.token, outcome }));
+            }
+            Effect::PauseReading { .. } | Effect::ResumeReading { .. } => {}
+            Effect::Voice(_) | Effect::PeerSet { .. } | Effect::PeerMoved { .. } | Effect::PeerGone { .. } => {
+                self.broken = Some("voice without a datagram".to_owned());
+            }
+        }
+    }
+
+    fn deliver(&mut self, shard: usize, connection: ConnectionId, bytes: &[u8]) {
+        let Some(client) = self.connections.get(&(shard, connection)).copied() else { return };
+        for byte in bytes {
+            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        if let Err(broken) = self.clients[client].received(bytes) {
+            self.broken = Some(broken);
+        }
+        let slow = self.clients[client].slow && !self.healed;
+        let delay = if slow { self.below(3_000_000) } else { self.below(200) };
+        self.later(delay, Event::Drained(shard, connection, bytes.len()));
+    }
+
+    fn store(&mut self, job: StoreJob) -> StoreOutcome {
+        match job {
+            StoreJob::FindAccount { key } => match self.accounts.get(&key) {
+                Some((user, hash)) => StoreOutcome::Account {
+                    user: UserId(*user),
+                    name: key.clone(),
+                    password_hash: hash.clone(),
+                    owner: false,
+                },
+                None => StoreOutcome::NotFound,
+            },
+            StoreJob::CreateAccount { key, password_hash, .. } => {
+                let user = self.accounts.len() as u64 + 1;
+                match self.accounts.contains_key(&key) {
+                    true => StoreOutcome::Exists,
+                    false => {
+                        self.accounts.insert(key, (user, password_hash));
+                        StoreOutcome::AccountCreated { user: UserId(user) }
+                    }
+                }
+            }
+            StoreJob::CreateRoom { key, .. } => {
+                let number = self.rooms.len() as u64 + 1;
+                match self.rooms.contains_key(&key) {
+                    true => StoreOutcome::Exists,
+                    false => {
+                        self.rooms.insert(key, number);
+                        StoreOutcome::RoomCreated { room: RoomNumber(number) }
+                    }
+                }
+            }
+            StoreJob::AppendChat { room, client_id, content, .. } => {
+                self.lines.push((room.0, client_id, content));
+                StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
+            }
+            StoreJob::Claim { .. } => StoreOutcome::Denied,
+        }
+    }
+
+    /// One random client does one random thing.
+    fn act(&mut self) {
+        let client = self.below(self.clients.len() as u64) as usize;
+        let Some((shard, connection)) = self.clients[client].connection else { return self.connect(client) };
+        if self.below(25) == 0 {
+            self.connections.remove(&(shard, connection));
+            self.clients[client].connection = None;
+            return self.input(shard, Input::Closed { connection, cause: ClosedCause::Network });
+        }
+        if !self.clients[client].is_ready() {
+            let frame = if self.clients[client].waits() { Vec::new() } else { self.clients[client].login() };
+            return self.transmit(client, frame);
+        }
+        let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
+        let frame = match self.below(10) {
+            0 => self.clients[client].act_on(RoomActionType::RaCreate, room),
+            1 | 2 => self.clients[client].act_on(RoomActionType::RaJoin, room),
+            3 => self.clients[client].act_on(RoomActionType::RaLeave, room),
+            _ => self.clients[client].chat(room).1,
+        };
+        self.transmit(client, frame);
+    }
+
+    fn connect(&mut self, client: usize) {
+        let shard = self.below(self.shards.len() as u64) as usize;
+        self.slots += 1;
+        let connection = ConnectionId { slot: self.slots % 64, generation: self.slots };
+        if self.connections.keys().any(|(at, other)| *at == shard && other.slot == connection.slot) {
+            return;
+        }
+        let address = "127.0.0.1:1".parse().expect("an address");
+        self.connections.insert((shard, connection), client);
+        self.clients[client].connected(shard, connection);
+        self.input(shard, Input::Accepted { connection, remote: address, local: address });
+        self.input(shard, Input::Opened { connection, security: Security::Plaintext });
+        let frame = self.clients[client].login();
+        self.transmit(client, frame);
+    }
+
+    /// TCP: in order, in any pieces, at any time.
+    fn transmit(&mut self, client: usize, frame: Vec<u8>) {
+        let Some((shard, connection)) = self.clients[client].connection else { return };
+        let mut rest = &frame[..];
+        while !rest.is_empty() {
+            let length = match self.below(4) {
+                0 => 1,
+                _ => rest.len().min(READ_BYTES_MAX),
+            };
+            let (part, others) = rest.split_at(length);
+            let at = self.clients[client].arrives.max(self.time + self.delay());
+            self.clients[client].arrives = at;
+            self.later(at - self.time, Event::ToServer(shard, connection, part.to_vec()));
+            rest = others;
+        }
+    }
+
+    /// No more faults: all come to rest, all are in one room, and each says a last line there.
+    fn heal(&mut self) -> Result<(), String> {
+        self.healed = true;
+        self.run_until(self.time + HEALING_US, false)?;
+        for client in 0..self.clients.len() {
+            if self.clients[client].connection.is_none() {
+                self.connect(client);
+            } else if !self.clients[client].is_ready() {
+                let frame = self.clients[client].login();
+                self.transmit(client, frame);
+            }
+        }
+        self.run_until(self.time + HEALING_US, false)?;
+        for kind in [RoomActionType::RaCreate, RoomActionType::RaJoin] {
+            for client in 0..self.clients.len() {
+                let frame = self.clients[client].act_on(kind, "hall");
+                self.transmit(client, frame);
+            }
+            self.run_until(self.time + HEALING_US, false)?;
+        }
+        let mut last = Vec::new();
+        for client in 0..self.clients.len() {
+            let (content, frame) = self.clients[client].chat("hall");
+            last.push(content);
+            self.transmit(client, frame);
+        }
+        self.run_until(self.time + HEALING_US, false)?;
+        for client in &self.clients {
+            if let Some(missing) = last.iter().find(|line| !client.heard.contains(*line)) {
+                return Err(format!("after healing {} did not hear {missing:?}", client.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for client in &self.clients {
+            if client.waits() {
+                return Err(format!("{} has no answer to {}", client.name, client.asked()));
+            }
+            for (id, content) in &client.acknowledged {
+                let stored = (*id as usize).checked_sub(1).and_then(|at| self.lines.get(at));
+                if stored.is_none_or(|(_, _, stored)| stored != content) {
+                    return Err(format!("{}: line {id} {content:?} is acknowledged and not stored", client.name));
+                }
+            }
+        }
+        for (name, number) in &self.rooms {
+            let number = RoomNumber(*number);
+            let home = self.shards.iter().find_map(|shard| shard.home_members(number));
+            let home = home.ok_or_else(|| format!("{name} has no home"))?;
+            for (shard, replica) in self.shards.iter().enumerate() {
+                if replica.replica_members(number).is_some_and(|members| members != home) {
+                    return Err(format!("shard {shard}: the replica of {name} differs from its home"));
+                }
+            }
+            let here = self.clients.iter().filter(|client| client.rooms.contains(name)).count();
+            if home.len() != here {
+                return Err(format!("{name} has {} members, {here} clients are in it", home.len()));
+            }
+        }
+        for (shard, kernel) in self.shards.iter().enumerate() {
+            if kernel.counters().dropped(Drop::MeshBadRecord) > 0 {
+                return Err(format!("shard {shard}: a mesh record that does not parse"));
+            }
+            if !kernel.waits_for_rings().is_empty() {
+                return Err(format!("shard {shard}: records still wait"));
+            }
+        }
+        Ok(())
+    }
+}
