@@ -21,7 +21,8 @@ const CNAME_BYTES_MAX: usize = 64;
 /// # Panics
 /// If `out` is shorter than [`REPORT_BYTES_MAX`]: the caller's bug.
 pub fn write_receiver_report(out: &mut [u8], ssrc: Ssrc, cname: &str) -> usize {
-    let name = &cname.as_bytes()[..cname.len().min(CNAME_BYTES_MAX)];
+    // A name is UTF-8 (§6.5), so it is cut between characters.
+    let name = &cname.as_bytes()[..cname.floor_char_boundary(CNAME_BYTES_MAX)];
     out[..4].copy_from_slice(&[0x80, RECEIVER_REPORT, 0, 1]);
     out[4..8].copy_from_slice(&ssrc.0.to_be_bytes());
     // Chunk: SSRC, item, at least one zero byte up to the next word.
@@ -49,7 +50,7 @@ mod tests {
     /// Goal: a compound that adds up by the lengths in its headers, as any RTCP receiver walks it.
     #[test]
     fn the_report_is_a_valid_compound() {
-        for name in ["", "a", "ab", "abc", "somebody@example", &"x".repeat(99)] {
+        for name in ["", "a", "ab", "abc", "somebody@example", &"x".repeat(99), &"aé".repeat(30)] {
             let mut out = [0xFF; REPORT_BYTES_MAX];
             let length = write_receiver_report(&mut out, Ssrc(0x0102_0304), name);
             let mut at = 0;
@@ -60,6 +61,8 @@ mod tests {
                 at += 4 * (usize::from(u16::from_be_bytes([out[at + 2], out[at + 3]])) + 1);
             }
             assert_eq!((at, types), (length, vec![201, 202]));
+            let item = &out[18..18 + usize::from(out[17])];
+            assert!(std::str::from_utf8(item).is_ok_and(|item| name.starts_with(item)), "the name, whole or cut");
             assert_eq!(out[length - 1], 0, "the item list ends with a zero byte");
             assert_eq!(sender_ssrc(&out), Some(Ssrc(0x0102_0304)));
         }

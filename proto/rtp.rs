@@ -106,7 +106,7 @@ impl Header {
 }
 
 /// Walks one-byte elements (RFC 8285 §4.2): id in the high nibble, length - 1 in the low one; 0 is
-/// padding, id 15 ends.
+/// padding, id 15 ends, and so does id 0 with a length.
 fn find_audio_level(mut body: &[u8]) -> Option<u8> {
     while let Some((&head, rest)) = body.split_first() {
         if head == 0 {
@@ -114,7 +114,7 @@ fn find_audio_level(mut body: &[u8]) -> Option<u8> {
             continue;
         }
         let (id, length) = (head >> 4, usize::from(head & 0x0F) + 1);
-        if id == 15 {
+        if id == 0 || id == 15 {
             return None;
         }
         if id == AUDIO_LEVEL_EXTENSION_ID {
@@ -187,6 +187,14 @@ mod tests {
             let _ = payload_without_padding(&bytes, true);
         }
 
+        /// Goal: no extension makes the walk leave it. Method: a sound header before any elements.
+        #[test]
+        fn any_extension_parses_safely(body in prop::collection::vec(any::<[u8; 4]>(), 0..20)) {
+            let mut packet = vec![0x90, 111, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0xBE, 0xDE, 0, body.len() as u8];
+            packet.extend_from_slice(body.as_flattened());
+            prop_assert_eq!(Header::parse(&packet).map(|header| header.bytes), Ok(packet.len()));
+        }
+
         /// Goal: what is written is what is read.
         #[test]
         fn headers_round_trip(marker: bool, payload_type in 0u8..128, sequence: u16, time: u32, ssrc: u32, level: Option<u8>) {
@@ -211,6 +219,28 @@ mod tests {
         packet.extend_from_slice(&[0xBE, 0xDE, 0, 2, 0x31, 7, 7, 0, AUDIO_LEVEL_EXTENSION_ID << 4, 0xAA, 0, 0]);
         let header = Header::parse(&packet).unwrap();
         assert_eq!((header.bytes, header.audio_level), (packet.len(), Some(0xAA)));
+    }
+
+    /// Goal: the walk ends where RFC 8285 §4.2 says: at id 15, and at id 0 with a length.
+    #[test]
+    fn reserved_extension_ids_end_the_walk() {
+        let level = AUDIO_LEVEL_EXTENSION_ID << 4;
+        assert_eq!(find_audio_level(&[0, 0, level, 0xAA]), Some(0xAA), "single zeros are padding");
+        assert_eq!(find_audio_level(&[0x01, 7, 7, level, 0xAA]), None);
+        assert_eq!(find_audio_level(&[0xF0, 7, level, 0xAA]), None);
+        assert_eq!(find_audio_level(&[0x37, level, 0xAA]), None, "an element longer than the extension");
+        assert_eq!(find_audio_level(&[level]), None, "cut before its value");
+    }
+
+    /// Goal: a header that says more than the packet holds is refused, whatever part says it.
+    #[test]
+    fn truncated_headers_are_refused() {
+        let whole = [0x91, 111, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 9, 9, 9, 9, 0xBE, 0xDE, 0, 1, 0x10, 5, 0, 0];
+        assert_eq!(Header::parse(&whole).map(|header| header.bytes), Ok(whole.len()));
+        for length in 0..whole.len() {
+            assert_eq!(Header::parse(&whole[..length]), Err(RtpError::Truncated), "{length} bytes");
+        }
+        assert_eq!(Header::parse(&[0x40; 24]), Err(RtpError::Version));
     }
 
     /// Goal: RTCP packet types 192 to 223 share the port (RFC 5761 §4).

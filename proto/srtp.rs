@@ -17,6 +17,7 @@ pub const RTCP_INDEX_BYTES: usize = 4;
 /// RTCP header in the clear: first word and SSRC, RFC 7714 §9.1.
 const RTCP_CLEAR_BYTES: usize = 8;
 
+/// Set when the body is encrypted, RFC 7714 §9.1.
 const E_FLAG: u32 = 1 << 31;
 
 /// Packets a receiver remembers; RFC 3711 §3.3.2 asks for at least 64.
@@ -41,15 +42,18 @@ impl std::fmt::Debug for MasterKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuthFailed;
 
-/// RFC 3711 §4.3.1 labels: session key and salt of RTP, then of RTCP.
-const LABELS: [(u8, u8); 2] = [(0, 2), (3, 5)];
+/// RFC 3711 §4.3.2 labels of session key and salt, for RTP.
+const RTP_LABELS: (u8, u8) = (0, 2);
 
-/// RFC 3711 §4.3.3: AES in counter mode over `(salt * 2^16) XOR (label * 2^48)`-like input; RFC 7714 §11
-/// pads the 96-bit salt to 112 bits with zeros on the right.
-fn derive(master: &MasterKey, label: u8, out: &mut [u8]) {
-    let cipher = Aes128::new(&master.key.into());
+/// The same for RTCP.
+const RTCP_LABELS: (u8, u8) = (3, 5);
+
+/// Session key or salt for a label, by AES in counter mode (RFC 3711 §4.3.1 and §4.3.3). The key
+/// derivation rate is 0, so `r` is too and the label alone is XORed into the salt, 7 bytes from its end.
+fn derive(key: &[u8; 16], salt: &[u8; 14], label: u8, out: &mut [u8]) {
+    let cipher = Aes128::new(key.into());
     let mut input = [0; 16];
-    input[..12].copy_from_slice(&master.salt);
+    input[..14].copy_from_slice(salt);
     input[7] ^= label;
     for (counter, chunk) in (0_u16..).zip(out.chunks_mut(16)) {
         input[14..].copy_from_slice(&counter.to_be_bytes());
@@ -67,9 +71,13 @@ struct SessionKey {
 
 impl SessionKey {
     fn derive(master: &MasterKey, (key_label, salt_label): (u8, u8)) -> Self {
+        // RFC 7714 §11: the 96-bit master salt is padded with zeros on the right to the 112 bits that
+        // the derivation takes.
+        let mut padded_salt = [0; 14];
+        padded_salt[..12].copy_from_slice(&master.salt);
         let (mut key, mut salt) = ([0; 16], [0; 12]);
-        derive(master, key_label, &mut key);
-        derive(master, salt_label, &mut salt);
+        derive(&master.key, &padded_salt, key_label, &mut key);
+        derive(&master.key, &padded_salt, salt_label, &mut salt);
         Self::new(&key, salt)
     }
 
@@ -110,7 +118,7 @@ impl SealKey {
     /// Derives the session keys.
     #[must_use]
     pub fn new(master: &MasterKey) -> Self {
-        Self { rtp: SessionKey::derive(master, LABELS[0]), rtcp: SessionKey::derive(master, LABELS[1]) }
+        Self { rtp: SessionKey::derive(master, RTP_LABELS), rtcp: SessionKey::derive(master, RTCP_LABELS) }
     }
 
     /// Seals `packet[..plain_bytes]`, header and payload, under a 48-bit index. Returns the length
@@ -119,6 +127,7 @@ impl SealKey {
     /// # Panics
     /// If `packet` has no room for the tag: the caller's bug.
     pub fn seal_rtp(&self, packet: &mut [u8], header_bytes: usize, plain_bytes: usize, index: u64) -> usize {
+        debug_assert!(index < 1 << 48, "an SRTP index has 48 bits");
         let nonce = self.rtp.nonce(ssrc_at(packet, 8), index);
         let (header, rest) = packet.split_at_mut(header_bytes);
         let (payload, tail) = rest.split_at_mut(plain_bytes - header_bytes);
@@ -134,6 +143,7 @@ impl SealKey {
     /// # Panics
     /// If `packet` has no room for both: the caller's bug.
     pub fn seal_rtcp(&self, packet: &mut [u8], plain_bytes: usize, index: u32) -> usize {
+        debug_assert!(index < E_FLAG, "an SRTCP index has 31 bits");
         let trailer = (index | E_FLAG).to_be_bytes();
         let nonce = self.rtcp.nonce(ssrc_at(packet, 4), u64::from(index));
         let mut aad = [0; RTCP_CLEAR_BYTES + RTCP_INDEX_BYTES];
@@ -164,7 +174,7 @@ impl OpenKey {
     /// Derives the session keys.
     #[must_use]
     pub fn new(master: &MasterKey) -> Self {
-        Self { rtp: SessionKey::derive(master, LABELS[0]), rtcp: SessionKey::derive(master, LABELS[1]) }
+        Self { rtp: SessionKey::derive(master, RTP_LABELS), rtcp: SessionKey::derive(master, RTCP_LABELS) }
     }
 
     /// Opens a packet whose header was parsed, in place. Returns the plain length, header and payload.
