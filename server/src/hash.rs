@@ -14,7 +14,7 @@ use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use echomesh_shard::{HashOutcome, HashReply, HashRequest};
 
-use crate::jobs::Desk;
+use crate::jobs::HashDesk;
 
 const QUEUE_MAX: usize = 64;
 const PREFIX_MAX: usize = 1;
@@ -23,7 +23,7 @@ const PREFIX_MAX: usize = 1;
 const PARK: Duration = Duration::from_millis(200);
 
 /// Serves all shards until stopped.
-pub fn run(mut desks: Vec<Desk<HashRequest, HashReply>>, stop: &Arc<AtomicBool>) {
+pub fn run(mut desks: Vec<HashDesk>, stop: &Arc<AtomicBool>) {
     let mut queue: VecDeque<(usize, HashRequest)> = VecDeque::new();
     while !stop.load(Ordering::Relaxed) {
         admit(&mut desks, &mut queue);
@@ -38,7 +38,7 @@ pub fn run(mut desks: Vec<Desk<HashRequest, HashReply>>, stop: &Arc<AtomicBool>)
     }
 }
 
-fn admit(desks: &mut [Desk<HashRequest, HashReply>], queue: &mut VecDeque<(usize, HashRequest)>) {
+fn admit(desks: &mut [HashDesk], queue: &mut VecDeque<(usize, HashRequest)>) {
     for (shard, desk) in desks.iter_mut().enumerate() {
         let mut refused = false;
         while let Some(request) = desk.take() {
@@ -110,13 +110,16 @@ mod tests {
     #[test]
     fn the_queue_is_fair_by_prefix() {
         let wake = Arc::new(crate::wake::Wake::new().unwrap());
-        let (mut port, _store, desk) = crate::jobs::ports(&echomesh_shard::Limits::default(), &wake);
+        let (rings, _store, desk) = crate::jobs::rings(&echomesh_shard::Limits::default(), &wake);
+        let here = std::thread::current();
+        let mut port = crate::jobs::JobPort::new(rings, crate::jobs::Workers { store: here.clone(), hash: vec![here] });
         for host in ["192.0.2.1", "192.0.2.9", "198.51.100.1"] {
             port.hash(HashRequest { remote: host.parse().unwrap(), ..request("x", None) });
         }
         let mut queue = VecDeque::new();
         admit(&mut [desk], &mut queue);
         assert_eq!(queue.len(), 2);
-        assert_eq!(port.hash_reply().unwrap().outcome, HashOutcome::Busy);
+        let Some(crate::jobs::JobReply::Hash(reply)) = port.poll() else { panic!("no answer") };
+        assert_eq!(reply.outcome, HashOutcome::Busy);
     }
 }

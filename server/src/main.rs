@@ -6,17 +6,21 @@
 
 mod cert;
 mod config;
+mod driver;
 mod hash;
 mod jobs;
+mod link;
 mod mesh;
+mod peers;
 mod shard_thread;
-#[allow(unsafe_code, reason = "the reuseport filter's setsockopt")]
 mod sockets;
 mod store;
 mod tcp;
+mod tls_stream;
 mod totals;
 #[allow(unsafe_code, reason = "the raw ring and a few system calls: see docs/ARCHITECTURE.md")]
 mod uring;
+mod voice;
 mod wake;
 
 use std::fs::File;
@@ -32,7 +36,8 @@ use echomesh_shard::{Limits, ShardConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
 use config::{Config, LogFormat, Registration};
-use shard_thread::{ShardSetup, ShardTotals};
+use jobs::JobPort;
+use shard_thread::{ShardError, ShardSetup, ShardTotals};
 use wake::Wake;
 
 /// How often the main thread looks whether a shard has ended by itself.
@@ -73,12 +78,14 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, String> {
         move |error: std::io::Error| format!("{what}: {error}")
     };
 
-    let wakes: Vec<Arc<Wake>> =
-        (0..config.shards).map(|_| Wake::new()).collect::<Result<_, _>>().map_err(system("cannot make an eventfd"))?;
-    let (mut ports, mut store_desks, mut hash_desks) = (Vec::new(), Vec::new(), Vec::new());
+    let wakes: Vec<Arc<Wake>> = (0..config.shards)
+        .map(|_| Wake::new().map(Arc::new))
+        .collect::<Result<_, _>>()
+        .map_err(system("cannot make an eventfd"))?;
+    let (mut rings, mut store_desks, mut hash_desks) = (Vec::new(), Vec::new(), Vec::new());
     for wake in &wakes {
-        let (port, store_desk, hash_desk) = jobs::ports(&limits, wake);
-        ports.push(port);
+        let (ring, store_desk, hash_desk) = jobs::rings(&limits, wake);
+        rings.push(ring);
         store_desks.push(store_desk);
         hash_desks.push(hash_desk);
     }
@@ -88,13 +95,13 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, String> {
     let flag = workers_stop.clone();
     let hasher = std::thread::Builder::new().name("hasher".into()).spawn(move || hash::run(hash_desks, &flag));
     let hasher = hasher.map_err(system("cannot start the hasher's thread"))?;
-    let workers = jobs::Workers { store: store.thread().clone(), hash: hasher.thread().clone() };
+    let workers = jobs::Workers { store: store.thread().clone(), hash: vec![hasher.thread().clone()] };
 
     let started = Instant::now();
     let cores = if config.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
     let mut shards = Vec::new();
-    let parts = sockets.tcp.into_iter().zip(sockets.udp).zip(mesh::mesh(wakes.len())).zip(ports);
-    for (number, (((tcp, udp), mesh), jobs)) in parts.enumerate() {
+    let parts = sockets.tcp.into_iter().zip(sockets.udp).zip(mesh::mesh(wakes.len())).zip(rings);
+    for (number, (((tcp, udp), mesh), rings)) in parts.enumerate() {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| format!("the system gives no random bytes: {error}"))?;
         let setup = ShardSetup {
@@ -119,8 +126,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, String> {
             udp,
             tls: identity.tls.clone(),
             mesh,
-            jobs,
-            workers: workers.clone(),
+            jobs: JobPort::new(rings, workers.clone()),
             wakes: wakes.clone(),
             started,
             stop: stop.clone(),
@@ -141,7 +147,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, String> {
     }
     workers_stop.store(true, Ordering::Relaxed);
     workers.store.unpark();
-    workers.hash.unpark();
+    workers.hash.iter().for_each(std::thread::Thread::unpark);
     let _ = (store.join(), hasher.join());
     Ok(totals)
 }
@@ -215,7 +221,7 @@ impl Signals {
     }
 
     /// Returns when one has come, or when a shard has ended by itself: its error is taken when it is joined.
-    fn wait(&mut self, shards: &[std::thread::JoinHandle<Result<ShardTotals, String>>]) {
+    fn wait(&mut self, shards: &[std::thread::JoinHandle<Result<ShardTotals, ShardError>>]) {
         let Self { runtime, interrupt, terminate } = self;
         runtime.block_on(async {
             let mut watch = tokio::time::interval(WATCH);

@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use echomesh_proto::ids::{RoomNumber, UserId};
-use echomesh_shard::{StoreJob, StoreOutcome, StoreReply, StoreRequest, StoredRoom};
+use echomesh_shard::{StoreJob, StoreOutcome, StoreReply, StoredRoom};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, Row};
 
-use crate::jobs::Desk;
+use crate::jobs::StoreDesk;
 
 /// In order; a released one never changes.
 const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_first.sql")];
@@ -73,7 +73,7 @@ impl Store {
     }
 
     /// Serves all shards until stopped and nothing waits.
-    pub fn run(mut self, mut desks: Vec<Desk<StoreRequest, StoreReply>>, stop: &Arc<AtomicBool>) {
+    pub fn run(mut self, mut desks: Vec<StoreDesk>, stop: &Arc<AtomicBool>) {
         loop {
             let mut batch = Vec::new();
             for (shard, desk) in desks.iter_mut().enumerate() {

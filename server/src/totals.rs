@@ -19,12 +19,13 @@ pub fn json(shards: &[ShardTotals]) -> String {
         ("voice_relayed", sum(|shard| shard.counters.voice_relayed)),
         ("voice_from_mesh", sum(|shard| shard.counters.voice_from_mesh)),
         ("rtcp_received", sum(|shard| shard.counters.rtcp_received)),
-        ("datagrams_sent", sum(|shard| shard.ring.sent)),
-        ("send_slots_full", sum(|shard| shard.ring.send_slots_full)),
-        ("send_queue_full", sum(|shard| shard.ring.send_queue_full)),
-        ("send_failed", sum(|shard| shard.ring.send_failed)),
-        ("receive_failed", sum(|shard| shard.ring.receive_failed)),
+        ("datagrams_sent", sum(|shard| shard.datagrams_sent)),
+        ("send_failed", sum(|shard| shard.send_failed)),
+        ("no_send_slot", sum(|shard| shard.no_send_slot)),
+        ("receive_failed", sum(|shard| shard.receive_failed)),
         ("voice_ring_full", sum(|shard| shard.voice_ring_full)),
+        ("peer_unknown", sum(|shard| shard.peer_unknown)),
+        ("accept_failed", sum(|shard| shard.accept_failed)),
     ];
     let reasons = |pairs: Vec<(&str, u64)>| {
         let shown: Vec<String> =
