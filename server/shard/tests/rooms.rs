@@ -1,5 +1,4 @@
 //! Rooms, chat and sessions across shards, as clients see them.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
 
@@ -82,7 +81,7 @@ fn a_resent_line_is_stored_once() {
     assert_eq!(lines(&cluster.take(bob)), ["hello"]);
 }
 
-/// Goal: every refusal has its own code and leaves the connection usable (PROTOCOL M10, M11, M22).
+/// Goal: every refusal has its own code and leaves the connection usable.
 #[test]
 fn refusals_say_what_is_wrong() {
     use StatusCode as S;
@@ -122,7 +121,7 @@ fn a_full_room_refuses() {
     assert_eq!(cluster.code(cid, action(RoomActionType::RaJoin, "hall")), StatusCode::StatusRoomFull);
 }
 
-/// Goal: members see who joins and leaves (PROTOCOL M23); leaving and being cut are the same for a client that cannot
+/// Goal: members see who joins and leaves; leaving and being cut are the same for a client that cannot
 /// resume.
 #[test]
 fn joins_and_leaves_are_told_as_deltas() {
@@ -144,7 +143,7 @@ fn joins_and_leaves_are_told_as_deltas() {
 
 /// Goal: a session whose connection was lost is resumed on another shard, in its rooms, without others
 /// seeing it leave; the token works once the connection is gone and not with a wrong secret; after a
-/// minute it is over (PROTOCOL M16).
+/// minute it is over.
 #[test]
 fn a_session_resumes_on_another_shard() {
     let mut cluster = Cluster::new(3);
@@ -171,7 +170,7 @@ fn a_session_resumes_on_another_shard() {
     assert!(cluster.take(ada).iter().any(|body| matches!(body, Body::RoomEvent(_))), "now it left");
 }
 
-/// Goal: who does not read is cut, with its reason counted, and others are served (PROTOCOL M07).
+/// Goal: who does not read is cut, with its reason counted, and others are served.
 #[test]
 fn a_client_that_does_not_read_is_cut() {
     let mut cluster = Cluster::new(2);
@@ -203,8 +202,7 @@ fn waits_have_an_end() {
     assert!(!cluster.closed.contains_key(&ada));
 }
 
-/// Goal: bytes that are not the protocol close the connection with a notice and a reason; an unknown
-/// type does not (PROTOCOL M04, M05).
+/// Goal: bytes that are not the protocol close the connection with a notice and a reason.
 #[test]
 fn garbage_closes_with_a_reason() {
     let mut cluster = Cluster::new(1);
@@ -239,7 +237,7 @@ fn plaintext_from_afar_is_refused() {
     assert!(!cluster.closed.contains_key(&tls));
 }
 
-/// Goal: guessing ends the connection after a few tries (PROTOCOL M15).
+/// Goal: guessing ends the connection after a few tries.
 #[test]
 fn guessing_is_cut_off() {
     let mut cluster = Cluster::new(1);

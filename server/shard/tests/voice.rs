@@ -1,5 +1,4 @@
 //! Voice across shards: who hears what, under which number, and what is dropped and counted.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cluster;
 
@@ -144,8 +143,7 @@ fn a_new_address_heals_with_the_next_packet() {
     assert_eq!(cluster.heard[3].address.port(), 7001);
 }
 
-/// Goal: opening voice again gives new keys for the same SSRC; the numbers go on, the old key is dead
-/// (PROTOCOL M41).
+/// Goal: opening voice again gives new keys for the same SSRC; the numbers go on, the old key is dead.
 #[test]
 fn new_keys_continue_the_stream() {
     let mut cluster = Cluster::new(2);
