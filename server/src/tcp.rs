@@ -227,7 +227,10 @@ fn seal(link: &Link, plain: Vec<u8>) -> Vec<u8> {
     let Some(tls) = tls.as_mut() else { return plain };
     let mut records = Vec::new();
     tls.set_buffer_limit(None);
-    tls.writer().write_all(&plain).expect("the buffer has no limit");
+    // A connection whose TLS has failed takes no more: what was queued for it is lost with it.
+    if tls.writer().write_all(&plain).is_err() {
+        return Vec::new();
+    }
     while tls.wants_write() {
         tls.write_tls(&mut records).expect("a Vec takes all");
     }
