@@ -102,6 +102,14 @@ fn ssrc_at(packet: &[u8], at: usize) -> [u8; 4] {
     packet[at..].first_chunk().copied().expect("the caller checked the header's length")
 }
 
+/// What SRTCP authenticates beside its body, RFC 7714 §9.2: the header in the clear, E flag and index.
+fn rtcp_aad(packet: &[u8], trailer: [u8; RTCP_INDEX_BYTES]) -> [u8; RTCP_CLEAR_BYTES + RTCP_INDEX_BYTES] {
+    let mut aad = [0; RTCP_CLEAR_BYTES + RTCP_INDEX_BYTES];
+    aad[..RTCP_CLEAR_BYTES].copy_from_slice(&packet[..RTCP_CLEAR_BYTES]);
+    aad[RTCP_CLEAR_BYTES..].copy_from_slice(&trailer);
+    aad
+}
+
 /// Seals packets of one direction. The caller never gives one SSRC and index twice.
 pub struct SealKey {
     rtp: SessionKey,
@@ -146,9 +154,7 @@ impl SealKey {
         debug_assert!(index < E_FLAG, "an SRTCP index has 31 bits");
         let trailer = (index | E_FLAG).to_be_bytes();
         let nonce = self.rtcp.nonce(ssrc_at(packet, 4), u64::from(index));
-        let mut aad = [0; RTCP_CLEAR_BYTES + RTCP_INDEX_BYTES];
-        aad[..RTCP_CLEAR_BYTES].copy_from_slice(&packet[..RTCP_CLEAR_BYTES]);
-        aad[RTCP_CLEAR_BYTES..].copy_from_slice(&trailer);
+        let aad = rtcp_aad(packet, trailer);
         let (body, tail) = packet[RTCP_CLEAR_BYTES..].split_at_mut(plain_bytes - RTCP_CLEAR_BYTES);
         let tag = self.rtcp.aead.seal_in_place_separate_tag(nonce, Aad::from(aad), body);
         let tag = tag.expect("a datagram is far below the AEAD's limit");
@@ -209,9 +215,7 @@ impl OpenKey {
         }
         let index = word & !E_FLAG;
         let nonce = self.rtcp.nonce(ssrc_at(packet, 4), u64::from(index));
-        let mut aad = [0; RTCP_CLEAR_BYTES + RTCP_INDEX_BYTES];
-        aad[..RTCP_CLEAR_BYTES].copy_from_slice(&packet[..RTCP_CLEAR_BYTES]);
-        aad[RTCP_CLEAR_BYTES..].copy_from_slice(&trailer);
+        let aad = rtcp_aad(packet, trailer);
         let body = &mut packet[RTCP_CLEAR_BYTES..sealed_end];
         let plain = self.rtcp.aead.open_in_place(nonce, Aad::from(aad), body).map_err(|_| AuthFailed)?;
         Ok((RTCP_CLEAR_BYTES + plain.len(), index))

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use echomesh_proto::ids::{ConnectionId, PeerId, ShardId, ShardSet};
 use echomesh_proto::rtp::OutgoingHeader;
-use echomesh_proto::srtp::{MasterKey, SealKey};
+use echomesh_proto::srtp::SealKey;
 use echomesh_proto::time::{Now, Time};
 use echomesh_shard::{Counters, Effect, Effects, Input, Shard, ShardConfig, TICK_US, Voice};
 use tokio::io::unix::AsyncFd;
@@ -224,10 +224,15 @@ impl Core {
 
     /// One input to the kernel, its effects carried out, other shards woken.
     pub fn input(&mut self, input: Input<'_>) {
+        self.handle(input);
+        self.flush();
+    }
+
+    /// One input of a batch: [`Self::flush`] follows the batch.
+    fn handle(&mut self, input: Input<'_>) {
         let now = self.now();
         self.shard.handle(now, input, &mut self.effects);
         self.carry_out();
-        self.flush();
     }
 
     /// Submits sends and wakes the shards that were written to.
@@ -247,9 +252,7 @@ impl Core {
             if let Some(ring) = self.mesh.control_out[target.index()].as_ref().filter(|_| all || waits.contains(target))
             {
                 let bytes = ring.free();
-                let now = self.now();
-                self.shard.handle(now, Input::RingFree { target, bytes }, &mut self.effects);
-                self.carry_out();
+                self.handle(Input::RingFree { target, bytes });
             }
         }
     }
@@ -289,8 +292,7 @@ impl Core {
                 if self.peers.len() <= peer.0 as usize {
                     self.peers.resize_with(peer.0 as usize + 1, || None);
                 }
-                let key = SealKey::new(&MasterKey { key: key.key, salt: key.salt });
-                self.peers[peer.0 as usize] = Some((address, key));
+                self.peers[peer.0 as usize] = Some((address, SealKey::new(&key)));
             }
             Effect::PeerMoved { peer, address } => {
                 if let Some(Some(entry)) = self.peers.get_mut(peer.0 as usize) {
@@ -379,9 +381,7 @@ impl Core {
             let mut record = std::mem::take(&mut self.packet);
             while self.mesh.control_in[source].as_mut().is_some_and(|ring| ring.pop(&mut record)) {
                 any = true;
-                let now = self.now();
-                self.shard.handle(now, Input::MeshControl { source: shard, record: &record }, &mut self.effects);
-                self.carry_out();
+                self.handle(Input::MeshControl { source: shard, record: &record });
             }
             while self.mesh.voice_in[source].as_mut().is_some_and(|ring| ring.pop(&mut record)) {
                 any = true;
@@ -395,11 +395,11 @@ impl Core {
         }
         while let Some(reply) = self.jobs.store_reply() {
             any = true;
-            self.input(Input::Store(reply));
+            self.handle(Input::Store(reply));
         }
         while let Some(reply) = self.jobs.hash_reply() {
             any = true;
-            self.input(Input::Hash(reply));
+            self.handle(Input::Hash(reply));
         }
         if any {
             self.flush();

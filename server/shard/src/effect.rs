@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use echomesh_proto::ids::{ConnectionId, PeerId, ShardId, ShardSet};
+use echomesh_proto::srtp::MasterKey;
 
 use crate::counters::CloseReason;
 use crate::jobs::{HashRequest, StoreRequest};
@@ -32,7 +33,7 @@ pub enum Effect {
     /// these shards.
     Voice(Voice),
     /// Peer table: this entry's address and downlink key are now these.
-    PeerSet { peer: PeerId, address: SocketAddr, key: MasterKeyBytes },
+    PeerSet { peer: PeerId, address: SocketAddr, key: MasterKey },
     /// Peer table: the listener moved.
     PeerMoved { peer: PeerId, address: SocketAddr },
     /// Peer table: forget address and key.
@@ -55,21 +56,6 @@ pub struct Voice {
     /// Shards that have listeners: one record to each one's voice ring. Empty for a packet that came
     /// from a ring.
     pub relay: ShardSet,
-}
-
-/// Key and salt of one direction, as in `echomesh_proto::srtp::MasterKey`; secret, so not printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MasterKeyBytes {
-    /// AES-128 key.
-    pub key: [u8; 16],
-    /// RFC 7714 §8.1 salt.
-    pub salt: [u8; 12],
-}
-
-impl std::fmt::Debug for MasterKeyBytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MasterKeyBytes(..)")
-    }
 }
 
 /// The effects of one call.

@@ -231,6 +231,7 @@ impl Shard {
 
     pub(crate) fn room_known(&mut self, source: ShardId, new: NewRoom) {
         let known = KnownRoom { number: RoomNumber(new.number), name: new.name, capacity: new.capacity, home: source };
+        self.room_keys.insert(known.number, new.key.clone());
         self.directory.insert(new.key, known);
     }
 

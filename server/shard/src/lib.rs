@@ -43,7 +43,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub use config::{Limits, Registration, ShardConfig, StoredRoom};
 pub use counters::{CloseReason, Counters, Drop};
-pub use effect::{Effect, Effects, MasterKeyBytes, Voice};
+pub use effect::{Effect, Effects, Voice};
 pub use input::{ClosedCause, Input, READ_BYTES_MAX, Security, TICK_US};
 pub use jobs::{HashOutcome, HashReply, HashRequest, JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest};
 pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
@@ -91,7 +91,8 @@ pub struct Shard {
 
     /// Every room of the server, by key.
     directory: BTreeMap<String, KnownRoom>,
-    room_names: BTreeMap<RoomNumber, String>,
+    /// The key of each room in the directory.
+    room_keys: BTreeMap<RoomNumber, String>,
     /// Rooms whose home this is.
     homes: BTreeMap<RoomNumber, HomeRoom>,
     /// Rooms with members or streams here.
@@ -133,7 +134,7 @@ impl Shard {
             accounts: BTreeMap::new(),
             jobs: Jobs::default(),
             directory: BTreeMap::new(),
-            room_names: BTreeMap::new(),
+            room_keys: BTreeMap::new(),
             homes: BTreeMap::new(),
             replicas: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -151,7 +152,7 @@ impl Shard {
                 let at_home = HomeRoom::new(room.name.clone(), room.capacity, shard.config.shards);
                 shard.homes.insert(room.number, at_home);
             }
-            shard.room_names.insert(room.number, room.name.clone());
+            shard.room_keys.insert(room.number, room.key.clone());
             let known = KnownRoom { number: room.number, name: room.name, capacity: room.capacity, home };
             shard.directory.insert(room.key, known);
         }
@@ -232,10 +233,7 @@ impl Shard {
                 Some(body) => self.answer(answer.asker, body, effects),
                 None => self.counters.drop(Drop::MeshBadRecord),
             },
-            Mesh::RoomKnown(room) => {
-                self.room_names.insert(RoomNumber(room.number), room.name.clone());
-                self.room_known(source, room);
-            }
+            Mesh::RoomKnown(room) => self.room_known(source, room),
             Mesh::Replica(delta) => self.replica_delta(now, delta, effects),
             Mesh::ReplicaDrop(room) => {
                 self.drop_replica(RoomNumber(room));

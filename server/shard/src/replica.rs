@@ -11,11 +11,11 @@ use echomesh_proto::control::{Body, EchoMsg, Member, RoomActionType, RoomDelta, 
 use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, ShardSet, Ssrc};
 use echomesh_proto::time::{MILLISECOND_US, Now, Time};
 
-use crate::Shard;
 use crate::counters::Drop;
 use crate::effect::Effects;
-use crate::mesh::{Ask, Asker, Line, MemberView, ReplicaDelta, RoomSession, ToHome};
+use crate::mesh::{Ask, Asker, Line, MemberView, ReplicaDelta, RoomSession};
 use crate::requests::ROSTER_PAGE;
+use crate::{Shard, home_request};
 
 /// Members up to which joins and leaves are told at once.
 const SMALL_ROOM: usize = 50;
@@ -197,8 +197,9 @@ impl Shard {
         }
     }
 
-    fn room_name(&self, number: RoomNumber) -> String {
-        self.room_names.get(&number).cloned().unwrap_or_default()
+    pub(crate) fn room_name(&self, number: RoomNumber) -> String {
+        let known = self.room_keys.get(&number).and_then(|key| self.directory.get(key));
+        known.map(|known| known.name.clone()).unwrap_or_default()
     }
 
     /// Encodes once, sends to the local members that `to` takes. Returns how many.
@@ -239,26 +240,25 @@ impl Shard {
     /// Home says: this session is a member now, and the replica is as its joining left it.
     pub(crate) fn placed(&mut self, placed: &RoomSession, effects: &mut Effects) {
         let (number, id) = (RoomNumber(placed.room), SessionId(placed.session));
-        let Some((key, name)) = self.room_key(number) else { return self.counters.drop(Drop::MeshBadRecord) };
+        let Some(key) = self.room_keys.get(&number).cloned() else { return self.counters.drop(Drop::MeshBadRecord) };
         let Some(session) = self.sessions.get_mut(&id) else {
             // It ended, or moved, before it was in: take it out again.
             self.counters.drop(Drop::StaleSession);
-            let leave = ToHome { room: number.0, session: id.0, ask: Some(Ask::Leave(false)), ..ToHome::default() };
-            return self.tell_home(&key, leave);
+            return self.tell_home(&key, home_request(number, id, Ask::Leave(false)));
         };
         session.rooms.insert(key, number);
         if let Some(replica) = self.replicas.get_mut(&number) {
             replica.locals.insert(id);
         }
         if placed.asker != Asker::default() {
-            let state = self.roster_page(number, &name, RoomActionType::RaJoin, SessionId(0));
+            let state = self.roster_page(number, RoomActionType::RaJoin, SessionId(0));
             self.answer(placed.asker, Body::RoomState(state), effects);
         }
     }
 
     pub(crate) fn displaced(&mut self, note: &RoomSession) {
         let (number, id) = (RoomNumber(note.room), SessionId(note.session));
-        let key = self.room_key(number).map(|(key, _)| key).unwrap_or_default();
+        let key = self.room_keys.get(&number).cloned().unwrap_or_default();
         if let Some(session) = self.sessions.get_mut(&id) {
             session.rooms.remove(&key);
         }
@@ -267,22 +267,16 @@ impl Shard {
         }
     }
 
-    fn room_key(&self, number: RoomNumber) -> Option<(String, String)> {
-        let name = self.room_names.get(&number)?;
-        Some((crate::names::room_name(name).ok()?.key, name.clone()))
-    }
-
     pub(crate) fn roster(&mut self, asker: Asker, number: RoomNumber, page: &[u8], effects: &mut Effects) {
         let after = page.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let name = self.room_name(number);
-        let state = self.roster_page(number, &name, RoomActionType::RaRoster, SessionId(after));
+        let state = self.roster_page(number, RoomActionType::RaRoster, SessionId(after));
         self.answer(asker, Body::RoomState(state), effects);
     }
 
-    fn roster_page(&self, number: RoomNumber, name: &str, kind: RoomActionType, after: SessionId) -> RoomState {
+    fn roster_page(&self, number: RoomNumber, kind: RoomActionType, after: SessionId) -> RoomState {
         let mut state = RoomState {
             action_type: kind as i32,
-            room_id: name.to_owned(),
+            room_id: self.room_name(number),
             room_number: number.0,
             ..RoomState::default()
         };

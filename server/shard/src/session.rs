@@ -12,10 +12,10 @@ use echomesh_proto::ids::{ConnectionId, RoomNumber, SessionId, ShardId, UserId};
 use echomesh_proto::time::{Now, Time};
 use sha2::{Digest, Sha256};
 
-use crate::Shard;
 use crate::counters::{CloseReason, Drop};
 use crate::effect::Effects;
-use crate::mesh::{Ask, Asker, Mesh, SessionNote, SessionRecord, ToHome};
+use crate::mesh::{Ask, Asker, Mesh, SessionNote, SessionRecord};
+use crate::{Shard, home_request};
 
 /// Bytes of the secret half of a resume token; the public half is session and user, 8 bytes each.
 pub(crate) const SECRET_BYTES: usize = 16;
@@ -98,23 +98,21 @@ impl Shard {
     pub(crate) fn end_session(&mut self, id: SessionId) {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.detached.remove(&(session.detached, id));
+        self.forget_local(&session);
         for (key, room) in &session.rooms {
-            if let Some(replica) = self.replicas.get_mut(room) {
-                replica.locals.remove(&id);
-            }
-            self.tell_home(
-                key,
-                ToHome {
-                    room: room.0,
-                    session: id.0,
-                    user: session.user.0,
-                    ask: Some(Ask::Leave(false)),
-                    ..ToHome::default()
-                },
-            );
+            self.tell_home(key, home_request(*room, id, Ask::Leave(false)));
         }
         let note = SessionNote { session: id.0, user: session.user.0, ..SessionNote::default() };
         self.tell(self.account_home(session.user), Mesh::SessionClosed(note));
+    }
+
+    /// Nothing of its rooms is told here for it any more.
+    fn forget_local(&mut self, session: &Session) {
+        for room in session.rooms.values() {
+            if let Some(replica) = self.replicas.get_mut(room) {
+                replica.locals.remove(&session.id);
+            }
+        }
     }
 
     /// Account home: a login wants a session.
@@ -159,11 +157,7 @@ impl Shard {
             return self.answer(note.asker, session_gone(), effects);
         };
         self.detached.remove(&(session.detached, id));
-        for room in session.rooms.values() {
-            if let Some(replica) = self.replicas.get_mut(room) {
-                replica.locals.remove(&id);
-            }
-        }
+        self.forget_local(&session);
         if let Some(old) = session.connection {
             if let Some(connection) = self.connection(old) {
                 connection.session = None;
@@ -179,10 +173,7 @@ impl Shard {
         let id = session.id;
         let user = session.user;
         for (key, room) in &session.rooms {
-            self.tell_home(
-                key,
-                ToHome { room: room.0, session: id.0, user: user.0, ask: Some(Ask::Moved(true)), ..ToHome::default() },
-            );
+            self.tell_home(key, home_request(*room, id, Ask::Moved(true)));
         }
         let note = SessionNote { session: id.0, user: user.0, ..SessionNote::default() };
         self.tell(self.account_home(user), Mesh::SessionMoved(note));

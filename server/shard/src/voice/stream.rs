@@ -18,7 +18,7 @@ use super::VoiceHeader;
 use super::numbering::{Numbered, Numbering};
 use crate::Shard;
 use crate::counters::Drop;
-use crate::effect::{Effect, Effects, MasterKeyBytes, Voice};
+use crate::effect::{Effect, Effects, Voice};
 use crate::home_request;
 use crate::mesh::{Ask, Mesh, RoomSession};
 
@@ -31,7 +31,7 @@ pub(crate) struct Stream {
     session: SessionId,
     room: RoomNumber,
     open_key: OpenKey,
-    downlink: MasterKeyBytes,
+    downlink: MasterKey,
     rtp_window: ReplayWindow,
     rtcp_window: ReplayWindow,
     numbering: Numbering,
@@ -44,8 +44,8 @@ pub(crate) struct Stream {
 }
 
 impl Shard {
-    fn random_key(&mut self) -> MasterKeyBytes {
-        let mut bytes = MasterKeyBytes { key: [0; 16], salt: [0; 12] };
+    fn random_key(&mut self) -> MasterKey {
+        let mut bytes = MasterKey { key: [0; 16], salt: [0; 12] };
         self.random.fill_bytes(&mut bytes.key);
         self.random.fill_bytes(&mut bytes.salt);
         bytes
@@ -76,9 +76,10 @@ impl Shard {
             let text = "this server carries as many voice streams as it may: try again later";
             return self.refuse(ask.asker, StatusCode::StatusLimit, text, effects);
         };
+        let room_id = self.room_name(room);
         let Some(stream) = self.streams.get_mut(&ssrc) else { return };
         if found.is_some() {
-            stream.open_key = OpenKey::new(&MasterKey { key: uplink.key, salt: uplink.salt });
+            stream.open_key = OpenKey::new(&uplink);
             stream.downlink = downlink.clone();
             stream.rtp_window = ReplayWindow::default();
             stream.rtcp_window = ReplayWindow::default();
@@ -89,7 +90,7 @@ impl Shard {
         }
         stream.epoch += 1;
         let announce = VoiceAnnounce {
-            room_id: self.room_names.get(&room).cloned().unwrap_or_default(),
+            room_id,
             open: true,
             ssrc: ssrc.0,
             udp_port: u32::from(self.config.voice_port),
@@ -111,8 +112,8 @@ impl Shard {
         &mut self,
         room: RoomNumber,
         session: SessionId,
-        uplink: &MasterKeyBytes,
-        downlink: &MasterKeyBytes,
+        uplink: &MasterKey,
+        downlink: &MasterKey,
     ) -> Option<Ssrc> {
         if self.streams.len() >= self.config.limits.streams_max as usize {
             return None;
@@ -126,7 +127,7 @@ impl Shard {
             Stream {
                 session,
                 room,
-                open_key: OpenKey::new(&MasterKey { key: uplink.key, salt: uplink.salt }),
+                open_key: OpenKey::new(uplink),
                 downlink: downlink.clone(),
                 rtp_window: ReplayWindow::default(),
                 rtcp_window: ReplayWindow::default(),

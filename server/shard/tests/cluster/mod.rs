@@ -16,8 +16,8 @@ use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
 use echomesh_proto::time::{MediaTime, Now};
 use echomesh_shard::voice::VoiceHeader;
 use echomesh_shard::{
-    CloseReason, ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, MasterKeyBytes, Registration,
-    Security, Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply, StoreRequest, TICK_US,
+    CloseReason, ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, Registration, Security, Shard,
+    ShardConfig, StoreJob, StoreOutcome, StoreReply, StoreRequest, TICK_US,
 };
 use prost::Message;
 
@@ -61,7 +61,7 @@ pub struct Cluster {
     lines: Vec<(u64, String, u64, String, u64)>,
     control: VecDeque<(usize, usize, Vec<u8>)>,
     voice: VecDeque<(usize, usize, Vec<u8>)>,
-    peers: Vec<BTreeMap<PeerId, (SocketAddr, MasterKeyBytes)>>,
+    peers: Vec<BTreeMap<PeerId, (SocketAddr, MasterKey)>>,
     jobs: VecDeque<(usize, StoreReply)>,
     hashes: VecDeque<(usize, HashReply)>,
     decoders: BTreeMap<Client, FrameDecoder>,
