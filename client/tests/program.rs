@@ -1,5 +1,7 @@
 //! The program from outside: exit codes and trust, against servers of a few lines on free ports.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
