@@ -45,13 +45,16 @@ def main():
     requests += [pb.EchoMsg(type=pb.MT_CHAT_MSG, chat_msg=pb.ChatMsg(room_id=room, content=text)) for text in texts]
     with socket.create_connection(("127.0.0.1", int(port)), timeout=20) as connection:
         connection.sendall(b"".join(frame(request) for request in requests))
-        own_lines = 0
-        while own_lines < len(texts):
+        own_id, unanswered = None, len(requests)
+        while unanswered:
             message = read(connection)
             body = message.WhichOneof("body")
             print(pb.MsgType.Name(message.type), str(getattr(message, body)).replace("\n", " "), flush=True)
-            if body == "chat_msg" and message.chat_msg.username == name:
-                own_lines += 1
+            if body == "login_response":
+                own_id = message.login_response.user_id
+            # What others say and do comes in between; the rest are answers, one to each request.
+            if body != "room_event" and not (body == "chat_msg" and message.chat_msg.user_id != own_id):
+                unanswered -= 1
 
 
 if __name__ == "__main__":

@@ -1,72 +1,121 @@
 //! The server's certificate: the operator's, or a self-signed one made at the first start and kept.
+//!
+//! Clients that find no authority behind it pin what they see; the fingerprint printed at start is what
+//! they compare. Not a renewer: an operator's new certificate is taken at the next start.
+//! Source: TLS 1.3 only, RFC 8446; tickets without state, RFC 8446 §4.6.1.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use ring::digest::{SHA256, digest};
+use rustls::crypto::ring as provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// TLS settings and the SHA-256 of the certificate, as clients show it.
+use crate::config::TlsFiles;
+use crate::hex::hex;
+use crate::start_error::StartError;
+
+/// Names in the self-signed certificate. Clients go by its fingerprint, not by these.
+const NAMES: [&str; 4] = ["echomesh", "localhost", "127.0.0.1", "::1"];
+
+/// What the server proves itself with.
+#[derive(Debug)]
 pub struct Identity {
-    /// TLS 1.3 only.
+    /// For control connections: TLS 1.3.
     pub tls: Arc<rustls::ServerConfig>,
-    /// Hexadecimal, of the certificate's DER.
+    /// SHA-256 of the certificate's DER, 64 hexadecimal digits.
     pub fingerprint: String,
 }
 
-/// Loads the files, or the certificate in the data directory, which is made if missing.
-pub fn load(files: Option<&(std::path::PathBuf, std::path::PathBuf)>, data_dir: &Path) -> Result<Identity, String> {
-    let (certificate, key) = match files {
-        Some((certificate, key)) => (certificate.clone(), key.clone()),
+/// Takes the operator's files, or those in the data directory, which are made if missing.
+///
+/// # Errors
+/// A file cannot be read or written, or certificate and key do not belong together.
+pub fn load(files: Option<&TlsFiles>, data_dir: &Path) -> Result<Identity, StartError> {
+    let files = match files {
+        Some(files) => files.clone(),
         None => {
-            let (certificate, key) = (data_dir.join("cert.pem"), data_dir.join("key.pem"));
-            if !certificate.exists() {
-                make(&certificate, &key)
-                    .map_err(|error| format!("cannot make a certificate in {}: {error}", data_dir.display()))?;
+            let files = TlsFiles { certificate: data_dir.join("cert.pem"), key: data_dir.join("key.pem") };
+            if !files.certificate.exists() {
+                make(&files).map_err(|error| {
+                    StartError::system(&format!("cannot make a certificate in {}", data_dir.display()), &error)
+                })?;
             }
-            (certificate, key)
+            files
         }
     };
-    let explain = |path: &Path, error: &dyn std::fmt::Display| format!("cannot use {}: {error}", path.display());
-    let chain = CertificateDer::pem_file_iter(&certificate)
+    let cannot = |path: &Path, error: &dyn std::fmt::Display| {
+        StartError::Machine(format!(
+            "cannot use {}: {error}. It must be PEM that this user can read; certificate and key must belong together",
+            path.display()
+        ))
+    };
+    let chain = CertificateDer::pem_file_iter(&files.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|error| explain(&certificate, &error))?;
-    let first = chain.first().ok_or_else(|| explain(&certificate, &"it holds no certificate"))?;
-    let fingerprint = crate::store::hex(ring::digest::digest(&ring::digest::SHA256, first).as_ref());
-    let private = PrivateKeyDer::from_pem_file(&key).map_err(|error| explain(&key, &error))?;
-    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, private))
-        .map_err(|error| explain(&certificate, &error))?;
+        .map_err(|error| cannot(&files.certificate, &error))?;
+    let first = chain.first().ok_or_else(|| cannot(&files.certificate, &"it holds no certificate"))?;
+    let fingerprint = hex(digest(&SHA256, first).as_ref());
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| cannot(&files.key, &error))?;
+    let tls = settings(chain, key).map_err(|error| cannot(&files.certificate, &error))?;
     Ok(Identity { tls: Arc::new(tls), fingerprint })
 }
 
-fn make(certificate: &Path, key: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let pair = rcgen::generate_simple_self_signed(["echomesh".to_owned(), "localhost".to_owned()])?;
-    let write = |path: &Path, text: &str| {
-        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
-    };
-    // The key first: a certificate without its key would be taken for complete.
-    write(key, &pair.signing_key.serialize_pem())?;
-    write(certificate, &pair.cert.pem())?;
-    Ok(())
+fn settings(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<rustls::ServerConfig, rustls::Error> {
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(provider::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    tls.ticketer = provider::Ticketer::new()?;
+    Ok(tls)
+}
+
+fn make(files: &TlsFiles) -> std::io::Result<()> {
+    let pair = rcgen::generate_simple_self_signed(NAMES.map(str::to_owned)).map_err(std::io::Error::other)?;
+    // The key first: a certificate that is there is taken for complete.
+    write_private(&files.key, &pair.signing_key.serialize_pem())?;
+    write_private(&files.certificate, &pair.cert.pem())
+}
+
+/// Writes a file that only this user can read, whole or not at all.
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let partial = path.with_extension("partial");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(partial, path)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
-    /// Goal: the certificate made at the first start is the one used at the next.
+    /// Goal: the certificate made at the first start is the one of the next, and its key is private.
     #[test]
     fn the_fingerprint_stays() {
         let directory = tempfile::tempdir().unwrap();
-        let first = load(None, directory.path()).map(|identity| identity.fingerprint).unwrap();
-        let second = load(None, directory.path()).map(|identity| identity.fingerprint).unwrap();
-        assert_eq!(first, second);
+        let first = load(None, directory.path()).unwrap().fingerprint;
+        assert_eq!(load(None, directory.path()).unwrap().fingerprint, first);
         assert_eq!(first.len(), 64);
+        let mode = std::fs::metadata(directory.path().join("key.pem")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    /// Goal: a key of another certificate is refused at start, not at the first client.
+    #[test]
+    fn a_foreign_key_is_refused() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        load(None, one.path()).unwrap();
+        load(None, other.path()).unwrap();
+        let files = TlsFiles { certificate: one.path().join("cert.pem"), key: other.path().join("key.pem") };
+        let refused = load(Some(&files), one.path()).unwrap_err().to_string();
+        assert!(refused.contains("belong together"), "{refused}");
     }
 }

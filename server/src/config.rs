@@ -1,185 +1,189 @@
-//! Settings: flags, then environment, then the TOML file, then defaults; one name for each everywhere.
+//! The settings as the server runs by them: flags, then environment (clap joins the two), then the
+//! file, then defaults; checked once, here.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
-use serde::Deserialize;
+use echomesh_proto::limits::SHARDS_MAX;
 
-/// Voice and chat server: one io_uring shard per core.
-///
-/// Without flags it listens on TCP and UDP port 8888 of all addresses, keeps its data in
-/// ~/.local/share/echomesh-server (or $STATE_DIRECTORY), makes a self-signed certificate at the first
-/// start and prints its fingerprint, and lets the first login with an unused name make the account.
-#[derive(Debug, Default, Parser)]
-#[command(name = "echomesh-server", version, max_term_width = 100)]
-pub struct Flags {
-    /// TOML file with these same names [default: config.toml in the data directory, if there]
-    #[arg(long, env = "ECHOMESH_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    #[command(flatten)]
-    settings: Settings,
-}
+use crate::cli::{Flags, LogFormat, Registration, Settings};
+use crate::start_error::StartError;
 
-/// Every setting, unset unless given.
-#[derive(Debug, Default, Deserialize, clap::Args)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Settings {
-    /// Address to listen on [default: all, IPv6 and IPv4]
-    #[arg(long, env = "ECHOMESH_ADDRESS", value_name = "IP")]
-    address: Option<IpAddr>,
-    /// TCP port of the control protocol; 0 takes a free one [default: 8888]
-    #[arg(long, env = "ECHOMESH_PORT")]
-    port: Option<u16>,
-    /// UDP port of voice [default: the same number as --port]
-    #[arg(long, env = "ECHOMESH_VOICE_PORT", value_name = "PORT")]
-    voice_port: Option<u16>,
-    /// Shards, each a thread pinned to a core, 1 to 64 [default: one per core]
-    #[arg(long, env = "ECHOMESH_SHARDS", value_name = "N")]
-    shards: Option<u8>,
-    /// Where database, certificate and lock live
-    #[arg(long, env = "ECHOMESH_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Who may make accounts [default: open]
-    #[arg(long, env = "ECHOMESH_REGISTRATION", value_enum)]
-    registration: Option<Registration>,
-    /// Name shown to clients [default: EchoMesh]
-    #[arg(long, env = "ECHOMESH_SERVER_NAME", value_name = "NAME")]
-    server_name: Option<String>,
-    /// Voice streams a room has on one shard before it spreads to the next [default: 256]
-    #[arg(long, env = "ECHOMESH_SPREAD_AFTER", value_name = "N")]
-    spread_after: Option<u32>,
-    /// Allow plaintext from anywhere, not only between loopback addresses [default: false]
-    #[arg(long, env = "ECHOMESH_PLAINTEXT_ANYWHERE", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    plaintext_anywhere: Option<bool>,
-    /// Certificate chain, PEM [default: self-signed, made at the first start]
-    #[arg(long, env = "ECHOMESH_TLS_CERT", value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// Private key of --tls-cert, PEM
-    #[arg(long, env = "ECHOMESH_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-    /// Do not pin shards to cores [default: false]
-    #[arg(long, env = "ECHOMESH_NO_PIN", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
-    no_pin: Option<bool>,
-    /// What to log: error, warn, info, debug or a tracing filter [default: info]
-    #[arg(long, env = "ECHOMESH_LOG", value_name = "FILTER")]
-    log: Option<String>,
-    /// How to log, on standard error [default: text]
-    #[arg(long, env = "ECHOMESH_LOG_FORMAT", value_enum)]
-    log_format: Option<LogFormat>,
-}
+/// TCP and UDP port of EchoMesh.
+const PORT: u16 = 8888;
 
-/// Who may make accounts.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Registration {
-    /// The first login with an unused name makes the account.
-    Open,
-    /// Only accounts that exist.
-    Closed,
-}
+/// Voice streams on one shard before a room spreads: about what one core fans out (docs/ARCHITECTURE.md).
+const SPREAD_AFTER: u32 = 256;
 
-/// How to log.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+/// Longest server name, bytes.
+const SERVER_NAME_BYTES_MAX: usize = 64;
+
+/// Read if no `--config` is given and the data directory has none.
+const SYSTEM_FILE: &str = "/etc/echomesh/server.toml";
 
 /// Every setting, settled.
 #[derive(Debug)]
 pub struct Config {
+    /// Where to listen; `None` is everywhere.
     pub address: Option<IpAddr>,
+    /// TCP; 0 takes a free one.
     pub port: u16,
+    /// UDP; `None` is the same number as TCP.
     pub voice_port: Option<u16>,
+    /// 1..=`SHARDS_MAX`.
     pub shards: u8,
+    /// Where database, certificate and lock live.
     pub data_dir: PathBuf,
+    /// Who may make accounts.
     pub registration: Registration,
+    /// Shown to clients.
     pub server_name: String,
+    /// Voice streams a room has on one shard before it spreads, at least 1.
     pub spread_after: u32,
+    /// Allow plaintext between any addresses.
     pub plaintext_anywhere: bool,
-    /// Certificate and key files.
-    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The operator's; `None` is self-signed.
+    pub tls: Option<TlsFiles>,
+    /// Pin shards to cores.
     pub pin: bool,
+    /// A tracing filter.
     pub log: String,
+    /// How to log.
     pub log_format: LogFormat,
+    /// The file that was read, for the summary.
+    pub file: Option<PathBuf>,
 }
 
-/// Settles flags (the environment is in them) and file. The error says what to change.
-pub fn settle(flags: Flags) -> Result<Config, String> {
-    let given = flags.settings;
-    let data_dir = given.data_dir.clone().map_or_else(default_data_dir, Ok)?;
-    let (path, required) = match flags.config {
-        Some(path) => (path, true),
-        None => (data_dir.join("config.toml"), false),
+/// A certificate and its key, as PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the server's own certificate first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Settles flags and file.
+///
+/// # Errors
+/// The file cannot be read, or a setting is out of its bounds; the sentence says which and why.
+pub fn settle(flags: Flags) -> Result<Config, StartError> {
+    let own_file = || -> Option<PathBuf> {
+        let data_dir = flags.settings.data_dir.clone().or_else(default_data_dir)?;
+        [data_dir.join("server.toml"), PathBuf::from(SYSTEM_FILE)].into_iter().find(|path| path.exists())
     };
-    let file = match std::fs::read_to_string(&path) {
-        Ok(text) => parse(&text).map_err(|error| format!("in {}: {error}", path.display()))?,
-        Err(error) if required => return Err(format!("cannot read the config file {}: {error}", path.display())),
-        Err(_) => Settings::default(),
+    let file = flags.config.clone().or_else(own_file);
+    let written = file.as_deref().map_or_else(|| Ok(Settings::default()), read)?;
+    let given = flags.settings.or(written);
+    let Some(data_dir) = given.data_dir.or_else(default_data_dir) else {
+        return Err(StartError::Settings("there is no HOME to keep data in: give --data-dir".to_owned()));
     };
-    let shards = given.shards.or(file.shards).unwrap_or_else(default_shards);
-    if !(1..=echomesh_proto::limits::SHARDS_MAX).contains(&usize::from(shards)) {
-        return Err(format!("shards is {shards}: it must be 1 to {}", echomesh_proto::limits::SHARDS_MAX));
-    }
     Ok(Config {
-        address: given.address.or(file.address),
-        port: given.port.or(file.port).unwrap_or(8888),
-        voice_port: given.voice_port.or(file.voice_port),
-        shards,
-        data_dir: given.data_dir.or(file.data_dir).unwrap_or(data_dir),
-        registration: given.registration.or(file.registration).unwrap_or(Registration::Open),
-        server_name: given.server_name.or(file.server_name).unwrap_or_else(|| "EchoMesh".to_owned()),
-        spread_after: given.spread_after.or(file.spread_after).unwrap_or(256),
-        plaintext_anywhere: given.plaintext_anywhere.or(file.plaintext_anywhere).unwrap_or(false),
-        tls: given.tls_cert.or(file.tls_cert).zip(given.tls_key.or(file.tls_key)),
-        pin: !given.no_pin.or(file.no_pin).unwrap_or(false),
-        log: given.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
-        log_format: given.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+        address: given.address,
+        port: given.port.unwrap_or(PORT),
+        voice_port: given.voice_port,
+        shards: shards(given.shards)?,
+        data_dir,
+        registration: given.registration.unwrap_or(Registration::Open),
+        server_name: server_name(given.server_name)?,
+        spread_after: spread_after(given.spread_after)?,
+        plaintext_anywhere: given.plaintext_anywhere.unwrap_or(false),
+        tls: tls_files(given.tls_cert, given.tls_key)?,
+        pin: !given.no_pin.unwrap_or(false),
+        log: given.log.unwrap_or_else(|| "info".to_owned()),
+        log_format: given.log_format.unwrap_or(LogFormat::Text),
+        file,
     })
 }
 
-fn parse(text: &str) -> Result<Settings, String> {
-    toml::from_str(text).map_err(|error| error.to_string())
+fn read(path: &Path) -> Result<Settings, StartError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| StartError::Settings(format!("cannot read the configuration {}: {error}", path.display())))?;
+    Settings::parse(&text).map_err(|error| StartError::Settings(format!("in {}: {error}", path.display())))
 }
 
-fn default_shards() -> u8 {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    cores.min(echomesh_proto::limits::SHARDS_MAX) as u8
+fn shards(given: Option<u8>) -> Result<u8, StartError> {
+    match given {
+        Some(shards) if (1..=SHARDS_MAX).contains(&usize::from(shards)) => Ok(shards),
+        Some(shards) => Err(StartError::Settings(format!("shards is {shards}: it must be 1 to {SHARDS_MAX}"))),
+        None => {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            Ok(u8::try_from(cores.min(SHARDS_MAX)).expect("SHARDS_MAX fits a byte"))
+        }
+    }
 }
 
-/// systemd's, then XDG's.
-fn default_data_dir() -> Result<PathBuf, String> {
+fn server_name(given: Option<String>) -> Result<String, StartError> {
+    let name = given.unwrap_or_else(|| "EchoMesh".to_owned());
+    if name.is_empty() || name.len() > SERVER_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(StartError::Settings(format!(
+            "server-name must be 1 to {SERVER_NAME_BYTES_MAX} bytes without control characters"
+        )));
+    }
+    Ok(name)
+}
+
+fn spread_after(given: Option<u32>) -> Result<u32, StartError> {
+    match given.unwrap_or(SPREAD_AFTER) {
+        0 => Err(StartError::Settings("spread-after is 0: it must be at least 1".to_owned())),
+        streams => Ok(streams),
+    }
+}
+
+fn tls_files(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, StartError> {
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+        (None, None) => Ok(None),
+        _ => Err(StartError::Settings("tls-cert and tls-key go together: give both, or neither".to_owned())),
+    }
+}
+
+/// systemd's, then XDG's (XDG Base Directory Specification).
+fn default_data_dir() -> Option<PathBuf> {
     let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     of("STATE_DIRECTORY")
         .or_else(|| of("XDG_DATA_HOME").map(|home| home.join("echomesh-server")))
         .or_else(|| of("HOME").map(|home| home.join(".local/share/echomesh-server")))
-        .ok_or_else(|| "there is no HOME to keep data in: give --data-dir".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
-    /// Goal: flags win over the file, the file over defaults.
+    fn settled(data_dir: &Path, flags: &[&str]) -> Result<Config, StartError> {
+        let always = ["echomesh-server", "--data-dir", data_dir.to_str().unwrap()];
+        settle(Flags::try_parse_from(always.iter().chain(flags)).unwrap())
+    }
+
+    /// Goal: a flag wins over the file, the file over the default; the file in the data directory is
+    /// found without being named.
     #[test]
     fn flags_win_over_the_file() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("c.toml");
-        std::fs::write(&path, "port = 9000\nserver-name = \"Club\"\nregistration = \"closed\"\n").unwrap();
-        let arguments = ["x", "--port", "9001", "--config", path.to_str().unwrap(), "--data-dir", "/nowhere"];
-        let config = settle(Flags::parse_from(arguments)).unwrap();
+        let file = "port = 9000\nserver-name = \"Club\"\nregistration = \"closed\"\nplaintext-anywhere = true\n";
+        std::fs::write(directory.path().join("server.toml"), file).unwrap();
+        let config = settled(directory.path(), &["--port", "9001", "--plaintext-anywhere=false"]).unwrap();
         assert_eq!((config.port, config.server_name.as_str()), (9001, "Club"));
         assert_eq!((config.registration, config.spread_after), (Registration::Closed, 256));
+        assert!(!config.plaintext_anywhere);
     }
 
-    /// Goal: a misspelt key is refused, with the keys there are.
+    /// Goal: settings out of bounds are refused with a sentence that names them.
     #[test]
-    fn unknown_keys_are_refused() {
-        let error = parse("prot = 1").err().unwrap();
-        assert!(error.contains("prot") && error.contains("`port`"), "{error}");
+    fn bad_settings_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = |flags: &[&str]| settled(directory.path(), flags).unwrap_err().to_string();
+        for (flags, name) in [
+            (["--shards", "0"], "shards"),
+            (["--shards", "65"], "shards"),
+            (["--spread-after", "0"], "spread-after"),
+            (["--server-name", ""], "server-name"),
+            (["--tls-cert", "c.pem"], "tls-key"),
+            (["--config", "/nowhere/server.toml"], "/nowhere/server.toml"),
+        ] {
+            assert!(refused(&flags).contains(name), "{}", refused(&flags));
+        }
     }
 }

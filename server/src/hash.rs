@@ -1,122 +1,263 @@
-//! The password hashers: Argon2id on a thread of their own, so that no shard waits for one.
+//! The password hashers: Argon2id on threads of their own, so that no shard waits for one.
 //!
-//! Bounds: `QUEUE_MAX` requests, of them `PREFIX_MAX` from one address prefix (/24 or /56; loopback has
-//! the whole queue), so that one guesser cannot keep others from logging in. Cost: 19 MiB and about
-//! 20 ms a password (OWASP's first choice: m = 19 MiB, t = 2, p = 1, which are argon2's defaults).
+//! Not a cache and not a rule of logins: it answers what it is asked.
+//! In: requests from the desks of all shards. Out: one reply each, `Busy` included.
+//! Bounds: `QUEUE_MAX` requests admitted; of them, waiting or worked on, one for each address prefix
+//! (/24 or /56), or `LOOPBACK_MAX` for loopback, where bots and proxies of this machine come from. So
+//! one guesser cannot keep others from logging in. Cost: 19 MiB and about 20 ms of a core a password.
+//! Source: OWASP Password Storage Cheat Sheet, Argon2id, first choice: m = 19 MiB, t = 2, p = 1.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
-use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Algorithm, Argon2, Params, Version};
 use echomesh_shard::{HashOutcome, HashReply, HashRequest};
 
-use crate::jobs::Desk;
+use crate::jobs::HashDesk;
 
+/// Requests admitted at a time: 64 × 20 ms is under the 10 s a login may take.
 const QUEUE_MAX: usize = 64;
+
+/// Requests of one address prefix at a time.
 const PREFIX_MAX: usize = 1;
 
-/// Looks for the stop flag at least this often.
-const PARK: Duration = Duration::from_millis(200);
+/// Requests from loopback at a time.
+const LOOPBACK_MAX: usize = 8;
 
-/// Serves all shards until stopped.
-pub fn run(mut desks: Vec<Desk<HashRequest, HashReply>>, stop: &Arc<AtomicBool>) {
-    let mut queue: VecDeque<(usize, HashRequest)> = VecDeque::new();
-    while !stop.load(Ordering::Relaxed) {
-        admit(&mut desks, &mut queue);
-        match queue.pop_front() {
-            Some((shard, request)) => {
-                let outcome = work(&request);
-                desks[shard].reply(HashReply { token: request.token, outcome });
-                desks[shard].wake();
+/// Bytes of salt (RFC 9106 §3.1: 16 recommended).
+const SALT_BYTES: usize = 16;
+
+/// Lower priority than the shards' threads: `nice` steps.
+const NICE: i32 = 5;
+
+/// What the hashers share. Locked for microseconds, and never by a shard.
+struct Queue {
+    desks: Vec<HashDesk>,
+    waiting: VecDeque<Admitted>,
+    /// Prefixes of all that is admitted, those being worked on included.
+    shares: Vec<Prefix>,
+}
+
+struct Admitted {
+    shard: usize,
+    prefix: Prefix,
+    request: HashRequest,
+}
+
+/// Addresses that share one part of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Prefix {
+    Loopback,
+    /// An IPv4 /24.
+    V4([u8; 3]),
+    /// An IPv6 /56: what one household or host gets at least (RFC 6177 §2).
+    V6([u8; 7]),
+}
+
+/// Starts `threads` hashers that serve these desks (one a shard) until `stop` is set and they are
+/// unparked.
+///
+/// # Errors
+/// The system gives no thread.
+pub fn spawn(threads: usize, desks: Vec<HashDesk>, stop: &Arc<AtomicBool>) -> io::Result<Vec<JoinHandle<()>>> {
+    let shares = Vec::with_capacity(QUEUE_MAX);
+    let queue = Arc::new(Mutex::new(Queue { desks, waiting: VecDeque::with_capacity(QUEUE_MAX), shares }));
+    (0..threads)
+        .map(|number| {
+            let (queue, stop) = (queue.clone(), stop.clone());
+            std::thread::Builder::new().name(format!("hasher-{number}")).spawn(move || serve(&queue, &stop))
+        })
+        .collect()
+}
+
+fn serve(queue: &Mutex<Queue>, stop: &AtomicBool) {
+    crate::resources::be_nice(NICE);
+    let mut done: Option<(Admitted, HashOutcome)> = None;
+    while !stop.load(Ordering::Acquire) {
+        let next = {
+            let mut queue = queue.lock().expect("a hasher that panics stops the process");
+            if let Some((admitted, outcome)) = done.take() {
+                queue.finish(&admitted, outcome);
             }
-            None => std::thread::park_timeout(PARK),
+            queue.admit();
+            queue.waiting.pop_front()
+        };
+        match next {
+            Some(admitted) => {
+                let outcome = hash(&admitted.request);
+                done = Some((admitted, outcome));
+            }
+            None => std::thread::park(),
         }
     }
 }
 
-fn admit(desks: &mut [Desk<HashRequest, HashReply>], queue: &mut VecDeque<(usize, HashRequest)>) {
-    for (shard, desk) in desks.iter_mut().enumerate() {
-        let mut refused = false;
-        while let Some(request) = desk.take() {
-            let prefix = prefix(request.remote);
-            let waiting = queue.iter().filter(|(_, other)| self::prefix(other.remote) == prefix).count();
-            let share = if request.remote.is_loopback() { QUEUE_MAX } else { PREFIX_MAX };
-            if queue.len() < QUEUE_MAX && waiting < share {
-                queue.push_back((shard, request));
-            } else {
-                desk.reply(HashReply { token: request.token, outcome: HashOutcome::Busy });
-                refused = true;
+impl Queue {
+    /// Takes what the shards have asked, and answers `Busy` to what is over the bounds.
+    fn admit(&mut self) {
+        for (shard, desk) in self.desks.iter_mut().enumerate() {
+            let mut refused = false;
+            while let Some(request) = desk.take() {
+                let prefix = Prefix::of(request.remote);
+                let share = self.shares.iter().filter(|other| **other == prefix).count();
+                if self.shares.len() < QUEUE_MAX && share < prefix.share_max() {
+                    self.shares.push(prefix);
+                    self.waiting.push_back(Admitted { shard, prefix, request });
+                } else {
+                    desk.reply(HashReply { token: request.token, outcome: HashOutcome::Busy });
+                    refused = true;
+                }
+            }
+            if refused {
+                desk.wake();
             }
         }
-        if refused {
-            desk.wake();
+    }
+
+    fn finish(&mut self, admitted: &Admitted, outcome: HashOutcome) {
+        let share = self.shares.iter().position(|prefix| *prefix == admitted.prefix);
+        self.shares.swap_remove(share.expect("an admitted request has a share until it is answered"));
+        let desk = &mut self.desks[admitted.shard];
+        desk.reply(HashReply { token: admitted.request.token, outcome });
+        desk.wake();
+    }
+}
+
+impl Prefix {
+    fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            address if address.is_loopback() => Prefix::Loopback,
+            IpAddr::V4(v4) => Prefix::V4(*v4.octets().first_chunk().expect("an IPv4 address has 4 bytes")),
+            IpAddr::V6(v6) => Prefix::V6(*v6.octets().first_chunk().expect("an IPv6 address has 16 bytes")),
+        }
+    }
+
+    fn share_max(self) -> usize {
+        match self {
+            Prefix::Loopback => LOOPBACK_MAX,
+            Prefix::V4(_) | Prefix::V6(_) => PREFIX_MAX,
         }
     }
 }
 
-fn prefix(address: IpAddr) -> [u8; 7] {
-    match address {
-        IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            [4, a, b, c, 0, 0, 0]
-        }
-        IpAddr::V6(v6) => *v6.octets().first_chunk().expect("an IPv6 address has 16 bytes"),
-    }
-}
-
-fn work(request: &HashRequest) -> HashOutcome {
-    let argon2 = Argon2::default();
+fn hash(request: &HashRequest) -> HashOutcome {
+    let params = Params::new(19 * 1024, 2, 1, None).expect("within the bounds of RFC 9106 §3.1");
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
     let password = request.password.as_bytes();
     if let Some(phc) = &request.verify {
         let right = PasswordHash::new(phc).is_ok_and(|hash| argon2.verify_password(password, &hash).is_ok());
         return HashOutcome::Verified(right);
     }
-    let mut salt = [0; 16];
-    let hashed = getrandom::fill(&mut salt).ok().and_then(|()| SaltString::encode_b64(&salt).ok()).and_then(|salt| {
-        let hash = argon2.hash_password(password, &salt).ok()?;
-        Some(HashOutcome::Hashed(hash.to_string()))
-    });
-    // No entropy or no memory: the client is told to try again.
-    hashed.unwrap_or(HashOutcome::Busy)
+    let mut salt = [0; SALT_BYTES];
+    if let Err(error) = getrandom::fill(&mut salt) {
+        tracing::error!(%error, "the system gives no random bytes for a password's salt; the client is told to try again");
+        return HashOutcome::Busy;
+    }
+    let salt = SaltString::encode_b64(&salt).expect("16 bytes are within a salt's bounds");
+    let hashed = argon2.hash_password(password, &salt).expect("the kernel bounds passwords far below 4 GiB");
+    HashOutcome::Hashed(hashed.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use echomesh_shard::JobToken;
+    use echomesh_shard::{JobToken, Limits};
 
-    fn request(password: &str, verify: Option<String>) -> HashRequest {
-        let token = JobToken { slot: 0, generation: 0 };
-        HashRequest { token, remote: "192.0.2.1".parse().unwrap(), password: password.into(), verify }
+    use super::*;
+    use crate::jobs::{JobPort, JobReply, PortRings, Workers, rings};
+    use crate::wake::Wake;
+
+    fn request(slot: u32, remote: &str, password: &str, verify: Option<String>) -> HashRequest {
+        let token = JobToken { slot, generation: 0 };
+        HashRequest { token, remote: remote.parse().unwrap(), password: password.into(), verify }
     }
 
-    /// Goal: what was hashed verifies, with salt, and nothing else does, a damaged record included.
+    fn port(rings: PortRings) -> JobPort {
+        let here = std::thread::current();
+        JobPort::new(rings, Workers { store: here.clone(), hash: vec![here] })
+    }
+
+    /// Goal: what was hashed verifies, with a salt of its own, and nothing else does, a damaged record
+    /// included (RFC 9106; PHC string format).
     #[test]
     fn passwords_verify() {
-        let HashOutcome::Hashed(first) = work(&request("secret", None)) else { panic!("busy") };
-        let HashOutcome::Hashed(second) = work(&request("secret", None)) else { panic!("busy") };
+        let outcome = |password: &str, verify| hash(&request(0, "192.0.2.1", password, verify));
+        let HashOutcome::Hashed(first) = outcome("secret", None) else { panic!("not hashed") };
+        let HashOutcome::Hashed(second) = outcome("secret", None) else { panic!("not hashed") };
         assert_ne!(first, second);
-        assert!(first.starts_with("$argon2id$"));
-        assert_eq!(work(&request("secret", Some(first.clone()))), HashOutcome::Verified(true));
-        assert_eq!(work(&request("Secret", Some(first))), HashOutcome::Verified(false));
-        assert_eq!(work(&request("secret", Some("damaged".into()))), HashOutcome::Verified(false));
+        assert!(first.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{first}");
+        assert_eq!(outcome("secret", Some(first.clone())), HashOutcome::Verified(true));
+        assert_eq!(outcome("Secret", Some(first)), HashOutcome::Verified(false));
+        assert_eq!(outcome("secret", Some("damaged".into())), HashOutcome::Verified(false));
     }
 
-    /// Goal: one address prefix has its share of the queue and no more.
+    /// Goal: a flood from one /24 or /56 has one place in the queue, loopback eight, and a place is free
+    /// again once its request is answered.
     #[test]
     fn the_queue_is_fair_by_prefix() {
-        let wake = Arc::new(crate::wake::Wake::new().unwrap());
-        let (mut port, _store, desk) = crate::jobs::ports(&echomesh_shard::Limits::default(), &wake);
-        for host in ["192.0.2.1", "192.0.2.9", "198.51.100.1"] {
-            port.hash(HashRequest { remote: host.parse().unwrap(), ..request("x", None) });
+        let wake = Arc::new(Wake::new().unwrap());
+        let (port_rings, _store, desk) = rings(&Limits::default(), &wake);
+        let mut port = port(port_rings);
+        let flood =
+            ["192.0.2.1", "192.0.2.9", "198.51.100.1", "2001:db8:0:1::1", "2001:db8:0:2::1", "::ffff:192.0.2.7"];
+        for (slot, remote) in flood.iter().chain(&["127.0.0.1"; LOOPBACK_MAX + 1]).enumerate() {
+            port.hash(request(slot as u32, remote, "x", None));
         }
-        let mut queue = VecDeque::new();
-        admit(&mut [desk], &mut queue);
-        assert_eq!(queue.len(), 2);
-        assert_eq!(port.hash_reply().unwrap().outcome, HashOutcome::Busy);
+        let mut queue = Queue { desks: vec![desk], waiting: VecDeque::new(), shares: Vec::new() };
+        queue.admit();
+        let admitted: Vec<u32> = queue.waiting.iter().map(|one| one.request.token.slot).collect();
+        assert_eq!(admitted, [0, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13]);
+        for slot in [1, 4, 5, 14] {
+            let busy = HashReply { token: JobToken { slot, generation: 0 }, outcome: HashOutcome::Busy };
+            assert_eq!(port.poll(), Some(JobReply::Hash(busy)));
+        }
+        let first = queue.waiting.pop_front().unwrap();
+        queue.finish(&first, HashOutcome::Verified(true));
+        port.hash(request(20, "192.0.2.1", "x", None));
+        queue.admit();
+        assert_eq!(queue.waiting.back().unwrap().request.token.slot, 20);
+    }
+
+    /// Goal: two hashers answer every request of two shards exactly once, and stop when told.
+    #[test]
+    fn hashers_serve_every_shard() {
+        let (mut desks, mut all_rings) = (Vec::new(), Vec::new());
+        let wakes: Vec<_> = (0..2).map(|_| Arc::new(Wake::new().unwrap())).collect();
+        for wake in &wakes {
+            let (rings, _store, desk) = rings(&Limits::default(), wake);
+            all_rings.push(rings);
+            desks.push(desk);
+        }
+        let stop = Arc::new(AtomicBool::new(false));
+        let threads = spawn(2, desks, &stop).unwrap();
+        let workers = Workers {
+            store: std::thread::current(),
+            hash: threads.iter().map(|thread| thread.thread().clone()).collect(),
+        };
+        for (shard, rings) in all_rings.into_iter().enumerate() {
+            let mut port = JobPort::new(rings, workers.clone());
+            for slot in 0..2 {
+                port.hash(request(slot, "127.0.0.1", "secret", (shard == 1).then(|| "damaged".to_owned())));
+            }
+            let mut slots = Vec::new();
+            while slots.len() < 2 {
+                match port.poll() {
+                    Some(JobReply::Hash(reply)) => slots.push(reply.token.slot),
+                    Some(JobReply::Store(reply)) => panic!("nobody asked: {reply:?}"),
+                    None => std::thread::yield_now(),
+                }
+            }
+            slots.sort_unstable();
+            assert_eq!(slots, [0, 1]);
+        }
+        stop.store(true, Ordering::Release);
+        for thread in threads {
+            thread.thread().unpark();
+            thread.join().unwrap();
+        }
     }
 }

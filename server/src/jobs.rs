@@ -1,6 +1,10 @@
-//! Rings between shards and the threads beside them: requests one way, replies the other.
+//! Rings between the shards and the threads beside them: requests one way, replies the other.
 //!
-//! The kernel bounds what is unanswered, so the rings never fill. Whoever pushes wakes the other side.
+//! Not the work itself (`store`, `hash`) and not its rules (`echomesh_shard::jobs`).
+//! In: `JobPort::store`, `JobPort::hash` on a shard's thread. Out: `JobPort::poll` there.
+//! Bounds: the kernel keeps unanswered requests below `Limits::store_requests_max` and
+//! `Limits::hash_requests_max`, which are the capacities, so a full ring is a bug and panics.
+//! Cost: a push and an unpark, which is a system call only if the worker sleeps; no lock.
 
 use std::sync::Arc;
 use std::thread::Thread;
@@ -10,69 +14,98 @@ use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::wake::Wake;
 
-/// A shard's end.
+/// A shard's end of its rings.
+#[derive(Debug)]
 pub struct JobPort {
     store: Producer<StoreRequest>,
     store_replies: Consumer<StoreReply>,
     hash: Producer<HashRequest>,
     hash_replies: Consumer<HashReply>,
+    workers: Workers,
 }
 
-/// The end of the thread that does the work, for one shard.
+/// An answer, whoever gave it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum JobReply {
+    /// The store's.
+    Store(StoreReply),
+    /// A password hasher's.
+    Hash(HashReply),
+}
+
+/// The threads that do the work: they sleep parked and are unparked after a push.
+#[derive(Clone, Debug)]
+pub struct Workers {
+    /// The store's thread.
+    pub store: Thread,
+    /// The password hashers; any of them takes any request.
+    pub hash: Vec<Thread>,
+}
+
+/// The worker's end of one shard's rings.
+#[derive(Debug)]
 pub struct Desk<Request, Reply> {
     requests: Consumer<Request>,
     replies: Producer<Reply>,
     wake: Arc<Wake>,
 }
 
-/// The threads that do the work.
-#[derive(Clone)]
-pub struct Workers {
-    /// Unparked after a store request.
-    pub store: Thread,
-    /// Unparked after a hash request.
-    pub hash: Thread,
+/// The store's end.
+pub type StoreDesk = Desk<StoreRequest, StoreReply>;
+
+/// The hashers' end.
+pub type HashDesk = Desk<HashRequest, HashReply>;
+
+/// A shard's rings before the workers run; [`JobPort::new`] joins the two.
+#[derive(Debug)]
+pub struct PortRings {
+    store: Producer<StoreRequest>,
+    store_replies: Consumer<StoreReply>,
+    hash: Producer<HashRequest>,
+    hash_replies: Consumer<HashReply>,
 }
 
-/// The rings of one shard, sized so that they cannot overflow.
-pub fn ports(
-    limits: &Limits,
-    wake: &Arc<Wake>,
-) -> (JobPort, Desk<StoreRequest, StoreReply>, Desk<HashRequest, HashReply>) {
+/// The rings of one shard, whose thread `wake` wakes.
+pub fn rings(limits: &Limits, wake: &Arc<Wake>) -> (PortRings, StoreDesk, HashDesk) {
     let (store, store_requests) = RingBuffer::new(limits.store_requests_max as usize);
     let (store_out, store_replies) = RingBuffer::new(limits.store_requests_max as usize);
     let (hash, hash_requests) = RingBuffer::new(limits.hash_requests_max as usize);
     let (hash_out, hash_replies) = RingBuffer::new(limits.hash_requests_max as usize);
-    let port = JobPort { store, store_replies, hash, hash_replies };
+    let port = PortRings { store, store_replies, hash, hash_replies };
     let store = Desk { requests: store_requests, replies: store_out, wake: wake.clone() };
     let hash = Desk { requests: hash_requests, replies: hash_out, wake: wake.clone() };
     (port, store, hash)
 }
 
 impl JobPort {
+    /// A shard's port to these workers.
+    pub fn new(rings: PortRings, workers: Workers) -> Self {
+        let PortRings { store, store_replies, hash, hash_replies } = rings;
+        Self { store, store_replies, hash, hash_replies, workers }
+    }
+
     /// Asks the store.
+    ///
+    /// # Panics
+    /// More is unanswered than `Limits::store_requests_max`: a bug of the kernel.
     pub fn store(&mut self, request: StoreRequest) {
         self.store.push(request).expect("the kernel bounds unanswered store requests");
+        self.workers.store.unpark();
     }
 
     /// Asks the hashers.
+    ///
+    /// # Panics
+    /// More is unanswered than `Limits::hash_requests_max`: a bug of the kernel.
     pub fn hash(&mut self, request: HashRequest) {
         self.hash.push(request).expect("the kernel bounds unanswered hash requests");
+        self.workers.hash.iter().for_each(Thread::unpark);
     }
 
-    /// The next reply of the store.
-    pub fn store_reply(&mut self) -> Option<StoreReply> {
-        self.store_replies.pop().ok()
-    }
-
-    /// The next reply of the hashers.
-    pub fn hash_reply(&mut self) -> Option<HashReply> {
-        self.hash_replies.pop().ok()
-    }
-
-    /// Whether a reply waits.
-    pub fn has_replies(&self) -> bool {
-        !self.store_replies.is_empty() || !self.hash_replies.is_empty()
+    /// The next answer, if one waits.
+    pub fn poll(&mut self) -> Option<JobReply> {
+        let store = self.store_replies.pop().ok().map(JobReply::Store);
+        store.or_else(|| self.hash_replies.pop().ok().map(JobReply::Hash))
     }
 }
 
@@ -83,8 +116,11 @@ impl<Request, Reply> Desk<Request, Reply> {
     }
 
     /// Answers; [`Self::wake`] follows a batch.
+    ///
+    /// # Panics
+    /// More replies than requests: a bug of the worker.
     pub fn reply(&mut self, reply: Reply) {
-        assert!(self.replies.push(reply).is_ok(), "each request has one reply");
+        assert!(self.replies.push(reply).is_ok(), "each request has one reply, and their rings are of one size");
     }
 
     /// Wakes the shard for its replies.

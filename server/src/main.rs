@@ -1,235 +1,209 @@
 //! `echomesh-server`: starts the shards and the threads beside them, and stops them in order.
 //!
-//! No rules of rooms here: those are `echomesh_shard`'s. Exit codes: 0 stopped as asked, 1 could not
-//! start or go on (the message says what to do), 2 wrong flags.
+//! Not the rules of rooms, which are `echomesh_shard`'s. Start: settings, log, io_uring, data directory,
+//! certificate, sockets, store and hashers, shards, summary. Stop: shards first, then the store, which
+//! finishes what they asked, then the totals.
+//! Exit codes: 0 stopped as asked, 1 could not start or go on, 2 wrong settings; the sentence on standard
+//! error says what to do. A panic anywhere is a bug and aborts: acknowledged chat is on disk by then.
 #![deny(unsafe_code)]
 
 mod cert;
+mod cli;
 mod config;
+mod driver;
 mod hash;
+mod hex;
+mod instance;
 mod jobs;
+mod link;
+mod logging;
 mod mesh;
+mod peers;
+mod resources;
 mod shard_thread;
-#[allow(unsafe_code, reason = "the reuseport filter's setsockopt")]
+mod signals;
 mod sockets;
+mod start_error;
 mod store;
+mod summary;
 mod tcp;
+mod tls_stream;
 mod totals;
 #[allow(unsafe_code, reason = "the raw ring and a few system calls: see docs/ARCHITECTURE.md")]
 mod uring;
+mod voice;
 mod wake;
+mod workers;
 
-use std::fs::File;
-use std::path::Path;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::Instant;
 
 use clap::Parser;
+use core_affinity::CoreId;
 use echomesh_proto::ids::ShardId;
-use echomesh_shard::{Limits, ShardConfig};
-use tokio::signal::unix::{SignalKind, signal};
+use echomesh_shard::{Limits, ShardConfig, StoredRoom};
 
-use config::{Config, LogFormat, Registration};
-use shard_thread::{ShardSetup, ShardTotals};
+use cert::Identity;
+use config::Config;
+use instance::Instance;
+use jobs::JobPort;
+use shard_thread::{ShardError, ShardSetup, ShardTotals};
+use signals::Signals;
+use sockets::Sockets;
+use start_error::StartError;
+use summary::Summary;
 use wake::Wake;
+use workers::WorkerThreads;
 
-/// How often the main thread looks whether a shard has ended by itself.
-const WATCH: Duration = Duration::from_millis(100);
+/// A shard's thread, and what it gives at its end.
+type ShardThread = JoinHandle<Result<ShardTotals, ShardError>>;
 
 fn main() -> ExitCode {
-    let flags = config::Flags::parse();
-    // A thread's panic is a bug: a server with a dead shard would look alive and not be.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        hook(info);
-        std::process::abort();
-    }));
+    abort_on_panic();
+    let flags = cli::Flags::parse();
     match config::settle(flags).and_then(|config| serve(&config)) {
         Ok(totals) => {
-            println!("{}", totals::json(&totals));
+            say(&format!("{}\n", totals::json(&totals)));
             ExitCode::SUCCESS
         }
-        Err(message) => {
-            eprintln!("echomesh-server: {message}");
-            ExitCode::FAILURE
+        Err(error) => {
+            eprintln!("echomesh-server: {error}");
+            error.exit_code()
         }
     }
 }
 
-fn serve(config: &Config) -> Result<Vec<ShardTotals>, String> {
-    start_log(config)?;
-    let features = uring::probe().map_err(|error| error.to_string())?;
-    let _lock = lock(&config.data_dir)?;
+/// A server with a dead shard would look alive and not be.
+fn abort_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        eprintln!("echomesh-server: this is a bug; please report it with the lines above. Start the server again");
+        std::process::abort();
+    }));
+}
+
+/// Runs until a signal or a failure.
+fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
+    logging::start(&config.log, config.log_format)?;
+    resources::raise_open_files();
+    let mut signals = Signals::catch().map_err(|error| StartError::system("cannot catch signals", &error))?;
+    let features = uring::probe().map_err(|error| StartError::Machine(error.to_string()))?;
+    let _instance = Instance::take(&config.data_dir)?;
     let identity = cert::load(config.tls.as_ref(), &config.data_dir)?;
-    let (store, loaded) = store::Store::open(&config.data_dir.join("echomesh.sqlite3"))?;
-    let sockets = sockets::bind(config.address, config.port, config.voice_port, usize::from(config.shards))?;
+    let sockets = sockets::bind(config.address, config.port, config.voice_port, usize::from(config.shards))
+        .map_err(StartError::Machine)?;
+    let (address, voice_port) = (sockets.address, sockets.voice_port);
     let limits = Limits::default();
+    let wakes = wakes(config.shards)?;
+    // The last thing that may fail for the machine's reasons: a first start must not lose its claim code.
+    let (workers, ports, loaded) = WorkerThreads::start(&config.data_dir, &limits, &wakes)?;
+    let cores = cores(config);
+    let rooms = loaded.rooms.len();
     let stop = Arc::new(AtomicBool::new(false));
-    let workers_stop = Arc::new(AtomicBool::new(false));
-    let system = |what: &str| {
-        let what = what.to_owned();
-        move |error: std::io::Error| format!("{what}: {error}")
+    let shards = ShardsStart { config, limits: &limits, identity: &identity, cores: &cores, stop: &stop };
+    let shards = shards.start(sockets, wakes, ports, loaded.rooms)?;
+    let summary = Summary {
+        config,
+        features: &features,
+        cores: &cores.iter().map(|core| core.id).collect::<Vec<_>>(),
+        fingerprint: &identity.fingerprint,
+        claim_code: loaded.claim_code.as_deref(),
+        rooms,
+        advice: &resources::advice(config.shards, &limits, &features.kernel),
+        address,
+        voice_port,
     };
-
-    let wakes: Vec<Arc<Wake>> =
-        (0..config.shards).map(|_| Wake::new()).collect::<Result<_, _>>().map_err(system("cannot make an eventfd"))?;
-    let (mut ports, mut store_desks, mut hash_desks) = (Vec::new(), Vec::new(), Vec::new());
-    for wake in &wakes {
-        let (port, store_desk, hash_desk) = jobs::ports(&limits, wake);
-        ports.push(port);
-        store_desks.push(store_desk);
-        hash_desks.push(hash_desk);
-    }
-    let flag = workers_stop.clone();
-    let store = std::thread::Builder::new().name("store".into()).spawn(move || store.run(store_desks, &flag));
-    let store = store.map_err(system("cannot start the store's thread"))?;
-    let flag = workers_stop.clone();
-    let hasher = std::thread::Builder::new().name("hasher".into()).spawn(move || hash::run(hash_desks, &flag));
-    let hasher = hasher.map_err(system("cannot start the hasher's thread"))?;
-    let workers = jobs::Workers { store: store.thread().clone(), hash: hasher.thread().clone() };
-
-    let started = Instant::now();
-    let cores = if config.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
-    let mut shards = Vec::new();
-    let parts = sockets.tcp.into_iter().zip(sockets.udp).zip(mesh::mesh(wakes.len())).zip(ports);
-    for (number, (((tcp, udp), mesh), jobs)) in parts.enumerate() {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| format!("the system gives no random bytes: {error}"))?;
-        let setup = ShardSetup {
-            config: ShardConfig {
-                shard: ShardId(number as u8),
-                shards: config.shards,
-                seed,
-                server_name: config.server_name.clone(),
-                server_version: env!("CARGO_PKG_VERSION").to_owned(),
-                voice_port: sockets.voice_port,
-                registration: match config.registration {
-                    Registration::Open => echomesh_shard::Registration::Open,
-                    Registration::Closed => echomesh_shard::Registration::Closed,
-                },
-                plaintext_anywhere: config.plaintext_anywhere,
-                spread_after: config.spread_after,
-                limits: limits.clone(),
-                rooms: loaded.rooms.clone(),
-            },
-            core: (!cores.is_empty()).then(|| cores[number % cores.len()]),
-            tcp,
-            udp,
-            tls: identity.tls.clone(),
-            mesh,
-            jobs,
-            workers: workers.clone(),
-            wakes: wakes.clone(),
-            started,
-            stop: stop.clone(),
-        };
-        shards.push(shard_thread::spawn(setup).map_err(system("cannot start a shard's thread"))?);
-    }
-    let mut signals = Signals::catch().map_err(system("cannot catch signals"))?;
-    announce(config, &features, &identity.fingerprint, loaded.claim_code.as_deref(), cores.len());
-    // The last line of the summary: scripts and tests wait for it.
-    println!("listening on {} (voice udp {})", sockets.address, sockets.voice_port);
-
+    say(&summary.to_string());
     signals.wait(&shards);
     tracing::info!("stopping");
-    stop.store(true, Ordering::Relaxed);
-    let mut totals = Vec::new();
-    for shard in shards {
-        totals.push(shard.join().map_err(|_| "a shard has panicked".to_owned())??);
-    }
-    workers_stop.store(true, Ordering::Relaxed);
-    workers.store.unpark();
-    workers.hash.unpark();
-    let _ = (store.join(), hasher.join());
-    Ok(totals)
+    stop.store(true, Ordering::Release);
+    let ends: Vec<_> = shards.into_iter().map(|shard| shard.join().expect("a panic has aborted")).collect();
+    workers.stop();
+    ends.into_iter().map(|end| end.map_err(|error| StartError::Machine(error.to_string()))).collect()
 }
 
-fn start_log(config: &Config) -> Result<(), String> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
-        .map_err(|error| format!("--log {:?} is not a filter: {error}", config.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
+fn wakes(shards: u8) -> Result<Vec<Arc<Wake>>, StartError> {
+    let wakes = (0..shards).map(|_| Wake::new().map(Arc::new)).collect::<Result<_, _>>();
+    wakes.map_err(|error| StartError::system("cannot make an eventfd; raise the limit of open files", &error))
 }
 
-/// One server a data directory.
-fn lock(data_dir: &Path) -> Result<File, String> {
-    let explain = |error: &dyn std::fmt::Display| {
-        format!(
-            "cannot use the data directory {}: {error}. Give this user write access, or choose another --data-dir",
-            data_dir.display()
-        )
-    };
-    std::fs::create_dir_all(data_dir).map_err(|error| explain(&error))?;
-    let lock = File::create(data_dir.join("lock")).map_err(|error| explain(&error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(std::fs::TryLockError::WouldBlock) => Err(format!(
-            "another echomesh-server uses the data directory {}: stop it, or choose another --data-dir",
-            data_dir.display()
-        )),
-        Err(std::fs::TryLockError::Error(error)) => Err(explain(&error)),
+/// The core of each shard; none if they are not pinned. More shards than cores share them in turn.
+fn cores(config: &Config) -> Vec<CoreId> {
+    let known = if config.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+    known.iter().copied().cycle().take(if known.is_empty() { 0 } else { usize::from(config.shards) }).collect()
+}
+
+/// What all shards start with.
+struct ShardsStart<'a> {
+    config: &'a Config,
+    limits: &'a Limits,
+    identity: &'a Identity,
+    cores: &'a [CoreId],
+    stop: &'a Arc<AtomicBool>,
+}
+
+impl ShardsStart<'_> {
+    fn start(
+        &self,
+        sockets: Sockets,
+        wakes: Vec<Arc<Wake>>,
+        ports: Vec<JobPort>,
+        rooms: Vec<StoredRoom>,
+    ) -> Result<Vec<ShardThread>, StartError> {
+        let started = Instant::now();
+        let voice_port = sockets.voice_port;
+        let parts = sockets.tcp.into_iter().zip(sockets.udp).zip(mesh::mesh(wakes.len())).zip(ports);
+        let mut shards = Vec::with_capacity(wakes.len());
+        for (shard, (((tcp, udp), mesh), jobs)) in (0_u8..).zip(parts) {
+            let setup = ShardSetup {
+                config: self.shard_config(ShardId(shard), voice_port, &rooms)?,
+                core: self.cores.get(usize::from(shard)).copied(),
+                tcp,
+                udp,
+                tls: self.identity.tls.clone(),
+                mesh,
+                jobs,
+                wakes: wakes.clone(),
+                started,
+                stop: self.stop.clone(),
+            };
+            let thread = shard_thread::spawn(setup);
+            shards.push(thread.map_err(|error| StartError::system("cannot start a shard's thread", &error))?);
+        }
+        Ok(shards)
+    }
+
+    fn shard_config(&self, shard: ShardId, voice_port: u16, rooms: &[StoredRoom]) -> Result<ShardConfig, StartError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::system("the system gives no random bytes", &error))?;
+        Ok(ShardConfig {
+            shard,
+            shards: self.config.shards,
+            seed,
+            server_name: self.config.server_name.clone(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            voice_port,
+            registration: match self.config.registration {
+                cli::Registration::Open => echomesh_shard::Registration::Open,
+                cli::Registration::Closed => echomesh_shard::Registration::Closed,
+            },
+            plaintext_anywhere: self.config.plaintext_anywhere,
+            spread_after: self.config.spread_after,
+            limits: self.limits.clone(),
+            rooms: rooms.to_vec(),
+        })
     }
 }
 
-fn announce(config: &Config, features: &uring::Features, fingerprint: &str, claim_code: Option<&str>, cores: usize) {
-    println!("EchoMesh {} \u{2014} {}", env!("CARGO_PKG_VERSION"), config.server_name);
-    let pinned = if config.pin && cores > 0 { "pinned" } else { "not pinned" };
-    println!("  shards       {} ({pinned}, {cores} cores seen)", config.shards);
-    println!("  kernel       {features}");
-    println!("  data         {}", config.data_dir.display());
-    println!("  fingerprint  SHA256:{fingerprint}");
-    if let Some(code) = claim_code {
-        println!("  claim code   {code}   (shown once: echomesh claim {code} makes you the owner)");
-    }
-    if let Some(rmem) =
-        std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|text| text.trim().parse::<u64>().ok())
-        && rmem < 4 << 20
-    {
-        println!(
-            "  limit        net.core.rmem_max is {rmem}: for bursts of voice, sysctl -w net.core.rmem_max=4194304"
-        );
-    }
-}
-
-/// SIGINT and SIGTERM, caught from when this is made: before the server says that it listens.
-struct Signals {
-    runtime: tokio::runtime::Runtime,
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let guard = runtime.enter();
-        let interrupt = signal(SignalKind::interrupt())?;
-        let terminate = signal(SignalKind::terminate())?;
-        drop(guard);
-        Ok(Self { runtime, interrupt, terminate })
-    }
-
-    /// Returns when one has come, or when a shard has ended by itself: its error is taken when it is joined.
-    fn wait(&mut self, shards: &[std::thread::JoinHandle<Result<ShardTotals, String>>]) {
-        let Self { runtime, interrupt, terminate } = self;
-        runtime.block_on(async {
-            let mut watch = tokio::time::interval(WATCH);
-            loop {
-                tokio::select! {
-                    _ = interrupt.recv() => return,
-                    _ = terminate.recv() => return,
-                    _ = watch.tick() => {
-                        if shards.iter().any(std::thread::JoinHandle::is_finished) {
-                            return;
-                        }
-                    }
-                }
-            }
-        });
+/// Writes to standard output. That nobody reads it (any more) is no reason to stop serving.
+fn say(text: &str) {
+    let mut output = std::io::stdout();
+    if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        tracing::debug!(%error, "nobody reads standard output");
     }
 }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -16,7 +15,8 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Asked for each UDP socket; the kernel grants up to net.core.rmem_max.
 const UDP_BUFFER_BYTES: usize = 4 << 20;
 
-const BACKLOG: i32 = 1024;
+/// Connections that wait to be accepted, for each listener; the kernel caps it at net.core.somaxconn.
+const BACKLOG: i32 = 1_024;
 
 /// All sockets of a server, by shard.
 pub struct Sockets {
@@ -31,52 +31,66 @@ pub struct Sockets {
 }
 
 /// Binds for `shards` shards. No address means all of IPv6 and IPv4. Port 0 takes a free one; voice
-/// takes the same number as TCP unless it is given.
+/// takes the same number as TCP unless it is given or, with port 0, that is taken.
+///
+/// # Errors
+/// A sentence for the operator: the port is in use or needs privileges, or the address is not ours.
 pub fn bind(address: Option<IpAddr>, port: u16, voice_port: Option<u16>, shards: usize) -> Result<Sockets, String> {
-    let address = match address {
-        Some(address) => address,
-        None if socket(IpAddr::V6(Ipv6Addr::UNSPECIFIED), Type::STREAM).is_ok() => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    };
-    // SO_REUSEPORT would let a second server bind silently and take half of the connections.
-    let probe = |kind, port: u16| {
-        let probe = socket(address, kind)?;
-        if kind == Type::STREAM {
-            probe.set_reuse_address(true)?;
+    let address = address.unwrap_or_else(any_address);
+    let first = TcpListener::from(bind_first(address, port, Type::STREAM)?);
+    let bound = first.local_addr().map_err(|error| explain(address, port, "TCP", &error))?.port();
+    let first_udp = match voice_port {
+        Some(voice_port) => bind_first(address, voice_port, Type::DGRAM)?,
+        None if port == 0 => {
+            bind_first(address, bound, Type::DGRAM).or_else(|_| bind_first(address, 0, Type::DGRAM))?
         }
-        probe.bind(&SocketAddr::new(address, port).into())
+        None => bind_first(address, bound, Type::DGRAM)?,
     };
-    let explain = |what: &str, port: u16, error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            format!(
-                "{what} port {port} is in use, perhaps by another echomesh-server: stop it, or choose another --port"
-            )
-        }
-        io::ErrorKind::PermissionDenied => {
-            format!(
-                "{what} port {port} needs privileges (below 1024): choose another --port or grant CAP_NET_BIND_SERVICE"
-            )
-        }
-        _ => format!("cannot bind {what} {}: {error}", SocketAddr::new(address, port)),
-    };
-    if port != 0 {
-        probe(Type::STREAM, port).map_err(|error| explain("TCP", port, error))?;
-    }
-    let first = tcp(address, port).map_err(|error| explain("TCP", port, error))?;
-    let port = first.local_addr().map_err(|error| explain("TCP", port, error))?.port();
-    let voice_port = voice_port.unwrap_or(port);
-    if voice_port != 0 {
-        probe(Type::DGRAM, voice_port).map_err(|error| explain("UDP", voice_port, error))?;
-    }
-    let first_udp = udp(address, voice_port).map_err(|error| explain("UDP", voice_port, error))?;
-    let voice_port = first_udp.local_addr().map_err(|error| explain("UDP", voice_port, error))?.port();
-    let (mut all_tcp, mut all_udp) = (vec![first], vec![first_udp]);
+    let first_udp = UdpSocket::from(first_udp);
+    let voice_port = first_udp.local_addr().map_err(|error| explain(address, bound, "UDP", &error))?.port();
+    let (mut tcp, mut udp) = (vec![first], vec![first_udp]);
     for _ in 1..shards {
-        all_tcp.push(tcp(address, port).map_err(|error| explain("TCP", port, error))?);
-        all_udp.push(udp(address, voice_port).map_err(|error| explain("UDP", voice_port, error))?);
+        tcp.push(join(address, bound, Type::STREAM).map_err(|error| explain(address, bound, "TCP", &error))?.into());
+        let joined = join(address, voice_port, Type::DGRAM);
+        udp.push(joined.map_err(|error| explain(address, voice_port, "UDP", &error))?.into());
     }
-    steer(&all_udp[0]).map_err(|error| format!("cannot attach the voice steering filter: {error}"))?;
-    Ok(Sockets { tcp: all_tcp, udp: all_udp, address: SocketAddr::new(address, port), voice_port })
+    if shards > 1 {
+        steer(&udp[0]).map_err(|error| format!("cannot attach the voice steering filter: {error}"))?;
+    }
+    Ok(Sockets { tcp, udp, address: SocketAddr::new(address, bound), voice_port })
+}
+
+/// All of IPv6 and IPv4, or where IPv6 is off, all of IPv4.
+fn any_address() -> IpAddr {
+    let ipv6 = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let works = socket(ipv6, Type::DGRAM).and_then(|socket| socket.bind(&SocketAddr::new(ipv6, 0).into()));
+    if works.is_ok() { ipv6 } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+}
+
+/// The first socket of a group is bound without SO_REUSEPORT, which would let a second server take the
+/// port silently and half of the connections with it; then it is set, so that our others can join.
+fn bind_first(address: IpAddr, port: u16, kind: Type) -> Result<Socket, String> {
+    let bind = || {
+        let socket = socket(address, kind)?;
+        socket.bind(&SocketAddr::new(address, port).into())?;
+        if kind == Type::STREAM {
+            socket.listen(BACKLOG)?;
+        }
+        socket.set_reuse_port(true)?;
+        Ok(socket)
+    };
+    bind().map_err(|error| explain(address, port, if kind == Type::STREAM { "TCP" } else { "UDP" }, &error))
+}
+
+/// A further socket of a group.
+fn join(address: IpAddr, port: u16, kind: Type) -> io::Result<Socket> {
+    let socket = socket(address, kind)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::new(address, port).into())?;
+    if kind == Type::STREAM {
+        socket.listen(BACKLOG)?;
+    }
+    Ok(socket)
 }
 
 fn socket(address: IpAddr, kind: Type) -> io::Result<Socket> {
@@ -85,28 +99,32 @@ fn socket(address: IpAddr, kind: Type) -> io::Result<Socket> {
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
+    if kind == Type::STREAM {
+        // Connections of an earlier run in TIME_WAIT do not keep us from the port; a listener does.
+        socket.set_reuse_address(true)?;
+        // Accepted sockets inherit both.
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
+    } else {
+        socket.set_recv_buffer_size(UDP_BUFFER_BYTES)?;
+        socket.set_send_buffer_size(UDP_BUFFER_BYTES)?;
+    }
     Ok(socket)
 }
 
-fn tcp(address: IpAddr, port: u16) -> io::Result<TcpListener> {
-    let socket = socket(address, Type::STREAM)?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    // Accepted sockets inherit both.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
-    socket.bind(&SocketAddr::new(address, port).into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-fn udp(address: IpAddr, port: u16) -> io::Result<UdpSocket> {
-    let socket = socket(address, Type::DGRAM)?;
-    socket.set_reuse_port(true)?;
-    socket.set_recv_buffer_size(UDP_BUFFER_BYTES)?;
-    socket.set_send_buffer_size(UDP_BUFFER_BYTES)?;
-    socket.bind(&SocketAddr::new(address, port).into())?;
-    Ok(socket.into())
+fn explain(address: IpAddr, port: u16, what: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "{what} port {port} is in use, perhaps by another echomesh-server: stop it, or choose another --port"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "{what} port {port} needs privileges: choose a --port of 1024 or more, or grant CAP_NET_BIND_SERVICE"
+        ),
+        io::ErrorKind::AddrNotAvailable => {
+            format!("{address} is not an address of this machine: choose another, or none for all of them")
+        }
+        _ => format!("cannot bind {what} {}: {error}", SocketAddr::new(address, port)),
+    }
 }
 
 /// Classic BPF over the UDP payload (docs/PROTOCOL.md, voice): RTP has its SSRC at byte 8, RTCP
@@ -117,6 +135,7 @@ fn steer(first: &UdpSocket) -> io::Result<()> {
     const JUMP_GE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
     const RETURN_A: u16 = (libc::BPF_RET | libc::BPF_A) as u16;
     const RETURN_K: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+    const OUT_OF_RANGE: u32 = u32::MAX;
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let mut program = [
         step(LOAD_BYTE, 0, 0, 0),
@@ -129,20 +148,9 @@ fn steer(first: &UdpSocket) -> io::Result<()> {
         step(RETURN_A, 0, 0, 0),
         step(LOAD_BYTE, 0, 0, 11),
         step(RETURN_A, 0, 0, 0),
-        step(RETURN_K, 0, 0, u32::MAX),
+        step(RETURN_K, 0, 0, OUT_OF_RANGE),
     ];
-    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-    // SAFETY: pointer and length are those of a live sock_fprog, whose program outlives the call.
-    let outcome = unsafe {
-        libc::setsockopt(
-            first.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_REUSEPORT_CBPF,
-            std::ptr::from_ref(&filter).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
-        )
-    };
-    if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    crate::uring::attach_reuseport_filter(first, &mut program)
 }
 
 #[cfg(test)]
@@ -165,6 +173,32 @@ mod tests {
                 let length = socket.recv(&mut got).unwrap();
                 assert_eq!(&got[..length], datagram);
             }
+        }
+    }
+
+    /// Goal: connections get the options that find dead peers and hold no small message back, which
+    /// accepted sockets inherit, and every listener of the group may get them.
+    #[test]
+    fn accepted_connections_inherit_their_options() {
+        let sockets = bind(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0, None, 2).unwrap();
+        for listener in &sockets.tcp {
+            assert_eq!(listener.local_addr().unwrap(), sockets.address);
+            listener.set_nonblocking(true).unwrap();
+        }
+        let mut seen = [false; 2];
+        while seen != [true; 2] {
+            let _client = std::net::TcpStream::connect(sockets.address).unwrap();
+            let (which, accepted) = loop {
+                let accept = |(which, listener): (usize, &TcpListener)| Some((which, listener.accept().ok()?.0));
+                if let Some(accepted) = sockets.tcp.iter().enumerate().find_map(accept) {
+                    break accepted;
+                }
+                std::thread::yield_now();
+            };
+            let accepted = socket2::SockRef::from(&accepted);
+            assert!(accepted.tcp_nodelay().unwrap());
+            assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(TCP_USER_TIMEOUT));
+            seen[which] = true;
         }
     }
 

@@ -1,85 +1,42 @@
-//! Control connections over tokio-uring: accept, tell TLS from plaintext, read, write.
+//! Control connections over tokio-uring: accept, read, write.
 //!
 //! No rules: bytes go to the kernel, its effects come back through [`Link`]. Each connection has a reader
-//! and a writer task; a read is never cancelled (its buffer belongs to the kernel), a connection ends by
-//! shutting its socket down. Bounds: one read of `READ_BYTES_MAX` in flight; output is bounded by the
-//! shard kernel.
+//! and a writer task. Neither ever drops a read or write under way, whose buffer is io_uring's and whose
+//! bytes would be lost: a connection ends by shutting its socket down, which completes both.
+//! Bounds: one read of `READ_BYTES_MAX` and one write in flight each.
 
-use std::cell::{Cell, RefCell};
-use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use echomesh_proto::ids::ConnectionId;
-use echomesh_shard::{ClosedCause, Input, READ_BYTES_MAX, Security};
-use rustls::{ServerConfig, ServerConnection};
-use tokio::sync::Notify;
+use echomesh_shard::{ClosedCause, Input, READ_BYTES_MAX};
+use rustls::ServerConfig;
 use tokio_uring::net::{TcpListener, TcpStream};
 
-use crate::shard_thread::SharedCore;
+use crate::driver::SharedCore;
+use crate::link::{Link, Next};
+use crate::tls_stream::TlsStream;
+use crate::uring::{canonical, local_address};
 
-/// First byte of a TLS record that begins a handshake (RFC 8446 §5.1), and of a plaintext frame.
-const TLS_HANDSHAKE: u8 = 0x16;
-const PLAINTEXT_FRAME: u8 = 0x00;
-
-/// How long what was sent before a close may take to leave.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// Pause after a failed accept (out of file descriptors, say).
+/// Pause after a failed accept: out of file descriptors, say, until some connection closes.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// What the shard thread holds of a connection.
-pub struct Link {
-    stream: TcpStream,
-    tls: RefCell<Option<ServerConnection>>,
-    /// Plaintext for the peer that no write has taken yet.
-    output: RefCell<Vec<u8>>,
-    has_output: Notify,
-    paused: Cell<bool>,
-    resumed: Notify,
-    closing: Cell<bool>,
-}
-
-impl Link {
-    /// Queues bytes for the peer.
-    pub fn send(&self, bytes: &[u8]) {
-        self.output.borrow_mut().extend_from_slice(bytes);
-        self.has_output.notify_one();
-    }
-
-    /// Starts or stops reading.
-    pub fn set_paused(&self, paused: bool) {
-        self.paused.set(paused);
-        self.resumed.notify_one();
-    }
-
-    /// Ends the connection once the output has left, or after `LINGER`.
-    pub fn close(self: &Rc<Self>) {
-        self.closing.set(true);
-        self.has_output.notify_one();
-        self.resumed.notify_one();
-        let link = self.clone();
-        tokio_uring::spawn(async move {
-            tokio::time::sleep(LINGER).await;
-            link.shut();
-        });
-    }
-
-    fn shut(&self) {
-        // An error means that it is shut already.
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-}
-
-/// Accepts until the listener fails for good.
+/// Accepts until the shard stops.
 pub async fn accept(core: SharedCore, listener: TcpListener, tls: Arc<ServerConfig>) {
-    loop {
+    let mut failing = false;
+    while !core.borrow().is_stopping() {
         match listener.accept().await {
-            Ok((stream, remote)) => admit(&core, stream, remote, &tls),
+            Ok((stream, remote)) => {
+                failing = false;
+                admit(&core, stream, remote, &tls);
+            }
+            Err(error) if core.borrow().is_stopping() => tracing::debug!(%error, "no longer accepting"),
             Err(error) => {
-                tracing::warn!(%error, "accept failed; is the limit of open files too low (LimitNOFILE=)?");
+                core.borrow_mut().accept_failed();
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "accept fails; is the limit of open files too low (LimitNOFILE=)?");
+                }
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }
@@ -87,152 +44,92 @@ pub async fn accept(core: SharedCore, listener: TcpListener, tls: Arc<ServerConf
 }
 
 fn admit(core: &SharedCore, stream: TcpStream, remote: SocketAddr, tls: &Arc<ServerConfig>) {
-    let local = crate::uring::local_address(&stream).unwrap_or(remote);
-    let link = Rc::new(Link {
-        stream,
-        tls: RefCell::new(None),
-        output: RefCell::new(Vec::new()),
-        has_output: Notify::new(),
-        paused: Cell::new(false),
-        resumed: Notify::new(),
-        closing: Cell::new(false),
-    });
-    let id = core.borrow_mut().add(link.clone());
-    core.borrow_mut().input(Input::Accepted { connection: id, remote: canonical(remote), local: canonical(local) });
-    tokio_uring::spawn(write(core.clone(), id, link.clone()));
-    let (core, tls) = (core.clone(), tls.clone());
+    let Ok(local) = local_address(&stream) else {
+        return core.borrow_mut().accept_failed();
+    };
+    let (remote, local) = (canonical(remote), canonical(local));
+    let link = core.borrow_mut().accepted(stream, TlsStream::Unknown(tls.clone()), remote, local);
+    let writer = tokio_uring::spawn(write(core.clone(), link.clone()));
+    let core = core.clone();
     tokio_uring::spawn(async move {
-        let cause = read(&core, id, &link, tls).await;
-        let mut core = core.borrow_mut();
-        if !link.closing.replace(true) {
-            core.input(Input::Closed { connection: id, cause });
-        }
-        link.has_output.notify_one();
-        link.shut();
-        core.remove(id);
+        let cause = read(&core, &link).await;
+        core.borrow_mut().lost(&link, cause);
+        // The writer ends by itself now: all has left, or the socket is shut. It does not panic.
+        let _ = writer.await;
+        core.borrow_mut().removed(&link);
     });
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Reads until the end; says why it ended.
-async fn read(core: &SharedCore, id: ConnectionId, link: &Rc<Link>, tls: Arc<ServerConfig>) -> ClosedCause {
+async fn read(core: &SharedCore, link: &Rc<Link>) -> ClosedCause {
     let mut buffer = Vec::with_capacity(READ_BYTES_MAX);
-    let mut first = true;
     loop {
-        while link.paused.get() && !link.closing.get() {
-            link.resumed.notified().await;
-        }
+        link.until_reading().await;
         buffer.clear();
         let (outcome, returned) = link.stream.read(buffer).await;
         buffer = returned;
         match outcome {
             Ok(0) => return ClosedCause::PeerClosed,
             Err(_) => return ClosedCause::Network,
-            Ok(_) if link.closing.get() => continue,
-            Ok(_) => {}
-        }
-        if std::mem::take(&mut first) {
-            match buffer[0] {
-                TLS_HANDSHAKE => match ServerConnection::new(tls.clone()) {
-                    Ok(connection) => *link.tls.borrow_mut() = Some(connection),
-                    Err(_) => return ClosedCause::TlsFailed,
-                },
-                PLAINTEXT_FRAME => {
-                    core.borrow_mut().input(Input::Opened { connection: id, security: Security::Plaintext });
+            // Closing: what still comes is thrown away, so that the peer gets our last words and no reset.
+            Ok(_) if !link.is_known() => {}
+            Ok(_) => {
+                if let Err(cause) = received(core, link, &buffer) {
+                    return cause;
                 }
-                _ => return ClosedCause::NotOurProtocol,
             }
-        }
-        let secured = link.tls.borrow().is_some();
-        if !secured {
-            core.borrow_mut().input(Input::Bytes { connection: id, bytes: &buffer });
-        } else if let Err(cause) = read_tls(core, id, link, &buffer) {
-            return cause;
         }
     }
 }
 
-/// Feeds TLS records and hands on what they hold.
-fn read_tls(core: &SharedCore, id: ConnectionId, link: &Rc<Link>, mut records: &[u8]) -> Result<(), ClosedCause> {
-    while !records.is_empty() {
-        let mut plain = Vec::new();
-        let opened;
-        {
-            let mut tls = link.tls.borrow_mut();
-            let tls = tls.as_mut().expect("set when the first byte told TLS");
-            let was_handshaking = tls.is_handshaking();
-            let read = tls.read_tls(&mut records).map_err(|_| ClosedCause::TlsFailed)?;
-            let state = tls.process_new_packets();
-            // An alert, handshake records, or a key update may have to leave.
-            link.has_output.notify_one();
-            let state = state.map_err(|_| ClosedCause::TlsFailed)?;
-            opened = was_handshaking && !tls.is_handshaking();
-            if state.plaintext_bytes_to_read() > 0 {
-                plain.resize(state.plaintext_bytes_to_read(), 0);
-                tls.reader().read_exact(&mut plain).map_err(|_| ClosedCause::TlsFailed)?;
-            }
-            if state.peer_has_closed() || read == 0 {
-                return Err(ClosedCause::PeerClosed);
+/// Gives the kernel what some received bytes hold.
+fn received(core: &SharedCore, link: &Rc<Link>, bytes: &[u8]) -> Result<(), ClosedCause> {
+    let mut plain = Vec::new();
+    let outcome = link.tls.borrow_mut().receive(bytes, &mut plain);
+    link.has_tls_output();
+    let progress = outcome?;
+    core.borrow_mut().turn(|core| {
+        if let Some(security) = progress.opened {
+            core.input(Input::Opened { connection: link.id, security });
+        }
+        for bytes in plain.chunks(READ_BYTES_MAX) {
+            // The kernel may close it over any of them.
+            if link.is_known() {
+                core.input(Input::Bytes { connection: link.id, bytes });
             }
         }
-        let mut core = core.borrow_mut();
-        if opened {
-            core.input(Input::Opened { connection: id, security: Security::Tls });
-        }
-        for part in plain.chunks(READ_BYTES_MAX) {
-            core.input(Input::Bytes { connection: id, bytes: part });
-        }
-    }
-    Ok(())
+    });
+    if progress.peer_closed { Err(ClosedCause::PeerClosed) } else { Ok(()) }
 }
 
-/// Writes what is queued until the connection is closing and all has left.
-async fn write(core: SharedCore, id: ConnectionId, link: Rc<Link>) {
+/// Writes what is queued, until the connection is closing and all has left.
+async fn write(core: SharedCore, link: Rc<Link>) {
+    let mut wire = Vec::new();
     loop {
-        let output = std::mem::take(&mut *link.output.borrow_mut());
-        let plain_bytes = output.len();
-        let records = seal(&link, output);
-        if records.is_empty() {
-            if link.closing.get() {
-                break;
+        match link.next_write(&mut wire) {
+            Next::Wait => {
+                // An idle connection costs no buffer.
+                wire = Vec::new();
+                link.until_output().await;
             }
-            link.has_output.notified().await;
-            continue;
+            Next::Write { plain_bytes } => {
+                let (outcome, returned) = link.stream.write_all(wire).await;
+                wire = returned;
+                if outcome.is_err() {
+                    core.borrow_mut().lost(&link, ClosedCause::Network);
+                    return link.shut();
+                }
+                if plain_bytes > 0 && link.is_known() {
+                    core.borrow_mut().turn(|core| {
+                        core.input(Input::Drained { connection: link.id, bytes: plain_bytes });
+                    });
+                }
+            }
+            Next::Finish => break,
         }
-        let (outcome, _) = link.stream.write_all(records).await;
-        if outcome.is_err() {
-            break;
-        }
-        if plain_bytes > 0 && !link.closing.get() {
-            core.borrow_mut().input(Input::Drained { connection: id, bytes: plain_bytes });
-        }
     }
-    if let Some(tls) = link.tls.borrow_mut().as_mut() {
-        tls.send_close_notify();
-    }
-    let farewell = seal(&link, Vec::new());
-    if !farewell.is_empty() {
-        // Best effort: the peer may be gone.
-        let _ = link.stream.write_all(farewell).await;
-    }
-    link.shut();
-}
-
-/// What goes on the wire for some plaintext: itself, or TLS records.
-fn seal(link: &Link, plain: Vec<u8>) -> Vec<u8> {
-    let mut tls = link.tls.borrow_mut();
-    let Some(tls) = tls.as_mut() else { return plain };
-    let mut records = Vec::new();
-    tls.set_buffer_limit(None);
-    // A connection whose TLS has failed takes no more: what was queued for it is lost with it.
-    if tls.writer().write_all(&plain).is_err() {
-        return Vec::new();
-    }
-    while tls.wants_write() {
-        tls.write_tls(&mut records).expect("a Vec takes all");
-    }
-    records
+    link.tls.borrow_mut().seal_close(&mut wire);
+    // Best effort: the peer may be gone.
+    let _ = link.stream.write_all(wire).await;
+    let _ = link.stream.shutdown(Shutdown::Write);
 }

@@ -10,7 +10,6 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::uring;
@@ -27,8 +26,8 @@ impl Wake {
     ///
     /// # Errors
     /// Out of descriptors.
-    pub fn new() -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { sleeping: AtomicBool::new(false), event: uring::event_counter()? }))
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { sleeping: AtomicBool::new(false), event: uring::event_counter()? })
     }
 
     /// Wakes the shard if it sleeps. Call after the work is published.
@@ -44,9 +43,8 @@ impl Wake {
     ///
     /// # Errors
     /// Out of descriptors.
-    #[allow(deprecated, reason = "the replacement is unsafe for types whose descriptor may change; ours own theirs")]
     pub fn sleeper(self: &Arc<Self>) -> io::Result<Sleeper> {
-        let event = AsyncFd::with_interest(self.event.try_clone()?, Interest::READABLE)?;
+        let event = uring::watch_readable(self.event.try_clone()?)?;
         Ok(Sleeper { wake: self.clone(), event })
     }
 }
@@ -94,7 +92,7 @@ mod tests {
     #[test]
     fn no_wake_up_is_lost() {
         const COUNT: u32 = 20_000;
-        let wake = Wake::new().unwrap();
+        let wake = Arc::new(Wake::new().unwrap());
         let mut rings = Vec::new();
         let producers: Vec<_> = (0..2)
             .map(|_| {

@@ -1,11 +1,13 @@
-//! Two things about descriptors that the standard library has no call for.
+//! System calls on descriptors for which there is no safe interface.
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// A new eventfd, non-blocking: writing 8 bytes adds to a counter, reading takes it.
 ///
@@ -21,6 +23,16 @@ pub fn event_counter() -> io::Result<File> {
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// Lets the runtime of this thread watch a descriptor, which it closes when dropped.
+///
+/// # Errors
+/// The descriptor cannot be watched, or there is no room to watch it.
+pub fn watch_readable(file: File) -> io::Result<AsyncFd<File>> {
+    // SAFETY: a File owns its descriptor and gives the same one for as long as it lives, and the
+    // AsyncFd owns the File.
+    unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) }.map_err(io::Error::from)
+}
+
 /// The address at our end of an accepted connection.
 ///
 /// # Errors
@@ -30,4 +42,25 @@ pub fn local_address(stream: &tokio_uring::net::TcpStream) -> io::Result<SocketA
     let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
     let address = SockRef::from(&fd).local_addr()?;
     address.as_socket().ok_or_else(|| io::Error::other("a TCP socket without an IP address"))
+}
+
+/// Gives the reuseport group of `socket` a classic BPF program that picks the receiving socket: it
+/// returns the socket's place in the group, in the order of binding (socket(7), Linux 4.5).
+///
+/// # Errors
+/// The program is not valid, or the socket is in no group.
+pub fn attach_reuseport_filter(socket: &UdpSocket, program: &mut [libc::sock_filter]) -> io::Result<()> {
+    let length = libc::c_ushort::try_from(program.len()).map_err(io::Error::other)?;
+    let filter = libc::sock_fprog { len: length, filter: program.as_mut_ptr() };
+    // SAFETY: `filter` points at `len` instructions, which the kernel copies during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const filter).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

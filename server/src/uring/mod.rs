@@ -1,5 +1,5 @@
-//! All that needs `unsafe` at run time: the io_uring that voice goes through, and two descriptors that
-//! no safe interface gives.
+//! All that needs `unsafe` at run time: the io_uring that voice goes through, and three
+//! system calls that no safe interface gives.
 //!
 //! Not tokio-uring, which carries TCP on the same thread: its UDP allocates for each datagram and
 //! enters the kernel for each. This ring has preallocated slots and one enter for a batch.
@@ -10,6 +10,6 @@ mod probe;
 mod ring;
 mod slots;
 
-pub use descriptor::{event_counter, local_address};
+pub use descriptor::{attach_reuseport_filter, event_counter, local_address, watch_readable};
 pub use probe::{Features, probe};
-pub use ring::{RingCounters, VoiceRing};
+pub use ring::{VoiceRing, canonical};

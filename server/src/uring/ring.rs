@@ -10,14 +10,15 @@
 //! Bounds: `RECEIVE_SLOTS` + `SEND_SLOTS` operations, which the completion queue holds; no allocation.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use io_uring::{IoUring, opcode, squeue, types};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::descriptor::watch_readable;
 use super::slots::Slots;
 
 /// Datagrams received in one enter at most.
@@ -109,11 +110,10 @@ impl VoiceRing {
     ///
     /// # Errors
     /// Out of descriptors.
-    #[allow(deprecated, reason = "the replacement is unsafe for types whose descriptor may change; ours own theirs")]
-    pub fn watch(&self) -> io::Result<AsyncFd<OwnedFd>> {
+    pub fn watch(&self) -> io::Result<AsyncFd<File>> {
         // SAFETY: the ring owns the descriptor and is borrowed for longer than this borrow of it.
         let fd = unsafe { BorrowedFd::borrow_raw(self.ring.as_raw_fd()) };
-        AsyncFd::with_interest(fd.try_clone_to_owned()?, Interest::READABLE)
+        watch_readable(File::from(fd.try_clone_to_owned()?))
     }
 
     /// What happened so far.

@@ -87,9 +87,10 @@ impl Slots {
     /// What a completed `RECVMSG` brought: where from, and the bytes.
     pub fn received(&self, slot: u32, bytes: usize) -> (Option<SocketAddr>, &[u8]) {
         let slot = &self.slots[slot as usize];
-        // SAFETY: the storage is initialised (zeroed at first) and the kernel wrote an address of
-        // msg_namelen bytes into it, as recvmsg(2) says; it is plain data, so a copy of it is a value too.
-        let address = unsafe { SockAddr::new(ptr::read(&raw const slot.address), slot.header.msg_namelen) };
+        // SAFETY: plain C data, initialised (zeroed at first), and copied.
+        let storage = unsafe { ptr::read(&slot.address) };
+        // SAFETY: the kernel wrote an address of msg_namelen bytes into it, as recvmsg(2) says.
+        let address = unsafe { SockAddr::new(storage, slot.header.msg_namelen) };
         (address.as_socket(), &slot.bytes[..bytes.min(SLOT_BYTES)])
     }
 

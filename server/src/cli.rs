@@ -1,0 +1,208 @@
+//! The settings as an operator writes them: flags, environment variables and TOML keys, one name for
+//! each everywhere (`--voice-port`, `ECHOMESH_VOICE_PORT`, `voice-port = …`).
+//!
+//! Not what they amount to: `config` settles precedence, defaults and bounds.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, CommandFactory, Parser, ValueEnum};
+use serde::Deserialize;
+
+const STYLES: Styles =
+    Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default());
+
+const AFTER_HELP: &str = "\
+Each setting may also be an environment variable (shown in brackets) or a line of the configuration
+file under the same name, e.g. `voice-port = 9000`. A flag wins over the environment, that over the
+file, and that over the default.
+
+Examples:
+  echomesh-server                                 serve on port 8888, data in your home directory
+  echomesh-server --registration closed           nobody new may make an account
+  echomesh-server --tls-cert C.pem --tls-key K.pem    your certificate instead of a self-signed one
+  echomesh-server --address 127.0.0.1 --port 0    only this machine, any free port
+
+It stops in order on Ctrl-C or SIGTERM and prints its totals. Exit codes: 0 stopped as asked, 1 could
+not start or go on (the message says what to do), 2 wrong settings.";
+
+/// Voice and chat server: one io_uring shard per core.
+///
+/// Without flags it listens on TCP and UDP port 8888 of all addresses, makes a self-signed certificate
+/// at the first start and prints its fingerprint, and lets the first login with an unused name make the
+/// account. The first start also prints a claim code: `echomesh claim CODE` makes you the owner.
+#[derive(Debug, Default, Parser)]
+#[command(name = "echomesh-server", version, max_term_width = 100, styles = STYLES, after_help = AFTER_HELP)]
+pub struct Flags {
+    /// Configuration file, TOML [default: server.toml in the data directory, else
+    /// /etc/echomesh/server.toml, if there]
+    #[arg(long, env = "ECHOMESH_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The rest, which the file may hold too.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Every setting, unset unless given.
+#[derive(Debug, Default, Deserialize, Args)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Address to listen on [default: all, IPv6 and IPv4]
+    #[arg(long, env = "ECHOMESH_ADDRESS", value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// TCP port of the control protocol; 0 takes a free one [default: 8888]
+    #[arg(long, env = "ECHOMESH_PORT")]
+    pub port: Option<u16>,
+    /// UDP port of voice [default: the same number as --port]
+    #[arg(long, env = "ECHOMESH_VOICE_PORT", value_name = "PORT")]
+    pub voice_port: Option<u16>,
+    /// Shards, each a thread with a core of its own, 1 to 64 [default: one per core]
+    #[arg(long, env = "ECHOMESH_SHARDS", value_name = "N")]
+    pub shards: Option<u8>,
+    /// Where database, certificate and lock live [default: $STATE_DIRECTORY, else
+    /// $XDG_DATA_HOME/echomesh-server, else ~/.local/share/echomesh-server]
+    #[arg(long, env = "ECHOMESH_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Who may make accounts [default: open]
+    #[arg(long, env = "ECHOMESH_REGISTRATION", value_enum)]
+    pub registration: Option<Registration>,
+    /// Name shown to clients, 1 to 64 bytes [default: EchoMesh]
+    #[arg(long, env = "ECHOMESH_SERVER_NAME", value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// Voice streams a room has on one shard before it spreads to the next [default: 256]
+    #[arg(long, env = "ECHOMESH_SPREAD_AFTER", value_name = "N")]
+    pub spread_after: Option<u32>,
+    /// Allow plaintext from anywhere, not only between loopback addresses: passwords can be read on the
+    /// way [default: false]
+    #[arg(
+        long, env = "ECHOMESH_PLAINTEXT_ANYWHERE", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub plaintext_anywhere: Option<bool>,
+    /// Certificate chain, PEM [default: self-signed, made at the first start]
+    #[arg(long, env = "ECHOMESH_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, PEM
+    #[arg(long, env = "ECHOMESH_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// Let the scheduler move shards between cores [default: false]
+    #[arg(
+        long, env = "ECHOMESH_NO_PIN", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub no_pin: Option<bool>,
+    /// What to log, on standard error: error, warn, info, debug, or a filter such as
+    /// warn,echomesh_server=debug [default: info]
+    #[arg(long, env = "ECHOMESH_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How to log [default: text]
+    #[arg(long, env = "ECHOMESH_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// Who may make accounts.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Registration {
+    /// The first login with an unused name makes the account.
+    Open,
+    /// Only accounts that exist may log in.
+    Closed,
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Settings {
+    /// Reads the text of a configuration file. The error says which line or key is wrong, and what was
+    /// most likely meant.
+    ///
+    /// # Errors
+    /// No TOML, an unknown key, or a value of the wrong kind.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+        let known = setting_names();
+        if let Some(key) = table.keys().find(|key| !known.contains(key)) {
+            let near = known.iter().min_by_key(|name| distance(name, key)).filter(|name| distance(name, key) <= 3);
+            let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+            return Err(format!("unknown key `{key}`{hint} Known are: {}", known.join(", ")));
+        }
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// These settings, and those of `other` where these say nothing.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            address: self.address.or(other.address),
+            port: self.port.or(other.port),
+            voice_port: self.voice_port.or(other.voice_port),
+            shards: self.shards.or(other.shards),
+            data_dir: self.data_dir.or(other.data_dir),
+            registration: self.registration.or(other.registration),
+            server_name: self.server_name.or(other.server_name),
+            spread_after: self.spread_after.or(other.spread_after),
+            plaintext_anywhere: self.plaintext_anywhere.or(other.plaintext_anywhere),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            no_pin: self.no_pin.or(other.no_pin),
+            log: self.log.or(other.log),
+            log_format: self.log_format.or(other.log_format),
+        }
+    }
+}
+
+/// The names that flags and file share.
+fn setting_names() -> Vec<String> {
+    let command = Flags::command();
+    let names = command.get_arguments().filter_map(|argument| argument.get_long());
+    names.filter(|name| !["config", "help", "version"].contains(name)).map(str::to_owned).collect()
+}
+
+/// Edit distance (Levenshtein): how many letters to add, drop or change.
+fn distance(one: &str, other: &str) -> usize {
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (above, letter) in one.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
+        for (column, same) in other.bytes().map(|byte| byte == letter).enumerate() {
+            let changed = diagonal + usize::from(!same);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: a misspelt key is refused and the right one named; a wrong value names its line.
+    #[test]
+    fn unknown_keys_are_refused_with_a_suggestion() {
+        let error = |text: &str| Settings::parse(text).unwrap_err();
+        assert!(error("voice_prot = 1").contains("did you mean `voice-port`?"), "{}", error("voice_prot = 1"));
+        assert!(!error("colour = 1").contains("did you mean"), "{}", error("colour = 1"));
+        assert!(error("colour = 1").contains("spread-after"));
+        assert!(error("port = 8888\nshards = \"two\"").contains("line 2"));
+        assert!(Settings::parse("no-pin = true\nlog-format = \"json\"").unwrap().no_pin.unwrap());
+    }
+
+    /// Goal: every setting can be written in the file under its flag's name. Method: clap's list of flags
+    /// against serde's, by giving each a value that fits none and reading who complains.
+    #[test]
+    fn flags_and_file_have_the_same_names() {
+        for name in setting_names() {
+            let error = toml::from_str::<Settings>(&format!("{name} = []")).unwrap_err().to_string();
+            assert!(!error.contains("unknown field"), "{error}");
+        }
+        Flags::command().debug_assert();
+    }
+}

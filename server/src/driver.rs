@@ -1,0 +1,313 @@
+//! The driver's core: the kernel of one shard, and what its effects are carried out with.
+//!
+//! No rules. One [`Core`] a thread, borrowed for one turn at a time and never across an await. A turn
+//! reads the clock, drains the incoming rings before anything else, gives the kernel its inputs, and
+//! ends with one submission of voice and one wake-up for each shard that was written to.
+//! Bounds: `RECORDS_A_TURN` of each ring and `DATAGRAMS_A_TURN` a turn, so that no source starves others.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use echomesh_proto::ids::PeerId;
+use echomesh_proto::time::{Now, Time};
+use echomesh_shard::{ClosedCause, Counters, Effect, Effects, Input, Shard, ShardConfig};
+use tokio_uring::net::TcpStream;
+
+use crate::jobs::{JobPort, JobReply};
+use crate::link::{Link, Links};
+use crate::mesh::MeshEndpoint;
+use crate::peers::Peers;
+use crate::tls_stream::TlsStream;
+use crate::uring::VoiceRing;
+use crate::voice::{self, VoiceDrops};
+use crate::wake::Wake;
+
+/// Records taken from one ring in one turn.
+const RECORDS_A_TURN: usize = 256;
+
+/// Datagrams taken from the socket in one turn.
+const DATAGRAMS_A_TURN: usize = 64;
+
+/// Longer than any datagram or most records: grown by the longest control records only.
+const PACKET_BYTES: usize = 2_048;
+
+/// What a shard did in its life.
+#[derive(Clone, Debug, Default)]
+pub struct ShardTotals {
+    /// The kernel's.
+    pub counters: Counters,
+    /// Datagrams sent.
+    pub datagrams_sent: u64,
+    /// Datagrams the socket did not take: queue full, no route.
+    pub send_failed: u64,
+    /// Datagrams dropped for want of a send slot.
+    pub no_send_slot: u64,
+    /// Receives that failed.
+    pub receive_failed: u64,
+    /// Voice records dropped because a ring to another shard was full.
+    pub voice_ring_full: u64,
+    /// Copies dropped because the listener was gone.
+    pub peer_unknown: u64,
+    /// Connections that could not be accepted: out of file descriptors, gone at once.
+    pub accept_failed: u64,
+}
+
+/// Shared by the tasks of one thread.
+pub type SharedCore = Rc<RefCell<Core>>;
+
+/// What the core is made of, besides the kernel's settings.
+pub struct Parts {
+    /// The shard's voice socket.
+    pub voice: VoiceRing,
+    /// Rings to and from the other shards.
+    pub mesh: MeshEndpoint,
+    /// Rings to and from store and hashers.
+    pub jobs: JobPort,
+    /// Of all shards.
+    pub wakes: Vec<Arc<Wake>>,
+    /// Origin of the clock all shards share.
+    pub started: Instant,
+}
+
+/// Kernel and resources of one shard.
+pub struct Core {
+    shard: Shard,
+    effects: Effects,
+    parts: Parts,
+    now: Now,
+    links: Links,
+    peers: Peers,
+    /// The datagram or record in hand, which `Effect::Voice` points into.
+    packet: Vec<u8>,
+    voice_drops: VoiceDrops,
+    accept_failed: u64,
+    stopping: bool,
+}
+
+impl Core {
+    /// A shard at start; the kernel is told what room the control rings have.
+    pub fn new(config: ShardConfig, parts: Parts) -> Self {
+        let streams_max = config.limits.streams_max as usize;
+        let mut core = Self {
+            shard: Shard::new(config),
+            effects: Effects::with_capacity(streams_max),
+            parts,
+            now: Now::default(),
+            links: Links::default(),
+            peers: Peers::default(),
+            packet: Vec::with_capacity(PACKET_BYTES),
+            voice_drops: VoiceDrops::default(),
+            accept_failed: 0,
+            stopping: false,
+        };
+        core.now = core.read_clock();
+        for target in core.parts.mesh.others() {
+            let bytes = core.parts.mesh.control_free(target);
+            core.input(Input::RingFree { target, bytes });
+        }
+        core
+    }
+
+    fn read_clock(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Now { time: Time(self.parts.started.elapsed().as_micros() as u64), unix_ms: unix.as_millis() as u64 }
+    }
+
+    /// One turn around some inputs.
+    pub fn turn<Out>(&mut self, work: impl FnOnce(&mut Self) -> Out) -> Out {
+        self.now = self.read_clock();
+        self.drain_rings();
+        let out = work(self);
+        self.finish();
+        out
+    }
+
+    /// A turn for the incoming rings only; false if nothing was in them.
+    pub fn turn_rings(&mut self) -> bool {
+        self.now = self.read_clock();
+        let any = self.drain_rings();
+        self.finish();
+        any
+    }
+
+    /// A turn for the voice socket; false once it has nothing more.
+    pub fn turn_voice(&mut self) -> bool {
+        self.turn(|core| {
+            let mut packet = std::mem::take(&mut core.packet);
+            for _ in 0..DATAGRAMS_A_TURN {
+                packet.resize(PACKET_BYTES, 0);
+                let Some((source, bytes)) = core.parts.voice.receive(&mut packet) else { break };
+                packet.truncate(bytes);
+                core.shard.handle(core.now, Input::Datagram { source, datagram: &mut packet }, &mut core.effects);
+                core.carry_out(&packet);
+            }
+            core.packet = packet;
+        });
+        self.parts.voice.has_completions()
+    }
+
+    /// One input to the kernel, its effects carried out. Not for voice. Within a turn.
+    pub fn input(&mut self, input: Input<'_>) {
+        self.shard.handle(self.now, input, &mut self.effects);
+        self.carry_out(&[]);
+    }
+
+    /// Shuts connections that have lingered, and lets the kernel's deadlines pass.
+    pub fn tick(&mut self) {
+        self.turn(|core| {
+            core.links.shut_overdue(core.now.time);
+            core.input(Input::Tick);
+        });
+    }
+
+    /// A connection was accepted: takes it into the table and tells the kernel.
+    pub fn accepted(&mut self, stream: TcpStream, tls: TlsStream, remote: SocketAddr, local: SocketAddr) -> Rc<Link> {
+        self.turn(|core| {
+            let link = core.links.add(stream, tls);
+            core.input(Input::Accepted { connection: link.id, remote, local });
+            link
+        })
+    }
+
+    /// A connection could not be accepted.
+    pub fn accept_failed(&mut self) {
+        self.accept_failed += 1;
+    }
+
+    /// A connection is over by the peer's or the network's doing, unless the kernel closed it first.
+    pub fn lost(&mut self, link: &Link, cause: ClosedCause) {
+        self.turn(|core| {
+            if link.forget() {
+                core.input(Input::Closed { connection: link.id, cause });
+            }
+            core.links.close(link.id, core.now.time);
+        });
+    }
+
+    /// A connection's tasks have ended.
+    pub fn removed(&mut self, link: &Link) {
+        self.links.remove(link.id);
+    }
+
+    /// Stops: the kernel tells the clients and closes.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        self.turn(|core| core.input(Input::Shutdown));
+    }
+
+    /// Whether `stop` was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// Whether every connection is gone.
+    pub fn is_idle(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// Ends the connections that are left, whatever they have still to say.
+    pub fn shut_all(&self) {
+        self.links.shut_all();
+    }
+
+    /// What happened so far.
+    pub fn totals(&self) -> ShardTotals {
+        let ring = self.parts.voice.counters();
+        ShardTotals {
+            counters: self.shard.counters().clone(),
+            datagrams_sent: ring.sent,
+            send_failed: ring.send_queue_full + ring.send_failed,
+            no_send_slot: ring.send_slots_full,
+            receive_failed: ring.receive_failed,
+            voice_ring_full: self.voice_drops.mesh_ring_full,
+            peer_unknown: self.voice_drops.peer_unknown,
+            accept_failed: self.accept_failed,
+        }
+    }
+
+    /// Takes what waits in the rings of other shards, store and hashers; false if nothing did.
+    fn drain_rings(&mut self) -> bool {
+        let mut any = false;
+        let mut packet = std::mem::take(&mut self.packet);
+        for source in self.parts.mesh.others() {
+            for _ in 0..RECORDS_A_TURN {
+                if !self.parts.mesh.pop_control(source, &mut packet) {
+                    break;
+                }
+                any = true;
+                self.input(Input::MeshControl { source, record: &packet });
+            }
+            for _ in 0..RECORDS_A_TURN {
+                if !self.parts.mesh.pop_voice(source, &mut packet) {
+                    break;
+                }
+                any = true;
+                self.shard.handle(self.now, Input::MeshVoice { source, record: &packet }, &mut self.effects);
+                self.carry_out(&packet);
+            }
+        }
+        self.packet = packet;
+        // The kernel bounds what is unanswered, so this ends.
+        while let Some(reply) = self.parts.jobs.poll() {
+            any = true;
+            match reply {
+                JobReply::Store(reply) => self.input(Input::Store(reply)),
+                JobReply::Hash(reply) => self.input(Input::Hash(reply)),
+            }
+        }
+        any
+    }
+
+    /// Ends a turn: control rings that have room again, voice to the kernel, other shards woken.
+    fn finish(&mut self) {
+        for target in self.shard.waits_for_rings().iter() {
+            let bytes = self.parts.mesh.control_free(target);
+            self.input(Input::RingFree { target, bytes });
+        }
+        self.parts.voice.submit();
+        for target in self.parts.mesh.take_touched().iter() {
+            self.parts.wakes[target.index()].signal();
+        }
+    }
+
+    fn carry_out(&mut self, packet: &[u8]) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.list.drain(..) {
+            self.apply(effect, packet, &effects.bytes, &effects.peers);
+        }
+        effects.clear();
+        self.effects = effects;
+    }
+
+    fn apply(&mut self, effect: Effect, packet: &[u8], bytes: &[u8], peers: &[PeerId]) {
+        match effect {
+            Effect::Voice(voice) => {
+                let payload = &packet[voice.payload.clone()];
+                let relayed = voice::relay(&voice, payload, &mut self.parts.mesh);
+                let ring = &mut self.parts.voice;
+                let forwarded = voice::forward(&voice, payload, &peers[voice.peers.clone()], &self.peers, ring);
+                self.voice_drops.mesh_ring_full += relayed.mesh_ring_full;
+                self.voice_drops.peer_unknown += forwarded.peer_unknown;
+            }
+            Effect::Send { connection, bytes: range } => self.links.send(connection, &bytes[range]),
+            Effect::Close { connection, reason } => {
+                tracing::debug!(slot = connection.slot, reason = reason.as_str(), "connection closed");
+                self.links.close(connection, self.now.time);
+            }
+            Effect::PauseReading { connection } => self.links.set_paused(connection, true),
+            Effect::ResumeReading { connection } => self.links.set_paused(connection, false),
+            Effect::MeshControl { target, record } => {
+                let pushed = self.parts.mesh.push_control(target, &bytes[record]);
+                assert!(pushed, "the kernel keeps the credit of control rings");
+            }
+            Effect::PeerSet { peer, address, key } => self.peers.set(peer, address, key),
+            Effect::PeerMoved { peer, address } => self.peers.set_address(peer, address),
+            Effect::PeerGone { peer } => self.peers.forget(peer),
+            Effect::Store(request) => self.parts.jobs.store(request),
+            Effect::Hash(request) => self.parts.jobs.hash(request),
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What each job does, as SQL, and the transaction around a batch of them.
+
+use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_shard::{StoreJob, StoreOutcome};
+use ring::digest::{SHA256, digest};
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::hex::hex;
+
+/// How long a client's own id names one line (docs/PROTOCOL.md), milliseconds.
+pub(super) const CLIENT_ID_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// All jobs or none: their outcomes in order, on disk when this returns.
+///
+/// # Errors
+/// Whatever SQLite says; the transaction is rolled back.
+pub(super) async fn transaction(
+    connection: &mut SqliteConnection,
+    jobs: &[&StoreJob],
+) -> Result<Vec<StoreOutcome>, sqlx::Error> {
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let error = match carry_out_all(connection, jobs).await {
+        Ok(outcomes) => match sqlx::raw_sql("COMMIT").execute(&mut *connection).await {
+            Ok(_) => return Ok(outcomes),
+            Err(error) => error,
+        },
+        Err(error) => error,
+    };
+    // An error here means that SQLite has rolled back by itself, as it does when the disk is full.
+    let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+    Err(error)
+}
+
+async fn carry_out_all(
+    connection: &mut SqliteConnection,
+    jobs: &[&StoreJob],
+) -> Result<Vec<StoreOutcome>, sqlx::Error> {
+    let mut outcomes = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        outcomes.push(carry_out(connection, job).await?);
+    }
+    Ok(outcomes)
+}
+
+async fn carry_out(connection: &mut SqliteConnection, job: &StoreJob) -> Result<StoreOutcome, sqlx::Error> {
+    match job {
+        StoreJob::FindAccount { key } => find_account(connection, key).await,
+        StoreJob::CreateAccount { key, name, password_hash, time_ms } => {
+            let query = sqlx::query(
+                "INSERT INTO accounts (key, name, password_hash, created_ms) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (key) DO NOTHING",
+            );
+            let query = query.bind(key).bind(name).bind(password_hash).bind(*time_ms as i64);
+            let done = query.execute(connection).await?;
+            Ok(match done.rows_affected() {
+                0 => StoreOutcome::Exists,
+                _ => StoreOutcome::AccountCreated { user: UserId(done.last_insert_rowid() as u64) },
+            })
+        }
+        StoreJob::Claim { user, code } => claim(connection, *user, code).await,
+        StoreJob::CreateRoom { key, name, capacity, creator, time_ms } => {
+            let query = sqlx::query(
+                "INSERT INTO rooms (key, name, capacity, creator, created_ms) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (key) DO NOTHING",
+            );
+            let query = query.bind(key).bind(name).bind(*capacity).bind(creator.0 as i64).bind(*time_ms as i64);
+            let done = query.execute(connection).await?;
+            Ok(match done.rows_affected() {
+                0 => StoreOutcome::Exists,
+                _ => StoreOutcome::RoomCreated { room: RoomNumber(done.last_insert_rowid() as u64) },
+            })
+        }
+        StoreJob::AppendChat { room, user, client_id, content, time_ms } => {
+            if let Some(before) = stored_before(connection, *user, client_id, *time_ms).await? {
+                return Ok(before);
+            }
+            let query = sqlx::query(
+                "INSERT INTO chat_lines (room, account, client_id, content, time_ms) VALUES ($1, $2, $3, $4, $5)",
+            );
+            let query = query.bind(room.0 as i64).bind(user.0 as i64).bind(client_id).bind(content);
+            let done = query.bind(*time_ms as i64).execute(connection).await?;
+            Ok(StoreOutcome::ChatStored { message_id: done.last_insert_rowid() as u64 })
+        }
+    }
+}
+
+async fn find_account(connection: &mut SqliteConnection, key: &str) -> Result<StoreOutcome, sqlx::Error> {
+    let query = sqlx::query("SELECT id, name, password_hash, owner FROM accounts WHERE key = $1").bind(key);
+    let Some(row) = query.fetch_optional(connection).await? else { return Ok(StoreOutcome::NotFound) };
+    Ok(StoreOutcome::Account {
+        user: UserId(row.try_get::<i64, _>(0)? as u64),
+        name: row.try_get(1)?,
+        password_hash: row.try_get(2)?,
+        owner: row.try_get(3)?,
+    })
+}
+
+async fn claim(connection: &mut SqliteConnection, user: UserId, code: &str) -> Result<StoreOutcome, sqlx::Error> {
+    let query = sqlx::query("UPDATE claim SET used_by = $1 WHERE code_hash = $2 AND used_by IS NULL");
+    let done = query.bind(user.0 as i64).bind(code_hash(code)).execute(&mut *connection).await?;
+    if done.rows_affected() == 0 {
+        return Ok(StoreOutcome::Denied);
+    }
+    let query = sqlx::query("UPDATE accounts SET owner = 1 WHERE id = $1").bind(user.0 as i64);
+    query.execute(connection).await?;
+    Ok(StoreOutcome::Claimed)
+}
+
+/// The line that this user stored under this id in the last 24 hours. An older one gives the id back.
+async fn stored_before(
+    connection: &mut SqliteConnection,
+    user: UserId,
+    client_id: &str,
+    time_ms: u64,
+) -> Result<Option<StoreOutcome>, sqlx::Error> {
+    if client_id.is_empty() {
+        return Ok(None);
+    }
+    let query = sqlx::query(
+        "SELECT id, room, content, time_ms FROM chat_lines
+         WHERE account = $1 AND client_id = $2 AND client_id <> ''",
+    );
+    let query = query.bind(user.0 as i64).bind(client_id);
+    let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(None) };
+    let (message_id, stored_ms) = (row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(3)? as u64);
+    if stored_ms.saturating_add(CLIENT_ID_MS) <= time_ms {
+        sqlx::query("UPDATE chat_lines SET client_id = '' WHERE id = $1").bind(message_id).execute(connection).await?;
+        return Ok(None);
+    }
+    Ok(Some(StoreOutcome::ChatDuplicate {
+        message_id: message_id as u64,
+        room: RoomNumber(row.try_get::<i64, _>(1)? as u64),
+        content: row.try_get(2)?,
+        time_ms: stored_ms,
+    }))
+}
+
+/// What is kept of a claim code. Blanks and capitals from copying do not count.
+pub(super) fn code_hash(code: &str) -> String {
+    hex(digest(&SHA256, code.trim().to_ascii_lowercase().as_bytes()).as_ref())
+}
