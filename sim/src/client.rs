@@ -1,187 +1,301 @@
-//! A simulated client: acts at random, remembers what it may see, and checks what it gets.
+//! A simulated client: the real session kernel, driven at random, and what it was promised.
+//!
+//! Not a second protocol implementation: `echomesh_client::Session` logs in, resumes, enters its rooms
+//! again and keeps rosters; this drives it, remembers what it may hear, and checks what it is told.
+//! Out: the first broken promise, as a sentence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use echomesh_proto::control::{Body, ChatMsg, EchoMsg, LoginRequest, RoomAction, RoomActionType, StatusCode};
-use echomesh_proto::framing::FrameDecoder;
-use echomesh_proto::ids::ConnectionId;
-use prost::Message;
+use echomesh_client::{Answer, Config, Done, Drop, Event, Input, Outcome, RequestId, Session};
+use echomesh_proto::control::{ChatMsg, RoomActionType, StatusCode};
+use echomesh_proto::ids::{ConnectionId, SessionId};
+use echomesh_proto::time::Now;
+
+/// A chat line; sent again under the same id while nobody answers it.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// Where.
+    pub room: String,
+    /// What.
+    pub content: String,
+    /// Unique for the account.
+    pub client_id: String,
+    /// It was sent before, so an answer may be about that time.
+    again: bool,
+}
 
 /// What a request was, for its answer.
 #[derive(Clone, Debug)]
 enum Asked {
-    Login,
     Create,
     Join(String),
     Leave(String),
-    Chat(String),
+    Chat(Line),
 }
 
-/// One client; its connection comes and goes.
-#[derive(Default)]
+/// One client; its connection comes and goes, its session resumes.
+#[derive(Debug)]
 pub struct Client {
+    /// The account's.
     pub name: String,
+    /// Where it is connected, as far as it knows.
     pub connection: Option<(usize, ConnectionId)>,
+    /// Reads late.
     pub slow: bool,
-    /// Bytes on their way to the server, so that a part never overtakes another.
+    /// When the last bytes to the server, and from it, arrive: a part never overtakes another.
     pub arrives: u64,
-    decoder: FrameDecoder,
-    asked: BTreeMap<u32, Asked>,
-    request: u32,
-    logged_in: bool,
+    pub departs: u64,
+    session: Session,
+    events: Vec<Event>,
+    asked: BTreeMap<RequestId, Asked>,
     /// Rooms it may hear: from the request to join to the answer to the leave.
     may_hear: BTreeSet<String>,
-    /// Rooms it surely is in.
-    pub rooms: BTreeSet<String>,
-    last_seen: BTreeMap<String, u64>,
-    pub heard: BTreeSet<String>,
-    /// Lines acknowledged: id and content.
-    pub acknowledged: Vec<(u64, String)>,
+    /// Rooms the server may have put it into though the answer was lost.
+    unsure: BTreeSet<String>,
+    /// Ids of the lines heard in each room, one list for each time of being there without a gap.
+    pub heard: Vec<(String, Vec<u64>)>,
+    listening: BTreeMap<String, usize>,
+    /// Every content heard or acknowledged.
+    pub contents: BTreeSet<String>,
+    /// Lines acknowledged: id and line.
+    pub acknowledged: Vec<(u64, Line)>,
+    /// Lines without an answer, to be sent again.
+    pub unsent: VecDeque<Line>,
     lines: u32,
+    /// Sessions that came back after a lost connection.
+    pub resumed: usize,
+    refused: bool,
 }
 
 impl Client {
+    /// A client that was never connected.
     pub fn new(name: String, slow: bool) -> Self {
-        Self { name, slow, ..Self::default() }
+        Self {
+            session: Session::new(Config::new(name.clone(), "secret")),
+            name,
+            connection: None,
+            slow,
+            arrives: 0,
+            departs: 0,
+            events: Vec::new(),
+            asked: BTreeMap::new(),
+            may_hear: BTreeSet::new(),
+            unsure: BTreeSet::new(),
+            heard: Vec::new(),
+            listening: BTreeMap::new(),
+            contents: BTreeSet::new(),
+            acknowledged: Vec::new(),
+            unsent: VecDeque::new(),
+            lines: 0,
+            resumed: 0,
+            refused: false,
+        }
     }
 
-    /// A new connection: nothing of the old one holds.
-    pub fn connected(&mut self, shard: usize, id: ConnectionId) {
-        let kept = std::mem::take(self);
-        *self = Self {
-            name: kept.name,
-            connection: Some((shard, id)),
-            slow: kept.slow,
-            arrives: kept.arrives,
-            heard: kept.heard,
-            acknowledged: kept.acknowledged,
-            lines: kept.lines,
-            ..Self::default()
+    /// Whether requests are answered by now.
+    pub fn is_ready(&self) -> bool {
+        self.session.is_logged_in()
+    }
+
+    /// Whether the server refused the login: a new connection tries again.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Requests nobody has answered.
+    pub fn unanswered(&self) -> usize {
+        self.session.unanswered()
+    }
+
+    /// The session's id.
+    pub fn id(&self) -> SessionId {
+        self.session.id()
+    }
+
+    /// The rooms it is in, with its rosters.
+    pub fn rooms(&self) -> impl Iterator<Item = &echomesh_client::Room> {
+        self.session.rooms()
+    }
+
+    /// Whether the server may have it in this room without its knowing.
+    pub fn may_be_in(&self, room: &str) -> bool {
+        self.unsure.contains(room)
+    }
+
+    /// Bytes for the server.
+    pub fn take_output(&mut self) -> Vec<u8> {
+        let bytes = self.session.output().to_vec();
+        self.session.output_written(bytes.len());
+        bytes
+    }
+
+    /// Gives the session one input; the error says which promise is broken.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) -> Result<(), String> {
+        let mut events = std::mem::take(&mut self.events);
+        self.session.handle(now, input, &mut events);
+        let outcome = events.drain(..).try_for_each(|event| self.event(event));
+        self.events = events;
+        let outcome = outcome.and_then(|()| self.counted_nothing_odd());
+        outcome.map_err(|broken| format!("{}: {broken}", self.name))
+    }
+
+    /// What a correct server never makes a session count.
+    fn counted_nothing_odd(&self) -> Result<(), String> {
+        for reason in [Drop::BadMember, Drop::Unsupported, Drop::UnknownRoom, Drop::UnknownAnswer] {
+            let timed_out = reason == Drop::UnknownAnswer && self.session.counters().requests_timed_out > 0;
+            if self.session.counters().dropped(reason) > 0 && !timed_out {
+                return Err(format!("the session dropped a message: {}", reason.as_str()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates, enters or leaves a room.
+    pub fn act_on(&mut self, now: Now, kind: RoomActionType, room: &str) {
+        let (request, asked) = match kind {
+            RoomActionType::RaJoin => (self.session.join(now, room), Asked::Join(room.to_owned())),
+            RoomActionType::RaLeave => (self.session.leave(now, room), Asked::Leave(room.to_owned())),
+            _ => (self.session.create(now, room, 0), Asked::Create),
         };
+        if let Ok(id) = request {
+            if let Asked::Join(room) = &asked {
+                self.may_hear.insert(room.clone());
+            }
+            self.asked.insert(id, asked);
+        }
     }
 
-    pub fn waits(&self) -> bool {
-        !self.asked.is_empty()
+    /// A line nobody said before.
+    pub fn new_line(&mut self, room: &str) -> Line {
+        self.lines += 1;
+        let content = format!("{} {}", self.name, self.lines);
+        Line { room: room.to_owned(), client_id: content.replace(' ', "-"), content, again: false }
     }
 
-    pub fn asked(&self) -> String {
-        format!("{:?}", self.asked)
+    /// Says a line, or keeps it for later.
+    pub fn say(&mut self, now: Now, line: Line) {
+        match self.session.chat(now, &line.room, &line.content, &line.client_id) {
+            Ok(id) => drop(self.asked.insert(id, Asked::Chat(line))),
+            Err(_) => self.unsent.push_back(line),
+        }
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), String> {
+        match event {
+            Event::LoggedIn(logged_in) => {
+                self.refused = false;
+                self.resumed += usize::from(logged_in.resumed);
+                if !logged_in.resumed {
+                    self.unsure.clear();
+                    // The new session is heard of only where it enters again, or was asked to.
+                    let joins = self.asked.values().filter_map(|asked| match asked {
+                        Asked::Join(room) => Some(room.clone()),
+                        _ => None,
+                    });
+                    self.may_hear = self.session.rooms().map(|room| room.name().to_string()).chain(joins).collect();
+                }
+            }
+            Event::LoginRefused { .. } => self.refused = true,
+            Event::Answer(Answer { request, outcome }) => {
+                let Some(asked) = self.asked.remove(&request) else {
+                    return Err(format!("a second answer to request {}", request.0));
+                };
+                return self.answered(asked, outcome);
+            }
+            Event::Chat(line) => return self.line(&line),
+            Event::Member { room, .. } if !self.may_hear.contains(&*room) => {
+                return Err(format!("an event of {room}, where it is not"));
+            }
+            // What was said in between is lost to it: a new list begins.
+            Event::Disconnected(_) => self.listening.clear(),
+            Event::RoomLost { room, .. } => {
+                self.listening.remove(&*room);
+                self.unsure.insert(room.to_string());
+            }
+            Event::Rejoined { room } => self.listen(&room),
+            Event::RoomMessage(_)
+            | Event::Member { .. }
+            | Event::RosterComplete { .. }
+            | Event::VoiceOpen { .. }
+            | Event::Notice { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, asked: Asked, outcome: Outcome) -> Result<(), String> {
+        let unanswered = matches!(outcome, Outcome::ConnectionLost | Outcome::TimedOut);
+        match (asked, outcome) {
+            (Asked::Create, _) => {}
+            (Asked::Join(room), Outcome::Done(_)) => {
+                self.unsure.remove(&room);
+                self.listen(&room);
+            }
+            (Asked::Join(room), _) if unanswered => drop(self.unsure.insert(room)),
+            (Asked::Join(room), _) => {
+                if self.session.room(&room).is_none() && !self.unsure.contains(&room) && !self.joins(&room) {
+                    self.may_hear.remove(&room);
+                }
+            }
+            (Asked::Leave(room), outcome) => {
+                let not_in_room = matches!(outcome, Outcome::Refused { status: StatusCode::StatusNotInRoom, .. });
+                if matches!(outcome, Outcome::Done(_)) || not_in_room {
+                    self.listening.remove(&room);
+                    self.unsure.remove(&room);
+                    // A join sent after this leave makes it a room it may hear again.
+                    if !self.joins(&room) {
+                        self.may_hear.remove(&room);
+                    }
+                }
+            }
+            (Asked::Chat(line), Outcome::Done(Done::Chat(stored))) => {
+                if stored.content != line.content {
+                    return Err(format!("sent {:?}, acknowledged {:?}", line.content, stored.content));
+                }
+                self.contents.insert(stored.content.clone());
+                if !line.again {
+                    self.note(&line.room, stored.message_id)?;
+                }
+                self.acknowledged.push((stored.message_id, line));
+            }
+            (Asked::Chat(mut line), _) if unanswered => {
+                line.again = true;
+                self.unsent.push_back(line);
+            }
+            (Asked::Chat(_), Outcome::Done(other)) => return Err(format!("a chat line was answered with {other:?}")),
+            (Asked::Chat(_), _) => {}
+        }
+        Ok(())
     }
 
     fn joins(&self, room: &str) -> bool {
         self.asked.values().any(|asked| matches!(asked, Asked::Join(other) if other == room))
     }
 
-    pub fn is_ready(&self) -> bool {
-        self.logged_in
-    }
-
-    fn request(&mut self, asked: Asked, body: Body) -> Vec<u8> {
-        self.request += 1;
-        self.asked.insert(self.request, asked);
-        let mut frame = Vec::new();
-        EchoMsg::new(self.request, body).append_frame(&mut frame);
-        frame
-    }
-
-    pub fn login(&mut self) -> Vec<u8> {
-        let login =
-            LoginRequest { username: self.name.clone(), password: "secret".to_owned(), ..LoginRequest::default() };
-        self.request(Asked::Login, Body::LoginRequest(login))
-    }
-
-    pub fn act_on(&mut self, kind: RoomActionType, room: &str) -> Vec<u8> {
-        let asked = match kind {
-            RoomActionType::RaJoin => {
-                self.may_hear.insert(room.to_owned());
-                Asked::Join(room.to_owned())
-            }
-            RoomActionType::RaLeave => Asked::Leave(room.to_owned()),
-            _ => Asked::Create,
-        };
-        let action = RoomAction { action_type: kind as i32, room_id: room.to_owned(), ..RoomAction::default() };
-        self.request(asked, Body::RoomAction(action))
-    }
-
-    pub fn chat(&mut self, room: &str) -> (String, Vec<u8>) {
-        self.lines += 1;
-        let content = format!("{} {}", self.name, self.lines);
-        let client_id = content.replace(' ', "-");
-        let chat = ChatMsg { room_id: room.to_owned(), content: content.clone(), client_id, ..ChatMsg::default() };
-        let frame = self.request(Asked::Chat(content.clone()), Body::ChatMsg(chat));
-        (content, frame)
-    }
-
-    /// Bytes from the server; the error says which promise is broken.
-    pub fn received(&mut self, bytes: &[u8]) -> Result<(), String> {
-        self.decoder.push(bytes);
-        loop {
-            let msg = match self.decoder.next_frame() {
-                Ok(None) => return Ok(()),
-                Ok(Some(frame)) => {
-                    EchoMsg::decode(frame).map_err(|error| format!("the server sent garbage: {error}"))?
-                }
-                Err(error) => return Err(format!("the server sent a bad frame: {error}")),
-            };
-            self.message(msg).map_err(|error| format!("{}: {error}", self.name))?;
-        }
-    }
-
-    fn message(&mut self, msg: EchoMsg) -> Result<(), String> {
-        let Some(body) = msg.body else { return Err("a message without a body".to_owned()) };
-        if let Body::ChatMsg(line) = &body {
-            self.line(line, msg.request_id != 0)?;
-        }
-        if let Body::RoomEvent(event) = &body
-            && !self.may_hear.contains(&event.room_id)
-        {
-            return Err(format!("an event of {}, where it is not", event.room_id));
-        }
-        if msg.request_id == 0 {
-            return Ok(());
-        }
-        let Some(asked) = self.asked.remove(&msg.request_id) else {
-            return Err(format!("a second answer to request {}", msg.request_id));
-        };
-        let ok = match &body {
-            Body::Status(status) => status.status_code == StatusCode::StatusOk as i32,
-            Body::LoginResponse(response) => response.status_code == StatusCode::StatusOk as i32,
-            _ => true,
-        };
-        match asked {
-            Asked::Login => self.logged_in = ok,
-            Asked::Join(room) if ok => {
-                self.rooms.insert(room);
-            }
-            Asked::Leave(room) if ok => {
-                self.rooms.remove(&room);
-                // A join sent after this leave makes it a room it may hear again.
-                if !self.joins(&room) {
-                    self.may_hear.remove(&room);
-                }
-            }
-            Asked::Chat(content) => {
-                if let Body::ChatMsg(line) = body {
-                    if line.content != content {
-                        return Err(format!("sent {content:?}, acknowledged {:?}", line.content));
-                    }
-                    self.acknowledged.push((line.message_id, content));
-                }
-            }
-            Asked::Create | Asked::Join(_) | Asked::Leave(_) => {}
-        }
-        Ok(())
-    }
-
-    fn line(&mut self, line: &ChatMsg, own: bool) -> Result<(), String> {
-        if !own && !self.may_hear.contains(&line.room_id) {
+    fn line(&mut self, line: &ChatMsg) -> Result<(), String> {
+        if !self.may_hear.contains(&line.room_id) {
             return Err(format!("heard {:?} of {}, where it is not", line.content, line.room_id));
         }
-        let last = self.last_seen.insert(line.room_id.clone(), line.message_id).unwrap_or(0);
-        if line.message_id <= last {
-            return Err(format!("line {} after line {last}", line.message_id));
+        self.contents.insert(line.content.clone());
+        self.note(&line.room_id, line.message_id)
+    }
+
+    /// It is in: from now on nothing may be missing.
+    fn listen(&mut self, room: &str) {
+        let heard = &mut self.heard;
+        self.listening.entry(room.to_owned()).or_insert_with(|| {
+            heard.push((room.to_owned(), Vec::new()));
+            heard.len() - 1
+        });
+    }
+
+    fn note(&mut self, room: &str, id: u64) -> Result<(), String> {
+        // Before it is in again, as after a resume, it may get an answer and miss what others said.
+        let Some(at) = self.listening.get(room).copied() else { return Ok(()) };
+        let ids = &mut self.heard[at].1;
+        if let Some(last) = ids.last().filter(|last| **last >= id) {
+            return Err(format!("line {id} of {room} after line {last}"));
         }
-        self.heard.insert(line.content.clone());
+        ids.push(id);
         Ok(())
     }
 }

@@ -1,17 +1,20 @@
 //! `echomesh-sim`: shards and clients in virtual time, drawn from one seed, with faults and checkers.
 //!
-//! Not a benchmark and not the driver: it runs `echomesh_shard` as it is, joined by rings that are late
-//! and full, TCP that splits bytes and resets, readers that are slow, a store that is slow and fails.
+//! Not a benchmark and not the driver: it runs `echomesh_shard` and `echomesh_client` as they are, joined
+//! by rings that are late and full, TCP that splits bytes and resets, readers that are slow, a store
+//! that is slow and fails.
 //! A seed that fails prints what broke and the command that replays it with a trace.
 #![forbid(unsafe_code)]
 
+mod checks;
 mod client;
+mod store;
 mod world;
 
 use clap::Parser;
 
 /// Runs seeds and checks what EchoMesh promises: no line outside its room, each line once and in order,
-/// every request answered, replicas equal to their home, acknowledged lines stored.
+/// every request answered, replicas and rosters equal to their home, acknowledged lines stored, once.
 #[derive(Parser)]
 #[command(name = "echomesh-sim")]
 struct Flags {
@@ -28,12 +31,13 @@ struct Flags {
 
 fn main() -> std::process::ExitCode {
     let flags = Flags::parse();
-    let (mut failed, mut passed, mut lines, mut digest) = (0, 0, 0, 0);
+    let (mut failed, mut passed, mut lines, mut resumed, mut digest) = (0, 0, 0, 0, 0);
     for seed in flags.seed..flags.seed + flags.seeds {
         match world::run(seed, flags.trace) {
             Ok(summary) => {
                 passed += 1;
                 lines += summary.lines;
+                resumed += summary.resumed;
                 digest ^= summary.digest;
             }
             Err(broken) => {
@@ -45,6 +49,6 @@ fn main() -> std::process::ExitCode {
         }
     }
     println!("{passed} passed, {failed} failed");
-    println!("{lines} lines chatted, digest {digest:016x}");
+    println!("{lines} lines chatted, {resumed} sessions resumed, digest {digest:016x}");
     if failed == 0 { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }

@@ -1,21 +1,24 @@
 //! The world of one seed: shards, rings, TCP, store and hashers as events in virtual time.
 //!
-//! Faults while the seed is young; then it heals, a last line is said in every room, and everything
-//! must have come to rest as promised. Bounds: `ACTIONS` actions, virtual minutes.
+//! Faults while the seed is young: rings that are late and full, bytes in pieces, resets that either
+//! side learns of first, slow readers, a store that fails. Then it heals, a last line is said, and
+//! everything must have come to rest as promised (`checks`). Bounds: `ACTIONS` actions, virtual minutes.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use echomesh_proto::control::RoomActionType;
-use echomesh_proto::ids::{ConnectionId, RoomNumber, ShardId, UserId};
+use echomesh_proto::ids::{ConnectionId, ShardId};
 use echomesh_proto::time::{Now, Time};
 use echomesh_shard::{
-    ClosedCause, Drop, Effect, Effects, HashOutcome, HashReply, Input, Limits, READ_BYTES_MAX, RECORD_BYTES_MAX,
-    RECORD_PREFIX_BYTES, Registration, Security, Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply, TICK_US,
+    ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, READ_BYTES_MAX, RECORD_BYTES_MAX,
+    RECORD_PREFIX_BYTES, Registration, Security, Shard, ShardConfig, StoreOutcome, StoreReply, TICK_US,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use crate::checks;
 use crate::client::Client;
+use crate::store::Store;
 
 const ACTIONS: u64 = 400;
 const ROOMS: [&str; 3] = ["attic", "hall", "cellar"];
@@ -24,13 +27,20 @@ const HEALING_US: u64 = 20_000_000;
 
 /// What a seed did, to be compared with another run of it.
 pub struct Summary {
+    /// Lines stored.
     pub lines: usize,
+    /// Sessions that came back after a lost connection.
+    pub resumed: usize,
+    /// Of every byte a client got.
     pub digest: u64,
 }
 
 enum Event {
     ToServer(usize, ConnectionId, Vec<u8>),
-    Drained(usize, ConnectionId, usize),
+    ToClient(usize, usize, ConnectionId, Vec<u8>),
+    /// The client learns that its connection is over, or the server does.
+    ClientClosed(usize, usize, ConnectionId),
+    ServerClosed(usize, ConnectionId),
     Mesh(usize, usize),
     Store(usize, StoreReply),
     Hash(usize, HashReply),
@@ -53,11 +63,10 @@ struct World {
     shards: Vec<Shard>,
     rings: BTreeMap<(usize, usize), Ring>,
     clients: Vec<Client>,
+    /// As the server sees them.
     connections: BTreeMap<(usize, ConnectionId), usize>,
     slots: u32,
-    accounts: BTreeMap<String, (u64, String)>,
-    rooms: BTreeMap<String, u64>,
-    lines: Vec<(u64, String, String)>,
+    store: Store,
     /// The store answers each shard in order.
     store_free: Vec<u64>,
     healed: bool,
@@ -72,8 +81,9 @@ pub fn run(seed: u64, trace: bool) -> Result<Summary, String> {
     world.later(0, Event::Act);
     world.run_until(u64::MAX, true)?;
     world.heal()?;
-    world.check()?;
-    Ok(Summary { lines: world.lines.len(), digest: world.digest })
+    checks::at_rest(&world.shards, &world.clients, &world.store)?;
+    let resumed = world.clients.iter().map(|client| client.resumed).sum();
+    Ok(Summary { lines: world.store.lines.len(), resumed, digest: world.digest })
 }
 
 impl World {
@@ -118,9 +128,7 @@ impl World {
             clients,
             connections: BTreeMap::new(),
             slots: 0,
-            accounts: BTreeMap::new(),
-            rooms: BTreeMap::new(),
-            lines: Vec::new(),
+            store: Store::default(),
             store_free: vec![0; usize::from(shards)],
             healed: false,
             digest: seed,
@@ -128,6 +136,10 @@ impl World {
         };
         world.refill(true);
         world
+    }
+
+    fn now(&self) -> Now {
+        Now { time: Time(self.time), unix_ms: 1_700_000_000_000 + self.time / 1000 }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -169,10 +181,19 @@ impl World {
             Event::ToServer(shard, connection, bytes) if self.connections.contains_key(&(shard, connection)) => {
                 self.input(shard, Input::Bytes { connection, bytes: &bytes });
             }
-            Event::Drained(shard, connection, bytes) if self.connections.contains_key(&(shard, connection)) => {
-                self.input(shard, Input::Drained { connection, bytes });
+            Event::ToServer(..) => {}
+            Event::ToClient(client, shard, connection, bytes) => self.arrived(client, shard, connection, &bytes),
+            Event::ClientClosed(client, shard, connection) => {
+                if self.clients[client].connection == Some((shard, connection)) {
+                    self.clients[client].connection = None;
+                    self.tell(client, echomesh_client::Input::Closed);
+                }
             }
-            Event::ToServer(..) | Event::Drained(..) => {}
+            Event::ServerClosed(shard, connection) => {
+                if self.connections.remove(&(shard, connection)).is_some() {
+                    self.input(shard, Input::Closed { connection, cause: ClosedCause::Network });
+                }
+            }
             Event::Mesh(source, target) => {
                 let ring = self.rings.get_mut(&(source, target)).expect("a ring for each pair");
                 let record = ring.records.pop_front().expect("an event for each record");
@@ -184,6 +205,9 @@ impl World {
             Event::Tick => {
                 for shard in 0..self.shards.len() {
                     self.input(shard, Input::Tick);
+                }
+                for client in 0..self.clients.len() {
+                    self.tell(client, echomesh_client::Input::Tick);
                 }
                 self.later(TICK_US, Event::Tick);
             }
@@ -214,8 +238,7 @@ impl World {
         if self.trace && !matches!(input, Input::Tick | Input::RingFree { .. }) {
             eprintln!("{:>10} us shard {shard}: {input:?}", self.time);
         }
-        let now = Now { time: Time(self.time), unix_ms: 1_700_000_000_000 + self.time / 1000 };
-        let mut effects = Effects::default();
+        let (now, mut effects) = (self.now(), Effects::default());
         self.shards[shard].handle(now, input, &mut effects);
         for effect in std::mem::take(&mut effects.list) {
             self.effect(shard, effect, &effects.bytes);
@@ -227,7 +250,8 @@ impl World {
             Effect::Send { connection, bytes: range } => self.deliver(shard, connection, &bytes[range]),
             Effect::Close { connection, .. } => {
                 if let Some(client) = self.connections.remove(&(shard, connection)) {
-                    self.clients[client].connection = None;
+                    let at = self.clients[client].departs.max(self.time);
+                    self.later(at - self.time, Event::ClientClosed(client, shard, connection));
                 }
             }
             Effect::MeshControl { target, record } => {
@@ -243,7 +267,7 @@ impl World {
             }
             Effect::Store(request) => {
                 let fails = !self.healed && self.below(30) == 0;
-                let outcome = if fails { StoreOutcome::Failed } else { self.store(request.job) };
+                let outcome = if fails { StoreOutcome::Failed } else { self.store.carry_out(request.job) };
                 let delay = self.delay() * 10;
                 let at = self.store_free[shard].max(self.time + delay);
                 self.store_free[shard] = at + 1;
@@ -266,79 +290,70 @@ impl World {
         }
     }
 
+    /// TCP from the server: in order, at any time.
     fn deliver(&mut self, shard: usize, connection: ConnectionId, bytes: &[u8]) {
         let Some(client) = self.connections.get(&(shard, connection)).copied() else { return };
-        for byte in bytes {
-            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        if let Err(broken) = self.clients[client].received(bytes) {
-            self.broken = Some(broken);
-        }
         let slow = self.clients[client].slow && !self.healed;
-        let delay = if slow { self.below(3_000_000) } else { self.below(200) };
-        self.later(delay, Event::Drained(shard, connection, bytes.len()));
+        let delay = if slow { self.below(3_000_000) } else { self.delay() };
+        let at = self.clients[client].departs.max(self.time + delay);
+        self.clients[client].departs = at;
+        self.later(at - self.time, Event::ToClient(client, shard, connection, bytes.to_vec()));
     }
 
-    fn store(&mut self, job: StoreJob) -> StoreOutcome {
-        match job {
-            StoreJob::FindAccount { key } => match self.accounts.get(&key) {
-                Some((user, hash)) => StoreOutcome::Account {
-                    user: UserId(*user),
-                    name: key.clone(),
-                    password_hash: hash.clone(),
-                    owner: false,
-                },
-                None => StoreOutcome::NotFound,
-            },
-            StoreJob::CreateAccount { key, password_hash, .. } => {
-                let user = self.accounts.len() as u64 + 1;
-                match self.accounts.contains_key(&key) {
-                    true => StoreOutcome::Exists,
-                    false => {
-                        self.accounts.insert(key, (user, password_hash));
-                        StoreOutcome::AccountCreated { user: UserId(user) }
-                    }
-                }
+    fn arrived(&mut self, client: usize, shard: usize, connection: ConnectionId, bytes: &[u8]) {
+        if self.clients[client].connection == Some((shard, connection)) {
+            for byte in bytes {
+                self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
             }
-            StoreJob::CreateRoom { key, .. } => {
-                let number = self.rooms.len() as u64 + 1;
-                match self.rooms.contains_key(&key) {
-                    true => StoreOutcome::Exists,
-                    false => {
-                        self.rooms.insert(key, number);
-                        StoreOutcome::RoomCreated { room: RoomNumber(number) }
-                    }
-                }
-            }
-            StoreJob::AppendChat { room, client_id, content, .. } => {
-                self.lines.push((room.0, client_id, content));
-                StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
-            }
-            StoreJob::Claim { .. } => StoreOutcome::Denied,
+            self.tell(client, echomesh_client::Input::Bytes(bytes));
         }
+        if self.connections.contains_key(&(shard, connection)) {
+            self.input(shard, Input::Drained { connection, bytes: bytes.len() });
+        }
+    }
+
+    /// Gives a client's session an input, and its bytes to TCP.
+    fn tell(&mut self, client: usize, input: echomesh_client::Input<'_>) {
+        if self.trace && !matches!(input, echomesh_client::Input::Tick) {
+            eprintln!("{:>10} us {}: {input:?}", self.time, self.clients[client].name);
+        }
+        let now = self.now();
+        if let Err(broken) = self.clients[client].handle(now, input) {
+            self.broken = Some(broken);
+        }
+        self.transmit(client);
     }
 
     /// One random client does one random thing.
     fn act(&mut self) {
         let client = self.below(self.clients.len() as u64) as usize;
         let Some((shard, connection)) = self.clients[client].connection else { return self.connect(client) };
-        if self.below(25) == 0 {
-            self.connections.remove(&(shard, connection));
-            self.clients[client].connection = None;
-            return self.input(shard, Input::Closed { connection, cause: ClosedCause::Network });
+        if self.below(25) == 0 || self.clients[client].is_refused() {
+            return self.reset(client, shard, connection);
         }
-        if !self.clients[client].is_ready() {
-            let frame = if self.clients[client].waits() { Vec::new() } else { self.clients[client].login() };
-            return self.transmit(client, frame);
-        }
+        let now = self.now();
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
-        let frame = match self.below(10) {
-            0 => self.clients[client].act_on(RoomActionType::RaCreate, room),
-            1 | 2 => self.clients[client].act_on(RoomActionType::RaJoin, room),
-            3 => self.clients[client].act_on(RoomActionType::RaLeave, room),
-            _ => self.clients[client].chat(room).1,
-        };
-        self.transmit(client, frame);
+        let choice = self.below(10);
+        let subject = &mut self.clients[client];
+        match choice {
+            0 => subject.act_on(now, RoomActionType::RaCreate, room),
+            1 | 2 => subject.act_on(now, RoomActionType::RaJoin, room),
+            3 => subject.act_on(now, RoomActionType::RaLeave, room),
+            _ => {
+                let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room));
+                subject.say(now, line);
+            }
+        }
+        self.transmit(client);
+    }
+
+    /// The connection is gone for the client; the server learns it now or much later, so that the session
+    /// may come back while its old connection still seems alive.
+    fn reset(&mut self, client: usize, shard: usize, connection: ConnectionId) {
+        let delay = if self.below(2) == 0 { 0 } else { self.below(3_000_000) };
+        self.later(delay, Event::ServerClosed(shard, connection));
+        self.clients[client].connection = None;
+        self.tell(client, echomesh_client::Input::Closed);
     }
 
     fn connect(&mut self, client: usize) {
@@ -350,17 +365,19 @@ impl World {
         }
         let address = "127.0.0.1:1".parse().expect("an address");
         self.connections.insert((shard, connection), client);
-        self.clients[client].connected(shard, connection);
+        self.clients[client].connection = Some((shard, connection));
+        self.clients[client].arrives = self.time;
+        self.clients[client].departs = self.time;
         self.input(shard, Input::Accepted { connection, remote: address, local: address });
         self.input(shard, Input::Opened { connection, security: Security::Plaintext });
-        let frame = self.clients[client].login();
-        self.transmit(client, frame);
+        self.tell(client, echomesh_client::Input::Connected);
     }
 
-    /// TCP: in order, in any pieces, at any time.
-    fn transmit(&mut self, client: usize, frame: Vec<u8>) {
+    /// TCP to the server: in order, in any pieces, at any time.
+    fn transmit(&mut self, client: usize) {
+        let bytes = self.clients[client].take_output();
         let Some((shard, connection)) = self.clients[client].connection else { return };
-        let mut rest = &frame[..];
+        let mut rest = &bytes[..];
         while !rest.is_empty() {
             let length = match self.below(4) {
                 0 => 1,
@@ -374,75 +391,52 @@ impl World {
         }
     }
 
-    /// No more faults: all come to rest, all are in one room, and each says a last line there.
+    fn rest(&mut self) -> Result<(), String> {
+        self.run_until(self.time + HEALING_US, false)
+    }
+
+    /// No more faults: all come back, say what had no answer, meet in one room, and each says a last
+    /// line there.
     fn heal(&mut self) -> Result<(), String> {
         self.healed = true;
-        self.run_until(self.time + HEALING_US, false)?;
+        self.rest()?;
         for client in 0..self.clients.len() {
-            if self.clients[client].connection.is_none() {
-                self.connect(client);
-            } else if !self.clients[client].is_ready() {
-                let frame = self.clients[client].login();
-                self.transmit(client, frame);
+            if let Some((shard, connection)) =
+                self.clients[client].connection.filter(|_| !self.clients[client].is_ready())
+            {
+                self.reset(client, shard, connection);
             }
         }
-        self.run_until(self.time + HEALING_US, false)?;
+        self.rest()?;
+        while let Some(client) = self.clients.iter().position(|client| client.connection.is_none()) {
+            self.connect(client);
+        }
+        self.rest()?;
+        let now = self.now();
+        for client in 0..self.clients.len() {
+            while let Some(line) = self.clients[client].unsent.pop_front() {
+                self.clients[client].say(now, line);
+            }
+            self.transmit(client);
+        }
+        self.rest()?;
         for kind in [RoomActionType::RaCreate, RoomActionType::RaJoin] {
             for client in 0..self.clients.len() {
-                let frame = self.clients[client].act_on(kind, "hall");
-                self.transmit(client, frame);
+                let now = self.now();
+                self.clients[client].act_on(now, kind, "hall");
+                self.transmit(client);
             }
-            self.run_until(self.time + HEALING_US, false)?;
+            self.rest()?;
         }
         let mut last = Vec::new();
         for client in 0..self.clients.len() {
-            let (content, frame) = self.clients[client].chat("hall");
-            last.push(content);
-            self.transmit(client, frame);
+            let now = self.now();
+            let line = self.clients[client].new_line("hall");
+            last.push(line.content.clone());
+            self.clients[client].say(now, line);
+            self.transmit(client);
         }
-        self.run_until(self.time + HEALING_US, false)?;
-        for client in &self.clients {
-            if let Some(missing) = last.iter().find(|line| !client.heard.contains(*line)) {
-                return Err(format!("after healing {} did not hear {missing:?}", client.name));
-            }
-        }
-        Ok(())
-    }
-
-    fn check(&self) -> Result<(), String> {
-        for client in &self.clients {
-            if client.waits() {
-                return Err(format!("{} has no answer to {}", client.name, client.asked()));
-            }
-            for (id, content) in &client.acknowledged {
-                let stored = (*id as usize).checked_sub(1).and_then(|at| self.lines.get(at));
-                if stored.is_none_or(|(_, _, stored)| stored != content) {
-                    return Err(format!("{}: line {id} {content:?} is acknowledged and not stored", client.name));
-                }
-            }
-        }
-        for (name, number) in &self.rooms {
-            let number = RoomNumber(*number);
-            let home = self.shards.iter().find_map(|shard| shard.home_members(number));
-            let home = home.ok_or_else(|| format!("{name} has no home"))?;
-            for (shard, replica) in self.shards.iter().enumerate() {
-                if replica.replica_members(number).is_some_and(|members| members != home) {
-                    return Err(format!("shard {shard}: the replica of {name} differs from its home"));
-                }
-            }
-            let here = self.clients.iter().filter(|client| client.rooms.contains(name)).count();
-            if home.len() != here {
-                return Err(format!("{name} has {} members, {here} clients are in it", home.len()));
-            }
-        }
-        for (shard, kernel) in self.shards.iter().enumerate() {
-            if kernel.counters().dropped(Drop::MeshBadRecord) > 0 {
-                return Err(format!("shard {shard}: a mesh record that does not parse"));
-            }
-            if !kernel.waits_for_rings().is_empty() {
-                return Err(format!("shard {shard}: records still wait"));
-            }
-        }
-        Ok(())
+        self.rest()?;
+        checks::all_heard(&self.clients, &last)
     }
 }

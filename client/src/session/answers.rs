@@ -3,8 +3,8 @@
 //! A message that makes no sense ends the connection; one that is merely of no use is counted.
 
 use echomesh_proto::control::{
-    Body, ChatMsg, EchoMsg, LoginResponse, MsgType, RoomActionType, RoomEvent, RoomState, Status, StatusCode,
-    VoiceAnnounce,
+    Body, ChatMsg, EchoMsg, LoginResponse, MsgType, RoomActionType, RoomEvent, RoomMessage, RoomState, Status,
+    StatusCode, VoiceAnnounce,
 };
 use echomesh_proto::ids::{SessionId, Ssrc, UserId};
 use echomesh_proto::time::Now;
@@ -45,13 +45,18 @@ impl Session {
             self.counters.drop(Drop::UnknownAnswer);
             return Ok(());
         };
-        self.answered(now, pending, body, events)
+        self.answered(now, pending, body, events)?;
+        self.leave_unwanted(now);
+        Ok(())
     }
 
     fn unasked(&mut self, now: Now, body: Body, events: &mut Vec<Event>) {
         match body {
-            Body::ChatMsg(line) => events.push(Event::Chat(line)),
-            Body::RoomMessage(message) => events.push(Event::RoomMessage(message)),
+            Body::ChatMsg(line) if self.is_in(&line.room_id) => events.push(Event::Chat(line)),
+            Body::RoomMessage(message) if self.is_in(&message.room_id) => events.push(Event::RoomMessage(message)),
+            Body::ChatMsg(ChatMsg { room_id, .. }) | Body::RoomMessage(RoomMessage { room_id, .. }) => {
+                self.not_in_room(&room_id);
+            }
             Body::RoomEvent(event) => self.room_event(now, event, events),
             Body::Status(status) => {
                 events.push(Event::Notice { status: status.status_code(), message: status.message });
@@ -141,8 +146,37 @@ impl Session {
         if !token.is_empty() || !resuming {
             self.resume_token = token;
         }
+        let there = std::mem::take(&mut response.rooms);
         events.push(Event::LoggedIn(LoggedIn { resumed: resuming, response }));
         self.enter_again(now);
+        self.unwanted = there;
+    }
+
+    /// Leaves rooms the server has this session in though the answer to the join was lost: the driver
+    /// was told so, and it did not happen. Waits for joins on their way, which may be to the same rooms.
+    fn leave_unwanted(&mut self, now: Now) {
+        let joining = |pending: &Pending| matches!(pending.kind, Kind::Join { .. });
+        if self.unwanted.is_empty() || self.pending.iter().any(joining) {
+            return;
+        }
+        for room in std::mem::take(&mut self.unwanted) {
+            if self.room(&room).is_none() {
+                let leave = Body::RoomAction(action(RoomActionType::RaLeave, &room));
+                self.send_request(now, None, Kind::Leave { room }, leave);
+            }
+        }
+    }
+
+    fn is_in(&self, room: &str) -> bool {
+        self.room(room).is_some()
+    }
+
+    /// Something about a room this session is not in: expected only while it is being left unasked.
+    fn not_in_room(&mut self, room: &str) {
+        let leaving = |pending: &Pending| matches!(&pending.kind, Kind::Leave { room: left } if left == room);
+        if !self.pending.iter().any(leaving) && !self.unwanted.iter().any(|unwanted| unwanted == room) {
+            self.counters.drop(Drop::UnknownRoom);
+        }
     }
 
     /// Back in the rooms of before. Joining twice is allowed and brings the roster, so a resumed session
@@ -220,7 +254,7 @@ impl Session {
     fn room_event(&mut self, now: Now, event: RoomEvent, events: &mut Vec<Event>) {
         let RoomEvent { room_id, sequence, deltas } = event;
         let Some(at) = self.rooms.iter().position(|room| room.is_named(&room_id)) else {
-            return self.counters.drop(Drop::UnknownRoom);
+            return self.not_in_room(&room_id);
         };
         let room = &mut self.rooms[at];
         let behind = room.is_complete() && room.is_behind(sequence);

@@ -112,7 +112,7 @@ pub enum Outcome {
     /// No answer in `REQUEST_US_MAX`. It may have been done.
     TimedOut,
     /// The connection was lost before the answer. It may have been done: chat may be sent again with
-    /// the same `client_id`.
+    /// the same `client_id`, and a room that was entered is left when the session resumes.
     ConnectionLost,
 }
 

@@ -118,7 +118,10 @@ impl Session {
     /// [`RequestError`].
     pub fn join(&mut self, now: Now, room: &str) -> Result<RequestId, RequestError> {
         let kind = Kind::Join { room: room.to_owned(), again: false };
-        self.ask(now, kind, Body::RoomAction(action(RoomActionType::RaJoin, room)))
+        let id = self.ask(now, kind, Body::RoomAction(action(RoomActionType::RaJoin, room)))?;
+        // A leave whose answer was lost is not sent again after this.
+        self.set_leaving(room, false);
+        Ok(id)
     }
 
     /// Leaves a room; its voice ends with the answer.

@@ -225,6 +225,70 @@ fn a_busy_server_keeps_the_token() {
     assert!(stage.session.room("lobby").is_none());
 }
 
+/// A room's name as the action of a request, if it is one of this kind.
+fn about(message: &EchoMsg, kind: RoomActionType) -> Option<&str> {
+    match &message.body {
+        Some(Body::RoomAction(action)) if action.action_type() == kind => Some(&action.room_id),
+        _ => None,
+    }
+}
+
+/// Goal: a join whose answer was lost did not happen: a resumed session leaves the room, and what is said
+/// there meanwhile is nobody's business. One asked for anew in the meantime stays.
+#[test]
+fn a_join_whose_answer_was_lost_is_undone() {
+    for wanted_again in [false, true] {
+        let mut stage = Stage::logged_in();
+        stage.session.join(stage.now, "Lobby").unwrap();
+        stage.sent();
+        stage.handle(Input::Closed);
+        stage.handle(Input::Connected);
+        if wanted_again {
+            stage.session.join(stage.now, "lobby").unwrap();
+        }
+        let requests = stage.sent();
+        let Body::LoginResponse(resumed) = welcome() else { panic!("a login response") };
+        stage.reply(
+            requests[0].request_id,
+            Body::LoginResponse(LoginResponse { rooms: vec!["Lobby".into()], ..resumed }),
+        );
+        stage.events.clear();
+        let line = ChatMsg { room_id: "Lobby".to_owned(), content: "hi".to_owned(), ..ChatMsg::default() };
+        stage.receive(&EchoMsg::new(0, Body::ChatMsg(line)));
+        assert_eq!(stage.events, [], "it is in no room yet");
+        assert_eq!(stage.session.counters().dropped(Drop::UnknownRoom), 0);
+        if wanted_again {
+            assert_eq!(about(&requests[1], RoomActionType::RaJoin), Some("lobby"));
+            stage.reply(requests[1].request_id, roster(RoomActionType::RaJoin, 5, &[member(1, 0)], b""));
+            assert_eq!(stage.sent(), []);
+            assert!(stage.session.room("lobby").is_some());
+        } else {
+            let leave = stage.sent();
+            assert_eq!(about(&leave[0], RoomActionType::RaLeave), Some("Lobby"));
+        }
+    }
+}
+
+/// Goal: a leave whose answer was lost is sent again, unless the room was asked for since.
+#[test]
+fn the_last_word_about_a_room_counts() {
+    for wanted_again in [false, true] {
+        let mut stage = Stage::in_room();
+        stage.session.leave(stage.now, "lobby").unwrap();
+        stage.sent();
+        stage.handle(Input::Closed);
+        stage.handle(Input::Connected);
+        if wanted_again {
+            stage.session.join(stage.now, "lobby").unwrap();
+        }
+        let resume = stage.sent();
+        stage.reply(resume[0].request_id, welcome());
+        let again = stage.sent();
+        let expected = if wanted_again { RoomActionType::RaJoin } else { RoomActionType::RaLeave };
+        assert_eq!(about(&again[0], expected), Some("Lobby"));
+    }
+}
+
 /// Goal: answers find their requests whatever their order, each once; the driver learns of every request
 /// what became of it, a lost connection and silence included.
 #[test]

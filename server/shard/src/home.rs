@@ -45,8 +45,9 @@ impl MemberVoice {
 struct HomeMember {
     user: u64,
     username: String,
-    /// Where its session lives.
+    /// Where its session lives, after so many moves.
     shard: ShardId,
+    moves: u32,
     flags: MemberFlags,
     voice: MemberVoice,
 }
@@ -99,7 +100,7 @@ impl Shard {
             Some(Ask::Create(ref new)) => self.create_room(now, asker, request.user, new, effects),
             Some(Ask::Join(ref key)) => self.join_room(source, key, &request, effects),
             Some(Ask::Leave(asked)) => {
-                self.leave_room(source, room, session);
+                self.leave_room(source, room, session, request.moves);
                 if asked {
                     let state = RoomState { action_type: RoomActionType::RaLeave as i32, ..RoomState::default() };
                     // Through the mesh even to ourselves: nothing of the room comes after this answer.
@@ -109,7 +110,7 @@ impl Shard {
                     );
                 }
             }
-            Some(Ask::Moved(_)) => self.member_moved(source, room, session),
+            Some(Ask::Moved(_)) => self.member_moved(source, room, session, request.moves),
             Some(Ask::StreamOpened(ssrc)) => self.stream_opened(source, room, session, ssrc),
             Some(ask) => self.member_asks(now, asker, room, session, ask, effects),
             None => self.counters.drop(Drop::MeshBadRecord),
@@ -246,7 +247,11 @@ impl Shard {
         let Some(home) = self.homes.get_mut(&number) else {
             return self.counters.drop(Drop::MeshBadRecord);
         };
-        if !home.members.contains_key(&id) {
+        // The note of its moving may still be on its way.
+        let moved = home.members.get(&id).is_some_and(|member| member.moves < request.moves);
+        if moved {
+            self.member_moved(source, number, id, request.moves);
+        } else if !home.members.contains_key(&id) {
             let most = if home.capacity == 0 { members_max } else { home.capacity.min(members_max) };
             if home.members.len() >= most as usize {
                 let text = format!("the room is full: it takes {most} members");
@@ -262,6 +267,7 @@ impl Shard {
                     user: request.user,
                     username: request.username.clone(),
                     shard: source,
+                    moves: request.moves,
                     flags: MemberFlags::default(),
                     voice: MemberVoice::None,
                 },
@@ -269,13 +275,14 @@ impl Shard {
             self.member_changed(number, id, Some(source));
             self.interest(number, source, 1);
         }
-        self.tell(source, Mesh::Placed(RoomSession { asker, room: number.0, session: id.0, ssrc: 0 }));
+        let placed = RoomSession { asker, room: number.0, session: id.0, ssrc: 0, moves: request.moves };
+        self.tell(source, Mesh::Placed(placed));
     }
 
-    fn leave_room(&mut self, source: ShardId, number: RoomNumber, id: SessionId) {
+    fn leave_room(&mut self, source: ShardId, number: RoomNumber, id: SessionId, moves: u32) {
         let Some(home) = self.homes.get_mut(&number) else { return self.counters.drop(Drop::StaleSession) };
         // A session that moved is not taken out by its old shard.
-        let here = home.members.get(&id).is_some_and(|member| member.shard == source);
+        let here = home.members.get(&id).is_some_and(|member| member.moves == moves);
         let Some(member) = here.then(|| home.members.remove(&id)).flatten() else {
             return self.counters.drop(Drop::StaleSession);
         };
@@ -304,10 +311,14 @@ impl Shard {
         }
     }
 
-    fn member_moved(&mut self, source: ShardId, number: RoomNumber, id: SessionId) {
+    fn member_moved(&mut self, source: ShardId, number: RoomNumber, id: SessionId, moves: u32) {
         let member = self.homes.get_mut(&number).and_then(|home| home.members.get_mut(&id));
-        let note = RoomSession { room: number.0, session: id.0, ..RoomSession::default() };
+        let note = RoomSession { room: number.0, session: id.0, moves, ..RoomSession::default() };
         let Some(member) = member else { return self.tell(source, Mesh::Displaced(note)) };
+        if moves <= member.moves {
+            return self.counters.drop(Drop::StaleSession);
+        }
+        member.moves = moves;
         let old = std::mem::replace(&mut member.shard, source);
         self.interest(number, source, 1);
         self.interest(number, old, -1);
@@ -348,7 +359,10 @@ impl Shard {
                 self.interest(number, shard, 1);
             }
         }
-        self.tell(shard, Mesh::OpenStream(RoomSession { asker, room: number.0, session: id.0, ssrc: 0 }));
+        self.tell(
+            shard,
+            Mesh::OpenStream(RoomSession { asker, room: number.0, session: id.0, ..RoomSession::default() }),
+        );
     }
 
     fn stream_opened(&mut self, source: ShardId, number: RoomNumber, id: SessionId, ssrc: u32) {

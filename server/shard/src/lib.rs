@@ -52,7 +52,7 @@ use connection::Connection;
 use home::HomeRoom;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
 use replica::Replica;
-use session::Session;
+use session::{Session, SessionPlace};
 pub(crate) use table::{ChatJob, Job, Jobs};
 use voice::Stream;
 
@@ -86,7 +86,7 @@ pub struct Shard {
     /// Sessions without connection, oldest first.
     detached: BTreeSet<(Time, SessionId)>,
     /// Accounts whose home this is: where their sessions live.
-    accounts: BTreeMap<UserId, BTreeMap<SessionId, ShardId>>,
+    accounts: BTreeMap<UserId, BTreeMap<SessionId, SessionPlace>>,
     jobs: Jobs,
 
     /// Every room of the server, by key.
@@ -250,8 +250,10 @@ impl Shard {
             Mesh::Take(note) => self.take_session(now, &note, effects),
             Mesh::SessionRecord(record) => self.session_arrived(now, record, effects),
             Mesh::SessionMoved(note) => {
-                self.accounts.entry(UserId(note.user)).or_default().insert(SessionId(note.session), source);
+                let place = SessionPlace { shard: source, moving: false };
+                self.accounts.entry(UserId(note.user)).or_default().insert(SessionId(note.session), place);
             }
+            Mesh::SessionStays(note) => self.session_stays(&note),
         }
     }
 
@@ -335,6 +337,6 @@ impl Shard {
 }
 
 /// A note to a room's home about a session, with nobody waiting for an answer.
-fn home_request(room: RoomNumber, session: SessionId, ask: Ask) -> ToHome {
-    ToHome { room: room.0, session: session.0, ask: Some(ask), ..ToHome::default() }
+fn home_request(room: RoomNumber, session: SessionId, moves: u32, ask: Ask) -> ToHome {
+    ToHome { room: room.0, session: session.0, moves, ask: Some(ask), ..ToHome::default() }
 }

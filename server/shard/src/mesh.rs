@@ -43,8 +43,8 @@ impl Asker {
     }
 }
 
-/// A request to a room's home. Membership requests name the session; the source shard must be where
-/// the home believes it to be.
+/// A request to a room's home. Membership requests name the session and how often it had moved when
+/// they were sent: requests of its shards may overtake each other, and the later shard is believed.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ToHome {
     #[prost(message, required, tag = "1")]
@@ -58,6 +58,8 @@ pub(crate) struct ToHome {
     pub(crate) user: u64,
     #[prost(string, tag = "5")]
     pub(crate) username: String,
+    #[prost(uint32, tag = "15")]
+    pub(crate) moves: u32,
     #[prost(oneof = "Ask", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub(crate) ask: Option<Ask>,
 }
@@ -178,6 +180,9 @@ pub(crate) struct RoomSession {
     pub(crate) session: u64,
     #[prost(uint32, tag = "4")]
     pub(crate) ssrc: u32,
+    /// `Placed`: how often the session had moved.
+    #[prost(uint32, tag = "5")]
+    pub(crate) moves: u32,
 }
 
 /// About a session, between its shard and its account's home.
@@ -216,11 +221,14 @@ pub(crate) struct SessionRecord {
     pub(crate) room_keys: Vec<String>,
     #[prost(uint64, repeated, tag = "8")]
     pub(crate) room_numbers: Vec<u64>,
+    /// How often it moved before.
+    #[prost(uint32, tag = "9")]
+    pub(crate) moves: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MeshMsg {
-    #[prost(oneof = "Mesh", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17")]
+    #[prost(oneof = "Mesh", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
     pub(crate) body: Option<Mesh>,
 }
 
@@ -263,8 +271,12 @@ pub(crate) enum Mesh {
     Take(SessionNote),
     #[prost(message, tag = "16")]
     SessionRecord(SessionRecord),
+    /// The session's new shard, to the account's home.
     #[prost(message, tag = "17")]
     SessionMoved(SessionNote),
+    /// The session's shard, to the account's home: it was not given away.
+    #[prost(message, tag = "18")]
+    SessionStays(SessionNote),
 }
 
 /// Records that wait for room in the ring to one shard, in order.

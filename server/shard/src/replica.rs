@@ -7,7 +7,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use echomesh_proto::control::{Body, EchoMsg, Member, RoomActionType, RoomDelta, RoomEvent, RoomEventType, RoomState};
+use echomesh_proto::control::{
+    Body, EchoMsg, Member, RoomActionType, RoomDelta, RoomEvent, RoomEventType, RoomState, StatusCode,
+};
 use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, ShardSet, Ssrc};
 use echomesh_proto::time::{MILLISECOND_US, Now, Time};
 
@@ -241,10 +243,11 @@ impl Shard {
     pub(crate) fn placed(&mut self, placed: &RoomSession, effects: &mut Effects) {
         let (number, id) = (RoomNumber(placed.room), SessionId(placed.session));
         let Some(key) = self.room_keys.get(&number).cloned() else { return self.counters.drop(Drop::MeshBadRecord) };
-        let Some(session) = self.sessions.get_mut(&id) else {
-            // It ended, or moved, before it was in: take it out again.
+        let found = self.sessions.get_mut(&id).filter(|session| session.moves == placed.moves);
+        let Some(session) = found else {
+            // It ended, or moved, before it was in: take it out again, unless it has come in anew since.
             self.counters.drop(Drop::StaleSession);
-            return self.tell_home(&key, home_request(number, id, Ask::Leave(false)));
+            return self.tell_home(&key, home_request(number, id, placed.moves, Ask::Leave(false)));
         };
         session.rooms.insert(key, number);
         if let Some(replica) = self.replicas.get_mut(&number) {
@@ -268,6 +271,11 @@ impl Shard {
     }
 
     pub(crate) fn roster(&mut self, asker: Asker, number: RoomNumber, page: &[u8], effects: &mut Effects) {
+        if !self.replicas.contains_key(&number) {
+            // A session that has just moved here: its rooms are on their way.
+            let text = "your session is still on its way to this connection: ask again in a moment";
+            return self.refuse(asker, StatusCode::StatusTryAgain, text, effects);
+        }
         let after = page.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
         let state = self.roster_page(number, RoomActionType::RaRoster, SessionId(after));
         self.answer(asker, Body::RoomState(state), effects);

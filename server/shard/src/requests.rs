@@ -141,6 +141,7 @@ impl Shard {
             session: id.0,
             user: session.user.0,
             username: session.username.clone(),
+            moves: session.moves,
             ask: Some(ask),
         }
     }
@@ -225,7 +226,8 @@ impl Shard {
             Ask::Create(NewRoom { number: 0, key: name.key.clone(), name: name.shown, capacity: action.capacity })
         } else {
             let rooms_max = self.config.limits.session_rooms_max as usize;
-            if self.sessions[&id].rooms.len() >= rooms_max {
+            let rooms = &self.sessions[&id].rooms;
+            if rooms.len() >= rooms_max && !rooms.contains_key(&name.key) {
                 let text = format!("you are in {rooms_max} rooms, the most there may be: leave one first");
                 return self.refuse(asker, StatusCode::StatusLimit, &text, effects);
             }

@@ -31,13 +31,33 @@ pub(crate) struct Session {
     pub(crate) secret_hash: Vec<u8>,
     pub(crate) connection: Option<ConnectionId>,
     detached: Time,
+    /// How often it moved: a home believes the latest of its shards.
+    pub(crate) moves: u32,
     /// Rooms it is in, by key.
     pub(crate) rooms: BTreeMap<String, RoomNumber>,
 }
 
+/// Where a session of an account lives, at the account's home.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionPlace {
+    pub(crate) shard: ShardId,
+    /// On its way to the shard where it is resumed.
+    pub(crate) moving: bool,
+}
+
 impl Session {
     pub(crate) fn new(id: SessionId, user: UserId, username: String, owner: bool, secret_hash: Vec<u8>) -> Self {
-        Self { id, user, username, owner, secret_hash, connection: None, detached: Time(0), rooms: BTreeMap::new() }
+        Self {
+            id,
+            user,
+            username,
+            owner,
+            secret_hash,
+            connection: None,
+            detached: Time(0),
+            moves: 0,
+            rooms: BTreeMap::new(),
+        }
     }
 
     fn record(&self, asker: Asker) -> SessionRecord {
@@ -50,12 +70,14 @@ impl Session {
             secret_hash: self.secret_hash.clone(),
             room_keys: self.rooms.keys().cloned().collect(),
             room_numbers: self.rooms.values().map(|room| room.0).collect(),
+            moves: self.moves,
         }
     }
 
     fn from_record(record: SessionRecord) -> (Asker, Self) {
         let id = SessionId(record.session);
         let mut session = Self::new(id, UserId(record.user), record.username, record.owner, record.secret_hash);
+        session.moves = record.moves + 1;
         session.rooms = record.room_keys.into_iter().zip(record.room_numbers.into_iter().map(RoomNumber)).collect();
         (record.asker, session)
     }
@@ -100,7 +122,7 @@ impl Shard {
         self.detached.remove(&(session.detached, id));
         self.forget_local(&session);
         for (key, room) in &session.rooms {
-            self.tell_home(key, home_request(*room, id, Ask::Leave(false)));
+            self.tell_home(key, home_request(*room, id, session.moves, Ask::Leave(false)));
         }
         let note = SessionNote { session: id.0, user: session.user.0, ..SessionNote::default() };
         self.tell(self.account_home(session.user), Mesh::SessionClosed(note));
@@ -120,7 +142,7 @@ impl Shard {
         let sessions = self.accounts.entry(UserId(note.user)).or_default();
         let granted = sessions.len() < self.config.limits.account_sessions_max as usize;
         if granted {
-            sessions.insert(SessionId(note.session), source);
+            sessions.insert(SessionId(note.session), SessionPlace { shard: source, moving: false });
         }
         self.tell(source, Mesh::SessionOpened(SessionNote { granted, ..note }));
     }
@@ -138,11 +160,29 @@ impl Shard {
 
     /// Account home: a client wants this session at the asker's connection.
     pub(crate) fn take_from_home(&mut self, note: SessionNote, effects: &mut Effects) {
-        let at = self.accounts.get(&UserId(note.user)).and_then(|sessions| sessions.get(&SessionId(note.session)));
-        match at.copied() {
-            Some(shard) => self.tell(shard, Mesh::Take(note)),
+        match self.place(&note) {
+            Some(SessionPlace { moving: true, .. }) => {
+                let text = "that session is being resumed already: try again in a moment";
+                self.answer(note.asker, crate::login::refusal(StatusCode::StatusTryAgain, text), effects);
+            }
+            Some(place) => {
+                place.moving = true;
+                let shard = place.shard;
+                self.tell(shard, Mesh::Take(note));
+            }
             None => self.answer(note.asker, session_gone(), effects),
         }
+    }
+
+    /// Account home: the session's shard did not give it away.
+    pub(crate) fn session_stays(&mut self, note: &SessionNote) {
+        if let Some(place) = self.place(note) {
+            place.moving = false;
+        }
+    }
+
+    fn place(&mut self, note: &SessionNote) -> Option<&mut SessionPlace> {
+        self.accounts.get_mut(&UserId(note.user))?.get_mut(&SessionId(note.session))
     }
 
     /// The session's shard: give it away if the secret is right. Comparing hashes of the secrets leaks
@@ -154,6 +194,8 @@ impl Shard {
             .get(&id)
             .is_some_and(|session| !session.secret_hash.is_empty() && session.secret_hash == hash_secret(&note.secret));
         let Some(session) = right.then(|| self.sessions.remove(&id)).flatten() else {
+            let stays = SessionNote { session: note.session, user: note.user, ..SessionNote::default() };
+            self.tell(self.account_home(UserId(note.user)), Mesh::SessionStays(stays));
             return self.answer(note.asker, session_gone(), effects);
         };
         self.detached.remove(&(session.detached, id));
@@ -173,7 +215,7 @@ impl Shard {
         let id = session.id;
         let user = session.user;
         for (key, room) in &session.rooms {
-            self.tell_home(key, home_request(*room, id, Ask::Moved(true)));
+            self.tell_home(key, home_request(*room, id, session.moves, Ask::Moved(true)));
         }
         let note = SessionNote { session: id.0, user: user.0, ..SessionNote::default() };
         self.tell(self.account_home(user), Mesh::SessionMoved(note));
@@ -189,6 +231,8 @@ impl Shard {
     /// Binds session and connection and answers the login or resume.
     pub(crate) fn attach(&mut self, asker: Asker, id: SessionId, response: LoginResponse, effects: &mut Effects) {
         let connection_id = asker.connection();
+        let Some(session) = self.sessions.get(&id) else { return };
+        let rooms = session.rooms.values().map(|room| self.room_name(*room)).collect();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.connection = Some(connection_id);
         let response = LoginResponse {
@@ -196,7 +240,7 @@ impl Shard {
             user_id: session.user.0,
             session_id: id.0,
             username: session.username.clone(),
-            rooms: session.rooms.keys().cloned().collect(),
+            rooms,
             resume_seconds: (self.config.limits.resume_us_max / echomesh_proto::time::SECOND_US) as u32,
             server_name: self.config.server_name.clone(),
             server_version: self.config.server_version.clone(),

@@ -171,6 +171,26 @@ fn a_session_resumes_on_another_shard() {
     assert!(cluster.take(ada).iter().any(|body| matches!(body, Body::RoomEvent(_))), "now it left");
 }
 
+/// Goal: a token that two connections use at once moves the session once; the other is told to try again,
+/// not to log in anew (PROTOCOL M17).
+#[test]
+fn a_session_is_resumed_by_one_connection_at_a_time() {
+    let mut cluster = Cluster::new(3);
+    let bob = cluster.connect(0);
+    let token = cluster.login(bob, "bob", 1).resume_token;
+    cluster.member(1, "ada", "hall");
+    cluster.ask(bob, action(RoomActionType::RaJoin, "hall"));
+    cluster.close(bob);
+    let back = [1, 2].map(|shard| cluster.connect(shard));
+    for client in back {
+        cluster.send(client, 1, Body::ResumeRequest(ResumeRequest { resume_token: token.clone() }));
+    }
+    cluster.run();
+    let mut codes = back.map(|client| code(&cluster.take(client)[0]));
+    codes.sort();
+    assert_eq!(codes, [StatusCode::StatusOk, StatusCode::StatusTryAgain]);
+}
+
 /// Goal: who does not read is cut, with its reason counted, and others are served (PROTOCOL M07).
 #[test]
 fn a_client_that_does_not_read_is_cut() {

@@ -71,7 +71,7 @@ impl Shard {
         let (uplink, downlink) = (self.random_key(), self.random_key());
         let found = self.session_streams.get(&(room, session)).copied();
         let Some(ssrc) = found.or_else(|| self.new_stream(room, session, &uplink, &downlink)) else {
-            let note = home_request(room, session, Ask::StreamOpened(0));
+            let note = home_request(room, session, 0, Ask::StreamOpened(0));
             self.tell(source, Mesh::ToHome(note));
             let text = "this server carries as many voice streams as it may: try again later";
             return self.refuse(ask.asker, StatusCode::StatusLimit, text, effects);
@@ -104,7 +104,7 @@ impl Shard {
             audio_level_id: u32::from(AUDIO_LEVEL_EXTENSION_ID),
             ..VoiceAnnounce::default()
         };
-        self.tell(source, Mesh::ToHome(home_request(room, session, Ask::StreamOpened(ssrc.0))));
+        self.tell(source, Mesh::ToHome(home_request(room, session, 0, Ask::StreamOpened(ssrc.0))));
         self.answer(ask.asker, Body::VoiceAnnounce(announce), effects);
     }
 

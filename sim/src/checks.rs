@@ -1,0 +1,105 @@
+//! What must be so when everything has come to rest.
+//!
+//! Checked while a seed runs, by `client`: nothing heard of a room it is not in, lines in order, one
+//! answer to each request, nothing that a session must drop.
+
+use std::collections::BTreeSet;
+
+use echomesh_proto::ids::{RoomNumber, SessionId};
+use echomesh_shard::{Drop, Shard};
+
+use crate::client::Client;
+use crate::store::Store;
+
+/// Each client heard each of these lines.
+pub fn all_heard(clients: &[Client], lines: &[String]) -> Result<(), String> {
+    for client in clients {
+        if let Some(missing) = lines.iter().find(|line| !client.contents.contains(*line)) {
+            return Err(format!("after healing {} did not hear {missing:?}", client.name));
+        }
+    }
+    Ok(())
+}
+
+/// Everything else.
+pub fn at_rest(shards: &[Shard], clients: &[Client], store: &Store) -> Result<(), String> {
+    for client in clients {
+        chat(client, store)?;
+        if client.unanswered() > 0 || !client.unsent.is_empty() {
+            return Err(format!("{} has requests without an answer", client.name));
+        }
+    }
+    stored_once(store)?;
+    for (key, number) in &store.rooms {
+        room(key, *number, shards, clients)?;
+    }
+    for (shard, kernel) in shards.iter().enumerate() {
+        if kernel.counters().dropped(Drop::MeshBadRecord) > 0 {
+            return Err(format!("shard {shard}: a mesh record that does not parse"));
+        }
+        if !kernel.waits_for_rings().is_empty() {
+            return Err(format!("shard {shard}: records still wait"));
+        }
+    }
+    Ok(())
+}
+
+/// Acknowledged lines are stored, and while a client listened it missed none.
+fn chat(client: &Client, store: &Store) -> Result<(), String> {
+    let stored = |id: u64| store.lines.get((id as usize).checked_sub(1)?);
+    for (id, line) in &client.acknowledged {
+        if stored(*id).is_none_or(|stored| stored.content != line.content) {
+            return Err(format!("{}: line {id} {:?} is acknowledged and not stored", client.name, line.content));
+        }
+    }
+    let own = format!("{} ", client.name);
+    for (name, ids) in &client.heard {
+        let Some(number) = store.rooms.get(name) else { return Err(format!("lines of {name}, which is not stored")) };
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else { continue };
+        for id in *first..=*last {
+            let Some(line) = stored(id) else { return Err(format!("line {id} was heard and is not stored")) };
+            // The acknowledgement of one of its own that was sent twice may have come at any time.
+            if line.room == *number && !line.content.starts_with(&own) && ids.binary_search(&id).is_err() {
+                return Err(format!("{} was in {name} and did not hear {:?}", client.name, line.content));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn stored_once(store: &Store) -> Result<(), String> {
+    let mut contents = BTreeSet::new();
+    match store.lines.iter().find(|line| !contents.insert(&line.content)) {
+        Some(twice) => Err(format!("{:?} is stored twice", twice.content)),
+        None => Ok(()),
+    }
+}
+
+/// A room's home, its replicas and its members' rosters say the same.
+fn room(name: &str, number: RoomNumber, shards: &[Shard], clients: &[Client]) -> Result<(), String> {
+    let home = shards.iter().find_map(|shard| shard.home_members(number));
+    let home = home.ok_or_else(|| format!("{name} has no home"))?;
+    for (shard, replica) in shards.iter().enumerate() {
+        if replica.replica_members(number).is_some_and(|members| members != home) {
+            return Err(format!("shard {shard}: the replica of {name} differs from its home"));
+        }
+    }
+    let members: BTreeSet<SessionId> = home.iter().map(|(session, _)| *session).collect();
+    for client in clients {
+        let inside = members.contains(&client.id());
+        let Some(room) = client.rooms().find(|room| **room.name() == *name) else {
+            if inside && !client.may_be_in(name) {
+                return Err(format!("{} is in {name} and does not know", client.name));
+            }
+            continue;
+        };
+        let roster: BTreeSet<SessionId> = room.members().map(|member| SessionId(member.session_id)).collect();
+        if !inside || !room.is_complete() || roster != members {
+            return Err(format!("{}: its roster of {name} is {roster:?}, home has {members:?}", client.name));
+        }
+    }
+    match members.iter().find(|session| !clients.iter().any(|client| client.id() == **session)) {
+        Some(gone) => Err(format!("{name} has a member that is nobody's: {gone:?}")),
+        None => Ok(()),
+    }
+}
