@@ -26,7 +26,8 @@ const NAMES: [&str; 4] = ["echomesh", "localhost", "127.0.0.1", "::1"];
 pub struct Identity {
     /// For control connections: TLS 1.3.
     pub tls: Arc<rustls::ServerConfig>,
-    /// SHA-256 of the certificate's DER, 64 hexadecimal digits.
+    /// SHA-256 of the public key (SubjectPublicKeyInfo in DER, as RFC 7469 §2.4 pins it), 64 hexadecimal
+    /// digits: a certificate renewed with the same key keeps it.
     pub fingerprint: String,
 }
 
@@ -57,7 +58,9 @@ pub fn load(files: Option<&TlsFiles>, data_dir: &Path) -> Result<Identity, Start
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| cannot(&files.certificate, &error))?;
     let first = chain.first().ok_or_else(|| cannot(&files.certificate, &"it holds no certificate"))?;
-    let fingerprint = hex(digest(&SHA256, first).as_ref());
+    let parsed =
+        rustls::server::ParsedCertificate::try_from(first).map_err(|error| cannot(&files.certificate, &error))?;
+    let fingerprint = hex(digest(&SHA256, &parsed.subject_public_key_info()).as_ref());
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| cannot(&files.key, &error))?;
     let tls = settings(chain, key).map_err(|error| cannot(&files.certificate, &error))?;
     Ok(Identity { tls: Arc::new(tls), fingerprint })

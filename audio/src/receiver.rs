@@ -1,0 +1,146 @@
+//! All who are heard: a jitter buffer and a decoder for each, and their mix.
+//!
+//! Not the network: packets come in opened. Not the pace: the caller asks for a frame every 20 ms.
+//! In: `insert`, any order. Out: `mix`. Bounds: a fixed number of speakers, made once; when all places are
+//! taken, one who was silent for [`IDLE_FRAMES`] makes room for another, else the other is not heard.
+
+use echomesh_playout::{FRAME_SAMPLES, Packet, Playout, Pulled, Statistics};
+use opus::{Channels, SoftClip};
+
+use crate::codec::{CodecError, Decoder};
+
+/// Speakers heard at once: more than anyone can follow, about 2 MB, and 16 decodes a frame.
+pub const SPEAKERS_MAX: usize = 16;
+
+/// Silent frames after which a speaker's place may be another's: 1 s.
+pub const IDLE_FRAMES: u32 = 50;
+
+/// What was received, over all speakers since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReceiverStatistics {
+    /// Sums over all speakers, those who are gone too.
+    pub totals: Statistics,
+    /// Speakers who have a place.
+    pub speakers: u64,
+    /// Packets thrown away because all places were taken.
+    pub dropped_speaker_limit: u64,
+}
+
+struct Speaker {
+    /// `None` if the place is free.
+    ssrc: Option<u32>,
+    playout: Playout,
+    decoder: Decoder,
+    /// Frames since sound or a packet came, at most [`IDLE_FRAMES`].
+    idle_frames: u32,
+}
+
+/// The speakers of one listener.
+pub struct Receiver {
+    speakers: Vec<Speaker>,
+    clip: SoftClip,
+    mixed: [f32; FRAME_SAMPLES],
+    /// Of speakers who are gone.
+    gone: Statistics,
+    dropped_speaker_limit: u64,
+}
+
+impl Receiver {
+    /// Allocates all it will ever need.
+    ///
+    /// # Errors
+    /// [`CodecError`] if there is no memory for the decoders.
+    pub fn new(speakers_max: usize) -> Result<Self, CodecError> {
+        let speaker = |_| Ok(Speaker { ssrc: None, playout: Playout::new(), decoder: Decoder::new()?, idle_frames: 0 });
+        Ok(Self {
+            speakers: (0..speakers_max).map(speaker).collect::<Result<_, CodecError>>()?,
+            clip: SoftClip::new(Channels::Mono),
+            mixed: [0.0; FRAME_SAMPLES],
+            gone: Statistics::default(),
+            dropped_speaker_limit: 0,
+        })
+    }
+
+    /// Takes a packet, or counts why not.
+    pub fn insert(&mut self, ssrc: u32, packet: Packet<'_>) {
+        let Some(place) = self.place(ssrc) else {
+            self.dropped_speaker_limit += 1;
+            return;
+        };
+        let speaker = &mut self.speakers[place];
+        speaker.idle_frames = 0;
+        speaker.playout.insert(packet);
+    }
+
+    /// Fills `out` with the next 20 ms of all speakers and says how many are in it.
+    pub fn mix(&mut self, now_us: u64, out: &mut [i16; FRAME_SAMPLES]) -> usize {
+        self.mixed.fill(0.0);
+        let mut heard = 0;
+        for speaker in self.speakers.iter_mut().filter(|speaker| speaker.ssrc.is_some()) {
+            if speaker.playout.pull(now_us, &mut speaker.decoder, out) == Pulled::Silence {
+                let idle = speaker.playout.buffered() == 0;
+                speaker.idle_frames = if idle { (speaker.idle_frames + 1).min(IDLE_FRAMES) } else { 0 };
+            } else {
+                speaker.idle_frames = 0;
+                heard += 1;
+            }
+            // Silence too: its frame may begin with the end of the sound before.
+            for (sum, sample) in self.mixed.iter_mut().zip(out.iter()) {
+                *sum += f32::from(*sample) / 32_768.0;
+            }
+        }
+        // Bends peaks instead of cutting them; leaves what is within full scale as it is.
+        self.clip.apply(&mut self.mixed);
+        for (sample, sum) in out.iter_mut().zip(&self.mixed) {
+            // The cast saturates.
+            *sample = (sum * 32_768.0).round() as i16;
+        }
+        heard
+    }
+
+    /// A speaker is gone; its place is free.
+    pub fn forget(&mut self, ssrc: u32) {
+        if let Some(place) = self.speakers.iter().position(|speaker| speaker.ssrc == Some(ssrc)) {
+            self.clear(place);
+        }
+    }
+
+    /// Counts since it was made.
+    #[must_use]
+    pub fn statistics(&self) -> ReceiverStatistics {
+        let mut totals = self.gone;
+        let present = self.speakers.iter().filter(|speaker| speaker.ssrc.is_some());
+        let mut speakers = 0;
+        for speaker in present {
+            totals.add(&speaker.playout.statistics());
+            speakers += 1;
+        }
+        ReceiverStatistics { totals, speakers, dropped_speaker_limit: self.dropped_speaker_limit }
+    }
+
+    /// The place of this speaker: its own, a free one, or that of who has long been silent.
+    fn place(&mut self, ssrc: u32) -> Option<usize> {
+        let place = |wanted: &dyn Fn(&Speaker) -> bool| self.speakers.iter().position(wanted);
+        if let Some(own) = place(&|speaker| speaker.ssrc == Some(ssrc)) {
+            return Some(own);
+        }
+        let found = place(&|speaker| speaker.ssrc.is_none())
+            .or_else(|| place(&|speaker| speaker.idle_frames >= IDLE_FRAMES))?;
+        self.clear(found);
+        self.speakers[found].ssrc = Some(ssrc);
+        Some(found)
+    }
+
+    /// Frees a place. What it counted is kept, what was buffered is counted as thrown away.
+    fn clear(&mut self, place: usize) {
+        let speaker = &mut self.speakers[place];
+        if speaker.ssrc.take().is_none() {
+            return;
+        }
+        self.gone.add(&speaker.playout.reset());
+        speaker.idle_frames = 0;
+        if speaker.decoder.reset().is_err() {
+            debug_assert!(false, "libopus refuses no reset of a decoder it made");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Commands that are one or two requests: log in, ask, print, end.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use echomesh_client::Done;
+use echomesh_proto::control::StatusCode;
+
+use super::args::Command;
+use super::clock;
+use super::failure::Failure;
+use super::link::{Link, Refusal};
+use super::settings::Settings;
+
+/// Pages of a room list that are asked for: far over any server's rooms, a bound on what one can send.
+const PAGES_MAX: usize = 1_000;
+
+/// Does one command.
+///
+/// # Errors
+/// [`Failure`], with the server's sentence if it refused.
+pub async fn run(settings: &Settings, command: &Command) -> Result<(), Failure> {
+    let (mut link, logged_in) = Link::log_in(settings, false).await?;
+    if logged_in.response.account_created {
+        eprintln!("echomesh: the account {} was made", logged_in.response.username);
+    }
+    let outcome = request(&mut link, command).await;
+    link.close();
+    outcome
+}
+
+async fn request(link: &mut Link, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::Say { room, text } => say(link, room, text).await,
+        Command::Create { room, capacity } => {
+            let request = link.session.create(clock::now(), room, *capacity);
+            link.answer(request).await?;
+            Ok(())
+        }
+        Command::Rooms => rooms(link).await,
+        Command::Whoami => whoami(link).await,
+        Command::Claim { code } => {
+            let request = link.session.claim(clock::now(), code);
+            if let Done::Status { message } = link.answer(request).await? {
+                print_line(&printable(&message))?;
+            }
+            Ok(())
+        }
+        Command::Join(_) => Err(Failure::Usage("join is not a single request".to_owned())),
+    }
+}
+
+async fn say(link: &mut Link, room: &str, text: &str) -> Result<(), Failure> {
+    enter(link, room, false).await?;
+    let request = link.session.chat(clock::now(), room, text, "");
+    link.answer(request).await?;
+    Ok(())
+}
+
+/// Enters a room; with `create` makes it first if it is not there.
+///
+/// # Errors
+/// [`Failure`].
+pub async fn enter(link: &mut Link, room: &str, create: bool) -> Result<(), Failure> {
+    let request = link.session.join(clock::now(), room);
+    let missing = match link.answer(request).await {
+        Ok(_) => return Ok(()),
+        Err(Refusal { status: Some(StatusCode::StatusNotFound), failure }) => failure,
+        Err(refusal) => return Err(refusal.into()),
+    };
+    if !create {
+        let advice = format!("make it with `echomesh create {room}`, or join with --create");
+        return Err(Failure::Refused(format!("{missing} ({advice})")));
+    }
+    let request = link.session.create(clock::now(), room, 0);
+    match link.answer(request).await {
+        // Someone else was faster: as good.
+        Ok(_) | Err(Refusal { status: Some(StatusCode::StatusExists), .. }) => {}
+        Err(refusal) => return Err(refusal.into()),
+    }
+    let request = link.session.join(clock::now(), room);
+    link.answer(request).await?;
+    Ok(())
+}
+
+async fn rooms(link: &mut Link) -> Result<(), Failure> {
+    let mut page = Bytes::new();
+    for _ in 0..PAGES_MAX {
+        let request = link.session.list_rooms(clock::now(), page);
+        let Done::Room(state) = link.answer(request).await? else { break };
+        for room in state.rooms {
+            print_line(&printable(&room.room_id))?;
+        }
+        page = state.next_page;
+        if page.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn whoami(link: &mut Link) -> Result<(), Failure> {
+    let request = link.session.who(clock::now());
+    if let Done::Who(who) = link.answer(request).await? {
+        let owner = if who.owner { ", owner" } else { "" };
+        print_line(&format!("{} (user {}{owner})", printable(&who.username), who.user_id))?;
+    }
+    Ok(())
+}
+
+/// One line on standard output.
+///
+/// # Errors
+/// `Failure::Local` if nobody reads it any more, or the disk is full.
+pub fn print_line(text: &str) -> Result<(), Failure> {
+    let written = writeln!(std::io::stdout().lock(), "{text}");
+    written.map_err(|error| Failure::Local(format!("cannot write to standard output: {error}")))
+}
+
+/// Text of others as it may go to a terminal: control characters could move its cursor or worse.
+pub fn printable(text: &str) -> String {
+    let keep = |letter: char| if letter.is_control() && letter != '\t' { '\u{FFFD}' } else { letter };
+    text.chars().map(keep).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what others write cannot drive the terminal.
+    #[test]
+    fn escape_sequences_are_made_visible() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\td\r\n"), "a\u{FFFD}[2Jb\u{FFFD}c\td\u{FFFD}\u{FFFD}");
+    }
+}

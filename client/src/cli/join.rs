@@ -1,0 +1,335 @@
+//! `echomesh join`: being in a room until told to stop.
+//!
+//! One task moves everything but audio: control connection, voice socket, lines of standard input, and
+//! frames to and from the audio thread.
+//! Bounds: `LINES_MAX` lines read ahead; no line is read while an earlier one cannot be sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Read};
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use echomesh_client::{
+    Announce, Answer, Done, Event, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
+};
+use echomesh_proto::control::StatusCode;
+use echomesh_proto::ids::Ssrc;
+use echomesh_proto::limits::CHAT_BYTES_MAX;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::args::Join;
+use super::clock;
+use super::commands::{enter, print_line, printable};
+use super::failure::Failure;
+use super::link::{Link, login_refused};
+use super::packet_log::PacketLog;
+use super::settings::Settings;
+use super::speech::{Speech, Spoken};
+use super::statistics::Statistics;
+
+/// Lines read from standard input and not yet sent.
+const LINES_MAX: usize = 16;
+
+/// Lines sent whose acknowledgement is awaited; beyond, standard input waits.
+const UNACKNOWLEDGED_MAX: usize = 32;
+
+/// Longest wait for the end of a stay: unacknowledged lines and the leave.
+const ENDING_MAX: Duration = Duration::from_secs(2);
+
+/// A chat line on its way. The id makes sending it again harmless.
+#[derive(Clone, Debug)]
+struct Line {
+    text: String,
+    client_id: String,
+}
+
+/// A stay in a room.
+struct Stay<'a> {
+    link: Link,
+    join: &'a Join,
+    speech: Option<Speech>,
+    spoken: Option<mpsc::Receiver<Spoken>>,
+    log: Option<PacketLog>,
+    statistics: Statistics,
+    lines: mpsc::Receiver<String>,
+    lines_ended: bool,
+    unsent: VecDeque<Line>,
+    unacknowledged: BTreeMap<RequestId, Line>,
+    announced_talking: bool,
+}
+
+/// Stays in a room as the arguments say.
+///
+/// # Errors
+/// [`Failure`]; files are opened before anything is connected.
+pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
+    let (speech, spoken) = match join.wants_voice().then(|| Speech::open(join)).transpose()? {
+        Some((speech, spoken)) => (Some(speech), Some(spoken)),
+        None => (None, None),
+    };
+    let log = join.packet_log.as_deref().map(PacketLog::create).transpose()?;
+    let (mut link, logged_in) = Link::log_in(settings, true).await?;
+    if logged_in.response.account_created {
+        eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
+    }
+    enter(&mut link, &join.room, join.create).await?;
+    let others = link.session.room(&join.room).map_or(0, |room| room.members().count().saturating_sub(1));
+    eprintln!("echomesh: in {}; {others} others are there", join.room);
+    let mut stop = pin!(stop(join.duration)?);
+    if speech.is_some() {
+        let flags = OpenVoice { muted: join.input == "none", deafened: join.output == "none" };
+        let request = link.session.open_voice(clock::now(), &join.room, flags);
+        link.answer(request).await?;
+    }
+    let mut stay = Stay {
+        link,
+        join,
+        speech,
+        spoken,
+        log,
+        statistics: Statistics::default(),
+        lines: read_lines(),
+        lines_ended: false,
+        unsent: VecDeque::new(),
+        unacknowledged: BTreeMap::new(),
+        announced_talking: false,
+    };
+    let outcome = stay.until(stop.as_mut()).await;
+    let ended = stay.end().await;
+    outcome.and(ended)
+}
+
+/// Ends at Ctrl-C, SIGTERM, or when the time is over.
+fn stop(duration: Option<Duration>) -> Result<impl Future<Output = ()>, Failure> {
+    let install = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot wait for signals: {error}")));
+    let (mut interrupt, mut terminate) = (install(SignalKind::interrupt())?, install(SignalKind::terminate())?);
+    Ok(async move {
+        let time_over = async {
+            match duration {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = time_over => {}
+        }
+    })
+}
+
+/// Reads standard input on a thread of its own: a read of a terminal cannot be cancelled, only left
+/// behind when the process ends.
+fn read_lines() -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(LINES_MAX);
+    std::thread::spawn(move || {
+        let mut input = BufReader::new(std::io::stdin());
+        loop {
+            // A longer line comes in parts, which the server refuses with a sentence; it is not held whole.
+            let mut bytes = Vec::new();
+            let read = (&mut input).take(CHAT_BYTES_MAX as u64 + 2).read_until(b'\n', &mut bytes);
+            if !matches!(read, Ok(count) if count > 0) {
+                return;
+            }
+            let line = String::from_utf8_lossy(&bytes).trim_end_matches(['\r', '\n']).to_owned();
+            if !line.is_empty() && sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn client_id() -> Result<String, Failure> {
+    let random = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
+    let (high, low) = random.map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?;
+    Ok(format!("{high:016x}{low:016x}"))
+}
+
+async fn next_spoken(spoken: &mut Option<mpsc::Receiver<Spoken>>) -> Option<Spoken> {
+    match spoken {
+        Some(spoken) => spoken.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Stay<'_> {
+    async fn until(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), Failure> {
+        // The events of joining and opening voice are waiting.
+        loop {
+            self.heard()?;
+            while let Some(event) = self.link.next_event() {
+                if !matches!(event, Event::Disconnected(_)) {
+                    self.event(event)?;
+                    continue;
+                }
+                eprintln!("echomesh: the connection was lost; trying again");
+                self.statistics.reconnects += 1;
+                tokio::select! {
+                    () = stop.as_mut() => return Ok(()),
+                    outcome = self.link.reconnect() => outcome?,
+                }
+            }
+            self.say_lines();
+            let takes_lines = !self.lines_ended && self.unsent.is_empty();
+            tokio::select! {
+                () = stop.as_mut() => return Ok(()),
+                () = self.link.turn() => {}
+                line = self.lines.recv(), if takes_lines => self.line(line)?,
+                spoken = next_spoken(&mut self.spoken) => self.spoken(spoken)?,
+            }
+            self.link.pump();
+        }
+    }
+
+    fn line(&mut self, line: Option<String>) -> Result<(), Failure> {
+        match line {
+            Some(text) => self.unsent.push_back(Line { text, client_id: client_id()? }),
+            None => self.lines_ended = true,
+        }
+        Ok(())
+    }
+
+    fn say_lines(&mut self) {
+        while self.unacknowledged.len() < UNACKNOWLEDGED_MAX {
+            let Some(line) = self.unsent.front() else { return };
+            match self.link.session.chat(clock::now(), &self.join.room, &line.text, &line.client_id) {
+                Ok(id) => {
+                    if let Some(line) = self.unsent.pop_front() {
+                        self.unacknowledged.insert(id, line);
+                    }
+                }
+                Err(RequestError::TooLong) => {
+                    eprintln!("echomesh: the line is too long and was not sent");
+                    self.unsent.pop_front();
+                }
+                Err(RequestError::NotConnected | RequestError::Busy) => return,
+            }
+        }
+    }
+
+    fn spoken(&mut self, spoken: Option<Spoken>) -> Result<(), Failure> {
+        let Some(Spoken { talking, frame }) = spoken else {
+            // The audio thread has ended; why is told when the stay ends.
+            self.spoken = None;
+            return Ok(());
+        };
+        if let Some(frame) = frame {
+            let outgoing = VoiceFrame {
+                media_time: frame.media_time,
+                marker: frame.marker,
+                audio_level: Some(frame.audio_level),
+                payload: &frame.payload,
+            };
+            // Not open while a connection is made again: speech does not wait.
+            if let Ok(sent) = self.link.send_voice(&self.join.room, outgoing)
+                && let Some(log) = &mut self.log
+            {
+                log.note("sent", clock::monotonic(), sent.ssrc, sent.index, frame.media_time)?;
+            }
+        }
+        if talking != self.announced_talking {
+            let announce = Announce { talking, muted: self.join.input == "none", deafened: self.join.output == "none" };
+            // Told with the next change if it cannot be told now.
+            if self.link.session.announce(clock::now(), &self.join.room, announce).is_ok() {
+                self.announced_talking = talking;
+            }
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self) -> Result<(), Failure> {
+        for packet in std::mem::take(&mut self.link.heard) {
+            self.statistics.heard(&packet);
+            if let Some(log) = &mut self.log {
+                log.note("received", packet.time, packet.ssrc, packet.index, packet.media_time)?;
+            }
+            if let Some(speech) = &mut self.speech {
+                speech.hear(packet);
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Chat(line) => {
+                self.statistics.lines_heard += 1;
+                print_line(&format!("{}: {}", printable(&line.username), printable(&line.content)))?;
+            }
+            Event::Answer(answer) => self.answer(answer),
+            Event::Member { change, member, .. } => {
+                let name = printable(&member.username);
+                match change {
+                    MemberChange::Joined => eprintln!("echomesh: {name} joined"),
+                    MemberChange::Left => {
+                        eprintln!("echomesh: {name} left");
+                        if let Some(speech) = &mut self.speech {
+                            speech.forget(Ssrc(member.ssrc));
+                        }
+                    }
+                    MemberChange::Changed => {}
+                }
+            }
+            Event::VoiceOpen { ssrc, udp_port, .. } => {
+                tracing::debug!("voice is open: stream {:08x}, port {udp_port}", ssrc.0);
+                if let Some(speech) = &mut self.speech {
+                    speech.begin();
+                }
+            }
+            Event::Rejoined { room } => eprintln!("echomesh: in {} again", printable(&room)),
+            Event::RoomLost { room, message } => {
+                let text = format!("cannot enter {} again: {message}", printable(&room));
+                return Err(Failure::Refused(text));
+            }
+            // After a restart everyone comes back at once: wait for one's turn.
+            Event::LoginRefused { status: StatusCode::StatusTryAgain, .. } => self.link.disconnect(),
+            Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
+            Event::Notice { message, .. } => eprintln!("echomesh: the server says: {}", printable(&message)),
+            Event::LoggedIn(_) | Event::RoomMessage(_) | Event::RosterComplete { .. } | Event::Disconnected(_) => {}
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        let line = self.unacknowledged.remove(&answer.request);
+        match (line, answer.outcome) {
+            (Some(_), Outcome::Done(Done::Chat(_))) => self.statistics.lines_stored += 1,
+            (Some(line), Outcome::TimedOut | Outcome::ConnectionLost) => self.unsent.push_back(line),
+            (_, Outcome::Refused { message, .. }) => eprintln!("echomesh: {}", printable(&message)),
+            _ => {}
+        }
+    }
+
+    /// Leaves in order, closes the files, says what happened.
+    async fn end(mut self) -> Result<(), Failure> {
+        let left = tokio::time::timeout(ENDING_MAX, self.leave()).await;
+        if left.is_err() {
+            eprintln!("echomesh: the server did not answer the leave");
+        }
+        self.heard()?;
+        let counters = self.link.session.counters().clone();
+        let datagrams_unsent = self.link.datagrams_unsent;
+        self.link.close();
+        let speech = self.speech.map(Speech::finish).transpose()?;
+        self.log.map(PacketLog::finish).transpose()?;
+        eprint!("{}", self.statistics.summary(&counters, datagrams_unsent, speech.as_ref()));
+        Ok(())
+    }
+
+    async fn leave(&mut self) {
+        while !self.unacknowledged.is_empty() && self.link.session.is_connected() {
+            if let Event::Answer(answer) = self.link.event().await {
+                self.answer(answer);
+            }
+        }
+        if self.link.session.room(&self.join.room).is_none() || !self.link.session.is_connected() {
+            return;
+        }
+        let request = self.link.session.leave(clock::now(), &self.join.room);
+        if let Err(refusal) = self.link.answer(request).await {
+            eprintln!("echomesh: leaving: {}", refusal.failure);
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! A session with its sockets: moves bytes between the kernel and the network.
+//!
+//! Waiting ([`Link::turn`]) loses nothing when dropped; moving ([`Link::pump`]) never waits.
+//! Bounds: `DATAGRAMS_PER_PUMP` datagrams a pump; the UDP socket's own buffer before that.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use echomesh_client::{
+    Answer, Done, Event, Input, LoggedIn, Outcome, RequestError, RequestId, SentVoice, Session, VoiceError, VoiceFrame,
+};
+use echomesh_proto::control::StatusCode;
+use echomesh_proto::ids::Ssrc;
+use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
+use echomesh_proto::time::{MediaTime, Time};
+use tokio::net::UdpSocket;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use super::clock;
+use super::failure::Failure;
+use super::settings::Settings;
+use super::transport::Transport;
+
+/// Datagrams read before the session's other work gets a turn.
+const DATAGRAMS_PER_PUMP: usize = 256;
+
+/// Longest wait for a connection that was lost, first pause and longest pause between attempts.
+const RECONNECT_MAX: Duration = Duration::from_secs(60);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(8);
+
+/// A voice packet that came.
+#[derive(Clone, Debug)]
+pub struct HeardPacket {
+    /// When it was read from the socket.
+    pub time: Time,
+    /// The speaker's stream.
+    pub ssrc: Ssrc,
+    /// 48-bit index.
+    pub index: u64,
+    /// The speaker's clock.
+    pub media_time: MediaTime,
+    /// First of a talkspurt.
+    pub marker: bool,
+    /// Opus.
+    pub payload: Vec<u8>,
+}
+
+/// A session and its sockets.
+pub struct Link {
+    /// The kernel; requests go here.
+    pub session: Session,
+    /// Voice that came since it was last drained.
+    pub heard: Vec<HeardPacket>,
+    settings: Settings,
+    transport: Option<Transport>,
+    peer: IpAddr,
+    udp: Option<VoiceSocket>,
+    ticks: Interval,
+    received: Vec<u8>,
+    fresh: Vec<Event>,
+    events: VecDeque<Event>,
+    /// Datagrams the socket did not take.
+    pub datagrams_unsent: u64,
+}
+
+/// The UDP socket, twice: tokio's knows when there is something to read, and would refuse to send before
+/// it has waited once, which would lose the datagram that opens the path.
+struct VoiceSocket {
+    incoming: UdpSocket,
+    outgoing: std::net::UdpSocket,
+    target: SocketAddr,
+}
+
+/// A request that failed for a reason the program may act on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What the server said, or `None` if it said nothing.
+    pub status: Option<StatusCode>,
+    /// How the program ends if it does not act.
+    pub failure: Failure,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        refusal.failure
+    }
+}
+
+impl From<RequestError> for Refusal {
+    fn from(error: RequestError) -> Self {
+        let failure = match error {
+            RequestError::TooLong => Failure::Usage(error.to_string()),
+            RequestError::NotConnected | RequestError::Busy => Failure::Connection(error.to_string()),
+        };
+        Refusal { status: None, failure }
+    }
+}
+
+impl Link {
+    /// Connects and logs in. A session that is not `resumable` ends with its connection; one that is
+    /// stays in its rooms for a while.
+    ///
+    /// # Errors
+    /// `Failure::Connection`, `Trust` or `Credentials`.
+    pub async fn log_in(settings: &Settings, resumable: bool) -> Result<(Self, LoggedIn), Failure> {
+        let mut config = echomesh_client::Config::new(&settings.user, &settings.password);
+        if !resumable {
+            config.features = 0;
+        }
+        config.voice_index_seed = getrandom::u32()
+            .map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?
+            as u16;
+        let transport = Transport::connect(settings).await?;
+        let mut ticks = interval(Duration::from_micros(echomesh_client::session::TICK_US));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut link = Self {
+            session: Session::new(config),
+            heard: Vec::new(),
+            settings: settings.clone(),
+            peer: transport.peer(),
+            transport: Some(transport),
+            udp: None,
+            ticks,
+            received: Vec::new(),
+            fresh: Vec::new(),
+            events: VecDeque::new(),
+            datagrams_unsent: 0,
+        };
+        link.session.handle(clock::now(), Input::Connected, &mut link.fresh);
+        loop {
+            match link.event().await {
+                Event::LoggedIn(logged_in) => return Ok((link, logged_in)),
+                Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
+                Event::Disconnected(reason) => return Err(Failure::Connection(reason.to_string())),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next thing that happens.
+    pub async fn event(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            self.turn().await;
+            self.pump();
+        }
+    }
+
+    /// The next thing that has happened already.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Waits for the answer to a request; other events are kept for later.
+    ///
+    /// # Errors
+    /// [`Refusal`] if it was refused, or not answered.
+    pub async fn answer(&mut self, request: Result<RequestId, RequestError>) -> Result<Done, Refusal> {
+        let wanted = request?;
+        loop {
+            let is_it = |event: &Event| matches!(event, Event::Answer(Answer { request, .. }) if *request == wanted);
+            if let Some(at) = self.events.iter().position(is_it)
+                && let Some(Event::Answer(answer)) = self.events.remove(at)
+            {
+                return outcome(answer.outcome);
+            }
+            self.turn().await;
+            self.pump();
+        }
+    }
+
+    /// Waits until a socket or the clock has something to do. Safe to drop.
+    pub async fn turn(&mut self) {
+        self.send();
+        let Self { transport, udp, ticks, session, .. } = self;
+        let control = async {
+            match transport {
+                Some(transport) => transport.ready(!session.output().is_empty()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let voice = async {
+            match udp {
+                Some(udp) => udp.incoming.readable().await,
+                None => std::future::pending().await,
+            }
+        };
+        let waited = tokio::select! {
+            outcome = control => outcome,
+            outcome = voice => outcome,
+            _ = ticks.tick() => Ok(()),
+        };
+        // What is wrong shows again in the read that follows.
+        if let Err(error) = waited {
+            tracing::debug!("waiting: {error}");
+        }
+    }
+
+    /// Moves what can be moved, both ways.
+    pub fn pump(&mut self) {
+        self.read_control();
+        self.read_voice();
+        self.session.handle(clock::now(), Input::Tick, &mut self.fresh);
+        self.note_events();
+        self.send();
+    }
+
+    fn read_control(&mut self) {
+        let Some(transport) = &mut self.transport else { return };
+        let read = transport.read(&mut self.received);
+        if !self.received.is_empty() {
+            self.session.handle(clock::now(), Input::Bytes(&self.received), &mut self.fresh);
+            self.received.clear();
+        }
+        if let Err(error) = &read {
+            tracing::debug!("control connection: {error}");
+        }
+        if !matches!(read, Ok(true)) {
+            self.session.handle(clock::now(), Input::Closed, &mut self.fresh);
+        }
+    }
+
+    fn read_voice(&mut self) {
+        let Some(udp) = &self.udp else { return };
+        // One byte more than is allowed, so that a longer datagram shows as such.
+        let mut datagram = [0; DATAGRAM_BYTES_MAX + 1];
+        for _ in 0..DATAGRAMS_PER_PUMP {
+            let count = match udp.incoming.try_recv(&mut datagram) {
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // An ICMP message about an earlier datagram; the next one may get through.
+                Err(error) => {
+                    tracing::debug!("voice socket: {error}");
+                    continue;
+                }
+            };
+            let now = clock::now();
+            if let Some(voice) = self.session.datagram(now, &mut datagram[..count]) {
+                self.heard.push(HeardPacket {
+                    time: now.time,
+                    ssrc: voice.ssrc,
+                    index: voice.index,
+                    media_time: voice.media_time,
+                    marker: voice.marker,
+                    payload: voice.payload.to_vec(),
+                });
+            }
+        }
+    }
+
+    fn note_events(&mut self) {
+        for event in std::mem::take(&mut self.fresh) {
+            match event {
+                Event::VoiceOpen { udp_port, .. } => self.open_voice(udp_port),
+                Event::Disconnected(_) => {
+                    self.transport = None;
+                    self.udp = None;
+                }
+                _ => {}
+            }
+            self.events.push_back(event);
+        }
+    }
+
+    fn open_voice(&mut self, udp_port: u16) {
+        let target = SocketAddr::new(self.peer, udp_port);
+        if self.udp.as_ref().is_some_and(|udp| udp.target == target) {
+            return;
+        }
+        match VoiceSocket::open(target) {
+            Ok(udp) => self.udp = Some(udp),
+            Err(error) => tracing::warn!("no voice socket to {target}: {error}"),
+        }
+    }
+
+    fn send(&mut self) {
+        if let Some(transport) = &mut self.transport {
+            match transport.write(self.session.output()) {
+                Ok(taken) => self.session.output_written(taken),
+                Err(error) => {
+                    tracing::debug!("control connection: {error}");
+                    self.session.handle(clock::now(), Input::Closed, &mut self.fresh);
+                }
+            }
+        }
+        while let Some(datagram) = self.session.next_datagram() {
+            let sent = self.udp.as_ref().map(|udp| udp.outgoing.send(datagram.bytes));
+            if let Some(Err(error)) = sent {
+                tracing::debug!("voice socket: {error}");
+                self.datagrams_unsent += 1;
+            }
+        }
+    }
+
+    /// Seals a frame and sends it at once.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn send_voice(&mut self, room: &str, frame: VoiceFrame<'_>) -> Result<SentVoice, VoiceError> {
+        let sent = self.session.send_voice(room, frame)?;
+        self.send();
+        Ok(sent)
+    }
+
+    /// Gives the connection up; `Event::Disconnected` follows.
+    pub fn disconnect(&mut self) {
+        self.session.handle(clock::now(), Input::Closed, &mut self.fresh);
+        self.note_events();
+    }
+
+    /// Connects again after `Event::Disconnected`; the session resumes by itself.
+    ///
+    /// # Errors
+    /// `Failure::Connection` after a minute; `Failure::Trust` at once.
+    pub async fn reconnect(&mut self) -> Result<(), Failure> {
+        let end = Instant::now() + RECONNECT_MAX;
+        let mut pause = RECONNECT_PAUSE;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
+            match Transport::connect(&self.settings).await {
+                Ok(transport) => {
+                    self.peer = transport.peer();
+                    self.transport = Some(transport);
+                    self.session.handle(clock::now(), Input::Connected, &mut self.fresh);
+                    return Ok(());
+                }
+                Err(failure @ Failure::Connection(_)) if Instant::now() >= end => return Err(failure),
+                Err(Failure::Connection(text)) => tracing::debug!("{text}"),
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// Ends the connection in order.
+    pub fn close(mut self) {
+        self.send();
+        if let Some(transport) = self.transport.take() {
+            transport.close();
+        }
+    }
+}
+
+impl VoiceSocket {
+    fn open(target: SocketAddr) -> io::Result<Self> {
+        let any: SocketAddr = if target.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() };
+        let outgoing = std::net::UdpSocket::bind(any)?;
+        // Connected: the system drops what others send.
+        outgoing.connect(target)?;
+        outgoing.set_nonblocking(true)?;
+        let incoming = UdpSocket::from_std(outgoing.try_clone()?)?;
+        Ok(Self { incoming, outgoing, target })
+    }
+}
+
+/// How a refused login ends the program.
+pub fn login_refused(status: StatusCode, message: String) -> Failure {
+    match status {
+        StatusCode::StatusBadCredentials | StatusCode::StatusRegistrationClosed | StatusCode::StatusNameInvalid => {
+            Failure::Credentials(format!("the server refused the login: {message}"))
+        }
+        _ => Failure::Refused(format!("the server refused the login: {message}")),
+    }
+}
+
+fn outcome(outcome: Outcome) -> Result<Done, Refusal> {
+    let (status, failure) = match outcome {
+        Outcome::Done(done) => return Ok(done),
+        Outcome::Refused { status, message, .. } => (Some(status), Failure::Refused(message)),
+        Outcome::TimedOut => (None, Failure::Connection("the server did not answer: try again".to_owned())),
+        Outcome::ConnectionLost => {
+            (None, Failure::Connection("the connection was lost before the answer: try again".to_owned()))
+        }
+    };
+    Err(Refusal { status, failure })
+}

@@ -1,0 +1,71 @@
+//! The program `echomesh`: one driver of the session kernel, with sockets, TLS, files and a terminal.
+//!
+//! # Layout
+//! - `args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
+//! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
+//! - `commands`: one request and its answer. `join`: being in a room. `speech`: the audio thread; `sound`: what it does.
+//! - `packet_log`, `statistics`, `clock`: what is measured.
+
+mod args;
+mod clock;
+mod commands;
+mod failure;
+mod join;
+mod link;
+mod packet_log;
+mod prompt;
+mod settings;
+mod sound;
+mod speech;
+mod statistics;
+mod tls;
+mod transport;
+mod trust;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use failure::Failure;
+use settings::{Environment, Settings};
+
+/// Runs the program: reads arguments, does what they say, prints what went wrong.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let verbosity = if args.verbose { tracing::Level::DEBUG } else { tracing::Level::WARN };
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_ansi(colours)
+        .with_max_level(verbosity)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .init();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("echomesh: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    let environment = Environment { variable: |name| std::env::var(name).ok() };
+    let settings = Settings::resolve(&args, &environment)?;
+    let settings = settings.with_password(prompt::password)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Local(format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(async {
+        match &args.command {
+            Command::Join(join) => join::run(&settings, join).await,
+            command => commands::run(&settings, command).await,
+        }
+    });
+    // A read of standard input cannot be cancelled: do not wait for its thread.
+    runtime.shutdown_background();
+    outcome
+}

@@ -1,0 +1,190 @@
+//! Settings: flags over environment over configuration file over defaults, one name for each.
+//!
+//! Nothing here reads the terminal; the environment comes in as a function, so that tests need none.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::args::Args;
+use super::failure::Failure;
+use super::trust::Fingerprint;
+
+/// Default TCP port of a server.
+const PORT: u16 = 8888;
+
+/// Largest configuration or password file read, bytes: beyond, it is the wrong file.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// The process's environment.
+pub struct Environment<F: Fn(&str) -> Option<String>> {
+    /// Value of a variable, if it is set and UTF-8.
+    pub variable: F,
+}
+
+impl<F: Fn(&str) -> Option<String>> Environment<F> {
+    /// A variable that is set to something.
+    fn get(&self, name: &str) -> Option<String> {
+        (self.variable)(name).filter(|value| !value.is_empty())
+    }
+
+    /// A directory of the XDG base directory specification, which wants absolute paths and a default
+    /// below $HOME.
+    fn directory(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let given = self.get(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+        let directory = given.or_else(|| Some(PathBuf::from(self.get("HOME")?).join(below_home)));
+        directory.map(|directory| directory.join("echomesh"))
+    }
+}
+
+/// The configuration file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    server: Option<String>,
+    user: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+    fingerprint: Option<String>,
+    plaintext: Option<bool>,
+}
+
+/// What the commands need.
+#[derive(Clone)]
+pub struct Settings {
+    /// Name or address of the server, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Account name.
+    pub user: String,
+    /// Empty until [`Settings::with_password`].
+    pub password: String,
+    /// No TLS.
+    pub plaintext: bool,
+    /// The one certificate to trust.
+    pub fingerprint: Option<Fingerprint>,
+    /// Where pinned certificates are kept; `None` without a home directory.
+    pub known_servers: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Puts everything together but a password that must be asked for.
+    ///
+    /// # Errors
+    /// `Failure::Usage` for what the person can correct, `Failure::Local` for unreadable files.
+    pub fn resolve<F: Fn(&str) -> Option<String>>(args: &Args, environment: &Environment<F>) -> Result<Self, Failure> {
+        let file = read_config(args, environment)?;
+        let server = args.server.clone().or_else(|| environment.get("ECHOMESH_SERVER")).or(file.server);
+        let (host, port) = split_server(server.as_deref().unwrap_or("localhost"))?;
+        let user = args.user.clone().or_else(|| environment.get("ECHOMESH_USER")).or(file.user);
+        let user = user.ok_or_else(|| {
+            Failure::Usage(
+                "no user name: give --user NAME, set ECHOMESH_USER, or put user = \"NAME\" into the configuration file"
+                    .to_owned(),
+            )
+        })?;
+        // Each place may name a password or a file with it; the first place that names either decides.
+        let places = [
+            (args.password.clone(), args.password_file.clone()),
+            (environment.get("ECHOMESH_PASSWORD"), environment.get("ECHOMESH_PASSWORD_FILE").map(PathBuf::from)),
+            (file.password, file.password_file),
+        ];
+        let place = places.into_iter().find(|(password, file)| password.is_some() || file.is_some());
+        let password = match place {
+            Some((Some(password), _)) => password,
+            Some((None, Some(path))) => first_line(&path)?,
+            _ => String::new(),
+        };
+        let plaintext =
+            args.plaintext || flag(environment.get("ECHOMESH_PLAINTEXT"))?.or(file.plaintext).unwrap_or(false);
+        let fingerprint =
+            args.fingerprint.clone().or_else(|| environment.get("ECHOMESH_FINGERPRINT")).or(file.fingerprint);
+        let fingerprint = fingerprint.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
+        let known_servers = environment.directory("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("known_servers"));
+        Ok(Self { host, port, user, password, plaintext, fingerprint, known_servers })
+    }
+
+    /// Asks for the password if none was given.
+    ///
+    /// # Errors
+    /// As `ask`.
+    pub fn with_password(mut self, ask: impl FnOnce(&str) -> Result<String, Failure>) -> Result<Self, Failure> {
+        if self.password.is_empty() {
+            self.password = ask(&format!("Password of {} at {}: ", self.user, self.host))?;
+        }
+        Ok(self)
+    }
+
+    /// The server as people write it, and as it is known by.
+    pub fn server(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+fn read_config<F: Fn(&str) -> Option<String>>(args: &Args, environment: &Environment<F>) -> Result<File, Failure> {
+    let usual = environment.directory("XDG_CONFIG_HOME", ".config").map(|directory| directory.join("config.toml"));
+    let Some(path) = args.config.clone().or(usual) else { return Ok(File::default()) };
+    match read_small(&path) {
+        Ok(text) => toml::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && args.config.is_none() => Ok(File::default()),
+        Err(error) => Err(Failure::Usage(format!("cannot read {}: {error}", path.display()))),
+    }
+}
+
+fn read_small(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(std::io::Error::other(format!("it has over {FILE_BYTES_MAX} bytes; is it the right file?")));
+    }
+    Ok(text)
+}
+
+fn first_line(path: &Path) -> Result<String, Failure> {
+    let text = read_small(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        return Err(Failure::Usage(format!("{}: the first line must be the password", path.display())));
+    }
+    Ok(line.to_owned())
+}
+
+fn flag(value: Option<String>) -> Result<Option<bool>, Failure> {
+    value
+        .map(|value| match value.as_str() {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(Failure::Usage("ECHOMESH_PLAINTEXT must be true or false".to_owned())),
+        })
+        .transpose()
+}
+
+/// HOST, HOST:PORT, [V6]:PORT or a bare IPv6 address.
+fn split_server(server: &str) -> Result<(String, u16), Failure> {
+    let wrong = || Failure::Usage(format!("{server:?} is no server: write HOST or HOST:PORT"));
+    let (host, port) = if let Some(rest) = server.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or_else(wrong)?;
+        let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(wrong)?) };
+        (host, port)
+    } else if server.parse::<std::net::Ipv6Addr>().is_ok() {
+        (server, None)
+    } else {
+        server.split_once(':').map_or((server, None), |(host, port)| (host, Some(port)))
+    };
+    let port = port.map_or(Ok(PORT), str::parse).map_err(|_| wrong())?;
+    if host.is_empty() || port == 0 || host.contains(char::is_whitespace) {
+        return Err(wrong());
+    }
+    Ok((host.to_owned(), port))
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;

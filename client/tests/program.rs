@@ -1,0 +1,174 @@
+//! The program from outside: exit codes and trust, against servers of a few lines on free ports.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use echomesh_proto::control::{Body, EchoMsg, LoginResponse, StatusCode};
+use echomesh_proto::framing::FrameDecoder;
+use prost::Message;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, Stream};
+
+/// Runs `echomesh` with a home of its own, no terminal and no settings from outside.
+fn echomesh(home: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_echomesh"))
+        .args(arguments)
+        .env_clear()
+        .env("HOME", home)
+        .env("ECHOMESH_USER", "ann")
+        .env("ECHOMESH_PASSWORD", "secret")
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Takes one connection and answers its login with this.
+fn answer_login(mut stream: impl Read + Write, answer: LoginResponse) {
+    let (mut decoder, mut bytes) = (FrameDecoder::default(), [0; 4096]);
+    let login = loop {
+        let count = stream.read(&mut bytes).unwrap();
+        assert!(count > 0, "the client must log in");
+        decoder.push(&bytes[..count]);
+        if let Some(frame) = decoder.next_frame().unwrap() {
+            break EchoMsg::decode(frame).unwrap();
+        }
+    };
+    let mut out = Vec::new();
+    EchoMsg::new(login.request_id, Body::LoginResponse(answer)).append_frame(&mut out);
+    stream.write_all(&out).unwrap();
+    stream.flush().unwrap();
+    // The client hangs up.
+    while matches!(stream.read(&mut bytes), Ok(count) if count > 0) {}
+}
+
+fn refusal(status: StatusCode) -> LoginResponse {
+    LoginResponse { status_code: status as i32, message: "because".to_owned(), ..LoginResponse::default() }
+}
+
+/// A server of TLS 1.3 with a certificate of its own, for one connection; a failed handshake ends it.
+fn tls_server(listener: &TcpListener) -> JoinHandle<()> {
+    let listener = listener.try_clone().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let certificates = vec![CertificateDer::from(made.cert.der().to_vec())];
+    std::thread::spawn(move || {
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(certificates, key)
+            .unwrap();
+        let (mut socket, _) = listener.accept().unwrap();
+        let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
+        if tls.complete_io(&mut socket).is_ok() {
+            answer_login(Stream::new(&mut tls, &mut socket), refusal(StatusCode::StatusLimit));
+        }
+    })
+}
+
+/// Goal: mistakes that need no server end at once with code 2 and a sentence.
+#[test]
+fn wrong_arguments_end_with_2() {
+    let home = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["join"][..],
+        &["rooms", "--server", "host:0"],
+        &["rooms", "--fingerprint", "12"],
+        &["rooms", "--plaintext", "--server", "192.0.2.1"],
+        &["rooms", "--config", "/nonexistent/config.toml"],
+    ] {
+        let output = echomesh(home.path(), arguments);
+        assert_eq!(code(&output), 2, "{arguments:?}: {}", text(&output));
+    }
+}
+
+/// Goal: an input that is not there is told before anything is connected.
+#[test]
+fn a_missing_audio_file_ends_with_6() {
+    let home = tempfile::tempdir().unwrap();
+    let output = echomesh(home.path(), &["join", "lobby", "--input", "/nonexistent.wav"]);
+    assert_eq!(code(&output), 6, "{}", text(&output));
+    assert!(text(&output).contains("/nonexistent.wav"), "{}", text(&output));
+}
+
+/// Goal: nobody listening, and a peer that is no EchoMesh server, are connection failures. Method: a port
+/// that was free a moment ago, and a server that says nonsense.
+#[test]
+fn no_server_ends_with_3() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let nonsense = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let output = echomesh(home.path(), &["rooms", "--server", &server]);
+    assert_eq!(code(&output), 3, "{}", text(&output));
+    nonsense.join().unwrap();
+    let output = echomesh(home.path(), &["rooms", "--server", &server]);
+    assert_eq!(code(&output), 3, "{}", text(&output));
+}
+
+/// Goal: a refused login ends with 5 if the account is at fault and 1 otherwise, with the server's words.
+#[test]
+fn refused_logins_are_told_apart() {
+    let home = tempfile::tempdir().unwrap();
+    for (status, expected) in [(StatusCode::StatusBadCredentials, 5), (StatusCode::StatusLimit, 1)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap().to_string();
+        let answering = std::thread::spawn(move || {
+            let stream: TcpStream = listener.accept().unwrap().0;
+            answer_login(stream, refusal(status));
+        });
+        let output = echomesh(home.path(), &["rooms", "--plaintext", "--server", &server]);
+        assert_eq!(code(&output), expected, "{}", text(&output));
+        assert!(text(&output).contains("because"), "{}", text(&output));
+        answering.join().unwrap();
+    }
+}
+
+/// Goal: the certificate of first use is pinned, holds, and a changed one is refused before the password
+/// is sent. Method: two certificates in turn on one port.
+#[test]
+fn a_changed_certificate_ends_with_4() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let first = tls_server(&listener);
+    let output = echomesh(home.path(), &["rooms", "--server", &server]);
+    assert_eq!(code(&output), 1, "the login is refused, the server trusted: {}", text(&output));
+    first.join().unwrap();
+    let known = home.path().join(".local/share/echomesh/known_servers");
+    assert!(std::fs::read_to_string(&known).unwrap().contains(&server));
+    let changed = tls_server(&listener);
+    let output = echomesh(home.path(), &["rooms", "--server", &server]);
+    assert_eq!(code(&output), 4, "{}", text(&output));
+    assert!(text(&output).contains(known.to_str().unwrap()), "says what to edit: {}", text(&output));
+    changed.join().unwrap();
+}
+
+/// Goal: `--fingerprint` refuses any other certificate, first use or not, and pins nothing.
+#[test]
+fn another_fingerprint_ends_with_4() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let serving = tls_server(&listener);
+    let output = echomesh(home.path(), &["rooms", "--server", &server, "--fingerprint", &"00".repeat(32)]);
+    assert_eq!(code(&output), 4, "{}", text(&output));
+    serving.join().unwrap();
+    assert!(!home.path().join(".local").exists());
+}
