@@ -5,8 +5,8 @@ mod running;
 
 use std::io::Write;
 
-use echomesh_proto::control::{Body, RoomActionType, StatusCode};
-use running::{Server, action, chat, command, login};
+use echomesh_proto::control::{Body, RoomActionType, StatusCode, Who};
+use running::{Client, Server, action, chat, command, login};
 
 fn code(body: Option<Body>) -> StatusCode {
     let code = match body.expect("an answer") {
@@ -59,6 +59,47 @@ fn the_python_example_chats() {
     }
     let totals = server.stop();
     assert!(totals.contains("\"chat_stored\":3"), "{totals}");
+}
+
+/// Goal: members whose connections are on different shards see each other's lines, each once and in the
+/// order of the acknowledgements. Method: members are added until both shards have one.
+#[test]
+fn members_on_different_shards_chat() {
+    let directory = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &["--port", "0", "--shards", "2"]);
+    let mut members: [Option<Client>; 2] = [None, None];
+    for number in 0..64 {
+        let mut client = server.member(&format!("member{number}"), "hall");
+        client.send(Body::Who(Who::default()));
+        let shard = loop {
+            if let Body::Who(who) = client.next().expect("an answer") {
+                break who.shard;
+            }
+        };
+        members[shard as usize] = Some(client);
+        if members.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    let [Some(mut one), Some(mut other)] = members else { panic!("64 connections on one of two shards") };
+    for line in 0..20 {
+        for client in [&mut one, &mut other] {
+            client.send(chat("hall", &format!("line {line}"), ""));
+        }
+    }
+    let heard = [&mut one, &mut other].map(|client| {
+        let mut ids = Vec::new();
+        while ids.len() < 40 {
+            if let Body::ChatMsg(line) = client.next().expect("40 lines") {
+                ids.push(line.message_id);
+            }
+        }
+        ids
+    });
+    assert_eq!(heard[0], (1..=40).collect::<Vec<_>>());
+    assert_eq!(heard[1], heard[0]);
+    let totals = server.stop();
+    assert!(totals.contains("\"chat_stored\":40"), "{totals}");
 }
 
 /// Goal: no acknowledged line is lost by SIGKILL in the middle of chat, and none is stored twice: each

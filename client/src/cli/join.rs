@@ -76,6 +76,12 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
     enter(&mut link, &join.room, join.create).await?;
     let others = link.session.room(&join.room).map_or(0, |room| room.members().count().saturating_sub(1));
     eprintln!("echomesh: in {}; {others} others are there", join.room);
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let request = link.session.who(clock::now());
+        if let Done::Who(who) = link.answer(request).await? {
+            tracing::debug!("session {:016x} on shard {}", who.session_id, who.shard);
+        }
+    }
     let mut stop = pin!(stop(join.duration)?);
     if speech.is_some() {
         let flags = OpenVoice { muted: join.input == "none", deafened: join.output == "none" };

@@ -126,7 +126,7 @@ impl Shard {
             username: session.username.clone(),
             session_id: id.0,
             owner: session.owner,
-            rooms: session.rooms.keys().cloned().collect(),
+            rooms: session.rooms.values().map(|room| self.room_name(*room)).collect(),
             shard: u32::from(self.config.shard.0),
         };
         self.answer(asker, Body::Who(who), effects);
