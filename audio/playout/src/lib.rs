@@ -31,17 +31,21 @@
 //! ```
 //!
 //! # Layout
-//! [`playout`](Playout) decides; `slots` keeps packets by index; `delay` says how long to wait;
-//! `samples` holds what was decoded and not yet pulled.
+//! [`playout`](Playout) decides; `order` knows which packet is next and `slots` keeps them; `position`
+//! unrolls media times; `delay` says how long to wait and `spare` when that was too long; `samples` holds what
+//! was decoded and not yet pulled.
 //! Bounds: a fixed number of slots of [`PAYLOAD_BYTES_MAX`] bytes; nothing is allocated after
 //! [`Playout::new`]; a call costs at most one pass over the slots, and a pull as many decodes as fill a
 //! frame, plus, after a burst, those of the packets it throws away.
 #![forbid(unsafe_code)]
 
 mod delay;
+mod order;
 mod playout;
+mod position;
 mod samples;
 mod slots;
+mod spare;
 mod statistics;
 
 pub use playout::Playout;
