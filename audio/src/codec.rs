@@ -46,7 +46,7 @@ pub struct EncoderSettings {
     /// Mean bit rate, bit/s, 6 000 to 128 000. 32 000: speech is near transparent, and a copy of the frame
     /// before fits in. FEC needs at least about 20 000.
     pub bits_per_second: i32,
-    /// Effort, 0 to 10. 9: about 1 % of a core, and 10 gives no better speech.
+    /// Effort, 0 to 10. 9: what libopus sets by itself.
     pub complexity: i32,
     /// Whether packets carry a coarse copy of the frame before them (in-band FEC, RFC 6716 §2.1.7).
     pub fec: bool,

@@ -10,7 +10,11 @@
 use crate::SAMPLE_RATE;
 use crate::resample::Resampler;
 
-/// Rate compared at, Hz: what tells speech apart lies below 7 kHz.
+/// Rate whose half bounds the band compared, Hz: below 3 kHz Opus follows the waveform, above only its
+/// loudness.
+const BAND_RATE: u32 = 6_000;
+
+/// Rate compared at, Hz: fine enough that half a sample of delay does not matter in the band.
 const COMPARED_RATE: u32 = 16_000;
 
 /// Length looked for at a time, samples of the compared rate: 0.5 s, two or three syllables.
@@ -25,8 +29,9 @@ const SILENCE_PEAK: u16 = 33;
 /// What two recordings have in common.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Similarity {
-    /// 1.0: the second contains the first, but for its volume; 0.0: nothing of it. Other speech: up to about
-    /// 0.4.
+    /// 1.0: the second contains the first, but for its volume; 0.0: nothing of it. Measured with the ten
+    /// recordings of Debian's pocketsphinx-testdata: after Opus at 32 kbit/s with DTX at least 0.96, two
+    /// different ones at most 0.22.
     pub likeness: f32,
     /// How much later the second is, milliseconds; may be negative.
     pub lag_ms: f32,
@@ -55,12 +60,25 @@ pub fn compare(said: &[i16], heard: &[i16]) -> Option<Similarity> {
     Some(Similarity { likeness: (alike / total) as f32, lag_ms })
 }
 
-/// The signal at the compared rate, −1..=1.
+/// The signal as it is compared: without what is above the band, and bent towards its top, 6 dB an octave,
+/// by taking from each sample the one before. For the encoder filters hum away (VOIP), which turns the phase
+/// of a voice's lowest tones, and those would otherwise outweigh all else.
 fn reduce(samples: &[i16]) -> Vec<f32> {
-    let mut resampler = Resampler::new(SAMPLE_RATE, COMPARED_RATE);
-    let mut input = samples.iter().map(|sample| f32::from(*sample) / 32_768.0);
-    let mut next = || resampler.next(|| Ok::<_, std::convert::Infallible>(input.next())).unwrap_or(None);
-    std::iter::from_fn(&mut next).collect()
+    let samples: Vec<f32> = samples.iter().map(|sample| f32::from(*sample) / 32_768.0).collect();
+    let band = resample(&samples, SAMPLE_RATE, BAND_RATE);
+    let mut reduced = resample(&band, BAND_RATE, COMPARED_RATE);
+    let mut before = 0.0;
+    for sample in &mut reduced {
+        *sample -= std::mem::replace(&mut before, *sample);
+    }
+    reduced
+}
+
+fn resample(samples: &[f32], from: u32, to: u32) -> Vec<f32> {
+    let mut resampler = Resampler::new(from, to);
+    let mut input = samples.iter().copied();
+    let next = || resampler.next(|| Ok::<_, std::convert::Infallible>(input.next())).unwrap_or(None);
+    std::iter::from_fn(next).collect()
 }
 
 fn energy(samples: &[f32]) -> f64 {

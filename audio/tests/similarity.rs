@@ -20,14 +20,14 @@ fn a_delayed_copy_is_alike() {
     assert!(back.likeness > 0.99 && (back.lag_ms + 700.0).abs() < 0.2, "{back:?}");
 }
 
-/// Goal: other speech is told apart, far below the codec's 0.9. Method: every pair of six talkers.
+/// Goal: other speech is told apart, far below what the codec leaves. Method: every pair of four talkers.
 #[test]
 fn other_speech_is_not_alike() {
-    let talkers: Vec<Vec<i16>> = (1..=6).map(|seed| speech(seed, 3.0)).collect();
+    let talkers: Vec<Vec<i16>> = (1..=4).map(|seed| speech(seed, 2.0)).collect();
     for (number, said) in talkers.iter().enumerate() {
         for heard in &talkers[number + 1..] {
             let similarity = compare(said, heard).unwrap();
-            assert!(similarity.likeness < 0.55, "talker {number}: {similarity:?}");
+            assert!(similarity.likeness < 0.35, "talker {number}: {similarity:?}");
         }
     }
 }

@@ -47,10 +47,12 @@ impl std::fmt::Display for SoundTotals {
         writeln!(f, "heard: {} frames, {} of them with speech", self.played, self.with_speech)?;
         writeln!(
             f,
-            "playout: {} decoded, {} recovered, {} concealed; {} late, {} missing, {} duplicate; {} speakers not heard",
+            "playout: {} decoded, {} recovered, {} concealed, {} skipped; {} late, {} missing, {} duplicate; {} of more \
+             speakers than can be heard",
             totals.played,
             totals.recovered,
             totals.concealed,
+            totals.skipped,
             totals.late,
             totals.missing,
             totals.duplicate,
