@@ -166,7 +166,7 @@ fn flag(value: Option<String>) -> Result<Option<bool>, Failure> {
         .transpose()
 }
 
-/// HOST, HOST:PORT, [V6]:PORT or a bare IPv6 address.
+/// `HOST`, `HOST:PORT`, `[V6]:PORT` or a bare IPv6 address.
 fn split_server(server: &str) -> Result<(String, u16), Failure> {
     let wrong = || Failure::Usage(format!("{server:?} is no server: write HOST or HOST:PORT"));
     let (host, port) = if let Some(rest) = server.strip_prefix('[') {
