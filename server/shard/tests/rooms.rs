@@ -4,14 +4,27 @@
 mod cluster;
 
 use cluster::{Cluster, action, chat, code, login};
-use echomesh_proto::control::{Body, ChatMsg, ResumeRequest, RoomActionType, RoomEventType, StatusCode};
-use echomesh_shard::{CloseReason, Drop};
+use echomesh_proto::control::{
+    Body, ChatMsg, ClaimRequest, EchoMsg, ResumeRequest, RoomAction, RoomActionType, RoomEvent, RoomEventType,
+    RoomMessage, StatusCode, Who,
+};
+use echomesh_proto::ids::{RoomNumber, ShardId};
+use echomesh_shard::{CloseReason, ClosedCause, Drop, Effect, Effects, Input, RECORD_PREFIX_BYTES, Security};
 
 fn lines(bodies: &[Body]) -> Vec<String> {
     bodies
         .iter()
         .filter_map(|body| if let Body::ChatMsg(line) = body { Some(line.content.clone()) } else { None })
         .collect()
+}
+
+fn room_events(bodies: Vec<Body>) -> Vec<RoomEvent> {
+    bodies.into_iter().filter_map(|body| if let Body::RoomEvent(event) = body { Some(event) } else { None }).collect()
+}
+
+fn room_message(target_session_id: u64, payload: &'static [u8]) -> Body {
+    let payload = payload.into();
+    Body::RoomMessage(RoomMessage { room_id: "hall".into(), target_session_id, payload, ..RoomMessage::default() })
 }
 
 /// Goal: a line reaches every member on every shard once, in order, and nobody outside; the sender's
@@ -320,4 +333,197 @@ fn nothing_comes_after_a_leave() {
             assert!(cluster.take(client).is_empty());
         }
     }
+}
+
+/// Goal: each change of a room raises its sequence, so that a client can tell a snapshot it has from a
+/// change it has not (PROTOCOL M23).
+#[test]
+fn each_change_raises_the_sequence() {
+    let mut cluster = Cluster::new(2);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(1, "bob", "hall");
+    let Body::RoomState(before) = cluster.ask(ada, action(RoomActionType::RaRoster, "hall")) else { panic!("refused") };
+    for muted in [true, false] {
+        cluster.ask(bob, cluster::announce("hall", muted, false));
+    }
+    cluster.ask(bob, action(RoomActionType::RaLeave, "hall"));
+    cluster.ask(bob, action(RoomActionType::RaJoin, "hall"));
+    let told: Vec<_> = room_events(cluster.take(ada)).iter().map(|event| event.sequence - before.sequence).collect();
+    assert_eq!(told, [1, 2, 3, 4]);
+}
+
+/// Goal: the pages of a long roster name every member once.
+#[test]
+fn a_roster_comes_whole_in_pages() {
+    let mut cluster = Cluster::new(2);
+    let clients: Vec<_> = (0..120).map(|n| cluster.member(n % 2, &format!("m{n}"), "hall")).collect();
+    let (mut page, mut sessions) = (Vec::new(), Vec::new());
+    loop {
+        let kind = RoomActionType::RaRoster as i32;
+        let ask = RoomAction { action_type: kind, room_id: "hall".into(), page: page.into(), ..RoomAction::default() };
+        let Body::RoomState(state) = cluster.ask(clients[0], Body::RoomAction(ask)) else { panic!("refused") };
+        sessions.extend(state.members.iter().map(|member| member.session_id));
+        page = state.next_page.to_vec();
+        if page.is_empty() {
+            break;
+        }
+    }
+    let distinct: std::collections::BTreeSet<_> = sessions.iter().collect();
+    assert_eq!((sessions.len(), distinct.len()), (120, 120));
+}
+
+/// Goal: a room takes as many as its creator said.
+#[test]
+fn a_room_keeps_its_own_capacity() {
+    let mut cluster = Cluster::new(2);
+    let [ada, bob] = ["ada", "bob"].map(|name| {
+        let client = cluster.connect(0);
+        cluster.login(client, name, 0);
+        client
+    });
+    let kind = RoomActionType::RaCreate as i32;
+    let ask = RoomAction { action_type: kind, room_id: "cell".into(), capacity: 1, ..RoomAction::default() };
+    assert_eq!(cluster.code(ada, Body::RoomAction(ask)), StatusCode::StatusOk);
+    assert_eq!(cluster.code(ada, action(RoomActionType::RaJoin, "cell")), StatusCode::StatusOk);
+    assert_eq!(cluster.code(bob, action(RoomActionType::RaJoin, "cell")), StatusCode::StatusRoomFull);
+}
+
+/// Goal: a room message reaches all others in order, or the one session it names and no other; one to
+/// somebody who is not in the room is refused.
+#[test]
+fn room_messages_reach_whom_they_name() {
+    let mut cluster = Cluster::new(3);
+    let [ada, bob, cid] = [(0, "ada"), (1, "bob"), (2, "cid")].map(|(shard, name)| cluster.member(shard, name, "hall"));
+    let eve = cluster.member(1, "eve", "cellar");
+    let [to_bob, to_eve] = [bob, eve].map(|client| {
+        let Body::Who(who) = cluster.ask(client, Body::Who(Who::default())) else { panic!("refused") };
+        who.session_id
+    });
+    cluster.inbox.clear();
+    assert_eq!(cluster.code(ada, room_message(0, b"all")), StatusCode::StatusOk);
+    assert_eq!(cluster.code(ada, room_message(to_bob, b"bob")), StatusCode::StatusOk);
+    assert_eq!(cluster.code(ada, room_message(to_eve, b"eve")), StatusCode::StatusNotFound);
+    assert_eq!(cluster.code(ada, room_message(0, b"all")), StatusCode::StatusOk);
+    let mut got = |client| -> Vec<_> {
+        let bodies = cluster.take(client).into_iter();
+        let message = |body| if let Body::RoomMessage(message) = body { message } else { panic!("{body:?}") };
+        bodies.map(message).map(|message| (message.payload.to_vec(), message.sequence)).collect()
+    };
+    assert_eq!(got(bob), [(b"all".to_vec(), 1), (b"bob".to_vec(), 2), (b"all".to_vec(), 3)]);
+    assert_eq!(got(cid), [(b"all".to_vec(), 1), (b"all".to_vec(), 3)]);
+    assert!(got(ada).is_empty() && got(eve).is_empty());
+}
+
+/// Goal: each way a connection ends is counted as itself.
+#[test]
+fn ends_are_counted_by_cause() {
+    let mut cluster = Cluster::new(1);
+    let causes = [
+        (ClosedCause::PeerClosed, CloseReason::PeerClosed),
+        (ClosedCause::Network, CloseReason::Network),
+        (ClosedCause::NotOurProtocol, CloseReason::NotOurProtocol),
+        (ClosedCause::TlsFailed, CloseReason::TlsFailed),
+    ];
+    for (cause, reason) in causes {
+        let client = cluster.connect(0);
+        cluster.input(0, Input::Closed { connection: client.id, cause });
+        assert_eq!(cluster.shards[0].counters().closed(reason), 1, "{reason:?}");
+    }
+}
+
+/// Goal: an answer meant for a connection that is gone never reaches the next one in its slot. Method: two
+/// people with one password log in one after the other on one slot, the first hangs up in between.
+#[test]
+fn a_late_answer_does_not_reach_the_next_connection() {
+    let mut cluster = Cluster::new(1);
+    cluster.member(0, "ada", "hall");
+    cluster.member(0, "bob", "hall");
+    let first = cluster.connect(0);
+    cluster.send(first, 1, login("ada", "secret", 0));
+    cluster.input(0, Input::Closed { connection: first.id, cause: ClosedCause::Network });
+    let next = cluster.accept(0, first.id.slot, "127.0.0.1:4000", Security::Plaintext);
+    assert_eq!(cluster.login(next, "bob", 0).username, "bob");
+    assert!(cluster.shards[0].counters().dropped(Drop::StaleAnswer) > 0);
+}
+
+/// Goal: a login whose connection is lost at any moment holds no place of its account.
+#[test]
+fn a_login_cut_short_holds_no_session() {
+    for steps in 0..20 {
+        let mut cluster = Cluster::with(3, |config| config.limits.account_sessions_max = 1);
+        let cut = cluster.connect(0);
+        // The home of account 1 is shard 1: its session is asked for over the mesh.
+        cluster.send(cut, 1, login("ada", "secret", 0));
+        for _ in 0..steps {
+            cluster.step();
+        }
+        cluster.close(cut);
+        let next = cluster.connect(2);
+        assert_eq!(cluster.code(next, login("ada", "secret", 0)), StatusCode::StatusOk, "cut after {steps} steps");
+    }
+}
+
+/// Goal: when the store does not answer, each request is answered in time all the same, and the connection
+/// goes on (PROTOCOL M10).
+#[test]
+fn a_silent_store_does_not_hold_requests() {
+    let mut cluster = Cluster::new(2);
+    let ada = cluster.member(0, "ada", "hall");
+    cluster.store_is_silent = true;
+    for ask in [chat("hall", "hi"), action(RoomActionType::RaCreate, "new")] {
+        cluster.send(ada, 5, ask);
+        cluster.pass(10_000_000);
+        assert!(cluster.take(ada).is_empty());
+        cluster.pass(7_000_000);
+        let answers = cluster.take(ada);
+        assert_eq!(answers.iter().map(code).collect::<Vec<_>>(), [StatusCode::StatusTryAgain]);
+    }
+    cluster.store_is_silent = false;
+    assert_eq!(cluster.code(ada, chat("hall", "hi")), StatusCode::StatusOk);
+}
+
+/// Goal: the claim code makes its account the owner's at once, a wrong one does not.
+#[test]
+fn a_claim_makes_the_owner() {
+    let mut cluster = Cluster::new(1);
+    let ada = cluster.member(0, "ada", "hall");
+    for (claim, owns) in [("wrong", false), ("right", true)] {
+        cluster.ask(ada, Body::ClaimRequest(ClaimRequest { code: claim.into() }));
+        let Body::Who(who) = cluster.ask(ada, Body::Who(Who::default())) else { panic!("refused") };
+        assert_eq!(who.owner, owns, "{claim}");
+    }
+}
+
+/// Goal: no more is put on a ring than it has room for; the rest waits, and comes in order. Method: the
+/// driver's part by hand, with a ring that holds a few messages.
+#[test]
+fn a_ring_gets_no_more_than_it_holds() {
+    let mut cluster = Cluster::new(2);
+    cluster.member(0, "ada", "hall");
+    let home = (0..2).find(|shard| cluster.shards[*shard].home_members(RoomNumber(1)).is_some()).unwrap();
+    let target = ShardId(1 - home as u8);
+    let sender = cluster.member(home, "bob", "hall");
+    cluster.member(target.index(), "cid", "hall");
+    let records = |cluster: &mut Cluster, input: Input<'_>| -> usize {
+        let mut effects = Effects::default();
+        cluster.shards[home].handle(cluster.now, input, &mut effects);
+        let mut bytes = 0;
+        for effect in effects.list {
+            if let Effect::MeshControl { record, .. } = effect {
+                bytes += record.len() + RECORD_PREFIX_BYTES;
+            }
+        }
+        bytes
+    };
+    let ring = 5_000;
+    records(&mut cluster, Input::RingFree { target, bytes: ring });
+    let mut frames = Vec::new();
+    for _ in 0..9 {
+        EchoMsg::new(1, room_message(0, &[7; 1_000])).append_frame(&mut frames);
+    }
+    let pushed = records(&mut cluster, Input::Bytes { connection: sender.id, bytes: &frames });
+    assert!((4_000..=ring).contains(&pushed), "{pushed} bytes on a ring of {ring}");
+    assert!(cluster.shards[home].waits_for_rings().contains(target));
+    let pushed = records(&mut cluster, Input::RingFree { target, bytes: ring });
+    assert!((4_000..=ring).contains(&pushed), "{pushed} bytes on a ring of {ring}");
 }

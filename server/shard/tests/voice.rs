@@ -86,6 +86,7 @@ fn leaving_ends_voice_both_ways() {
     cluster.talk(&mut from_bob);
     assert!(cluster.heard.is_empty());
     assert_eq!(dropped(&cluster, Drop::UnknownSsrc), 1);
+    assert_eq!(cluster.peers(), 1, "the driver forgot the leaver's address and key");
 }
 
 /// Goal: nothing but an authenticated, fresh packet is forwarded or moves the return address; each
@@ -178,4 +179,68 @@ fn stale_voice_is_dropped() {
     let source = microphone.ssrc.shard();
     cluster.input(target, echomesh_shard::Input::MeshVoice { source, record: &record });
     assert_eq!((dropped(&cluster, Drop::Stale), cluster.heard.len()), (1, 1));
+}
+
+/// Goal: a shard gets voice while it has listeners, and none once the last one is deaf or gone.
+#[test]
+fn voice_crosses_to_listeners_only() {
+    let mut cluster = Cluster::with(2, |config| config.spread_after = 1);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(1, "bob", "hall");
+    let mut microphone = cluster.open_voice(ada, "hall", "127.0.0.1:5001");
+    cluster.open_voice(bob, "hall", "127.0.0.1:5002");
+    for (deafened, records) in [(false, 1), (true, 1), (false, 2)] {
+        cluster.ask(bob, announce("hall", false, deafened));
+        cluster.talk(&mut microphone);
+        assert_eq!(cluster.voice_records, records);
+    }
+    cluster.ask(bob, cluster::action(echomesh_proto::control::RoomActionType::RaLeave, "hall"));
+    cluster.talk(&mut microphone);
+    assert_eq!(cluster.voice_records, 2);
+}
+
+/// Goal: a receiver report that was recorded and sent again from elsewhere is dropped, counted, and moves
+/// no return address (PROTOCOL M31, M33).
+#[test]
+fn a_replayed_report_moves_nothing() {
+    let mut cluster = Cluster::new(1);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(0, "bob", "hall");
+    let listener = cluster.open_voice(ada, "hall", "127.0.0.1:5001");
+    let mut speaker = cluster.open_voice(bob, "hall", "127.0.0.1:5002");
+    cluster.datagram(0, "127.0.0.1:6666".parse().unwrap(), listener.report(1));
+    assert_eq!(dropped(&cluster, Drop::Replayed), 1);
+    cluster.talk(&mut speaker);
+    assert_eq!(cluster.heard[0].address.port(), 5001);
+}
+
+/// Goal: new keys begin their SRTCP indices anew: the first report under them tells the address
+/// (PROTOCOL M33, M41).
+#[test]
+fn new_keys_take_reports_from_the_first_on() {
+    let mut cluster = Cluster::new(1);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(0, "bob", "hall");
+    cluster.open_voice(ada, "hall", "127.0.0.1:5001");
+    cluster.open_voice(ada, "hall", "127.0.0.1:7001");
+    let mut speaker = cluster.open_voice(bob, "hall", "127.0.0.1:5002");
+    cluster.talk(&mut speaker);
+    assert_eq!(cluster.heard[0].address.port(), 7001);
+    assert_eq!(dropped(&cluster, Drop::Replayed), 0);
+}
+
+/// Goal: the marker of a speaker's own talkspurt reaches the listeners.
+#[test]
+fn a_talkspurt_keeps_its_marker() {
+    let mut cluster = Cluster::new(1);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(0, "bob", "hall");
+    let mut microphone = cluster.open_voice(ada, "hall", "127.0.0.1:5001");
+    cluster.open_voice(bob, "hall", "127.0.0.1:5002");
+    for marker in [false, false, true, false] {
+        microphone.marker = marker;
+        cluster.talk(&mut microphone);
+    }
+    let markers: Vec<_> = cluster.heard.iter().map(|heard| heard.header.marker).collect();
+    assert_eq!(markers, [true, false, true, false], "the first packet of a stream has it always");
 }

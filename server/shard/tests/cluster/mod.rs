@@ -41,6 +41,8 @@ pub struct Heard {
 pub struct Microphone {
     pub ssrc: Ssrc,
     pub sequence: u16,
+    /// Of the packets from now on.
+    pub marker: bool,
     key: SealKey,
     pub address: SocketAddr,
 }
@@ -56,6 +58,8 @@ pub struct Cluster {
     pub stalled: Vec<Client>,
     pub paused: Vec<Client>,
     pub store_fails: bool,
+    /// The store takes jobs and never answers.
+    pub store_is_silent: bool,
     accounts: BTreeMap<String, (u64, String, String)>,
     rooms: BTreeMap<String, u64>,
     lines: Vec<(u64, String, u64, String, u64)>,
@@ -105,6 +109,7 @@ impl Cluster {
             stalled: Vec::new(),
             paused: Vec::new(),
             store_fails: false,
+            store_is_silent: false,
             accounts: BTreeMap::new(),
             rooms: BTreeMap::new(),
             lines: Vec::new(),
@@ -178,6 +183,7 @@ impl Cluster {
                 Effect::PeerGone { peer } => {
                     self.peers[shard].remove(&peer).unwrap();
                 }
+                Effect::Store(_) if self.store_is_silent => {}
                 Effect::Store(StoreRequest { token, job }) => {
                     let outcome = self.store(job);
                     self.jobs.push_back((shard, StoreReply { token, outcome }));
@@ -256,19 +262,28 @@ impl Cluster {
 
     /// Until nothing is under way.
     pub fn run(&mut self) {
-        loop {
-            if let Some((source, target, record)) = self.control.pop_front() {
-                self.input(target, Input::MeshControl { source: ShardId(source as u8), record: &record });
-            } else if let Some((source, target, record)) = self.voice.pop_front() {
-                self.input(target, Input::MeshVoice { source: ShardId(source as u8), record: &record });
-            } else if let Some((shard, reply)) = self.jobs.pop_front() {
-                self.input(shard, Input::Store(reply));
-            } else if let Some((shard, reply)) = self.hashes.pop_front() {
-                self.input(shard, Input::Hash(reply));
-            } else if !self.refill() {
-                return;
-            }
+        while self.step() {}
+    }
+
+    /// The next thing that is under way; false if nothing is.
+    pub fn step(&mut self) -> bool {
+        if let Some((source, target, record)) = self.control.pop_front() {
+            self.input(target, Input::MeshControl { source: ShardId(source as u8), record: &record });
+        } else if let Some((source, target, record)) = self.voice.pop_front() {
+            self.input(target, Input::MeshVoice { source: ShardId(source as u8), record: &record });
+        } else if let Some((shard, reply)) = self.jobs.pop_front() {
+            self.input(shard, Input::Store(reply));
+        } else if let Some((shard, reply)) = self.hashes.pop_front() {
+            self.input(shard, Input::Hash(reply));
+        } else {
+            return self.refill();
         }
+        true
+    }
+
+    /// Listeners that the shards' drivers would send to.
+    pub fn peers(&self) -> usize {
+        self.peers.iter().map(BTreeMap::len).sum()
     }
 
     fn refill(&mut self) -> bool {
@@ -299,8 +314,14 @@ impl Cluster {
     }
 
     pub fn connect_as(&mut self, shard: usize, remote: &str, security: Security) -> Client {
+        let slot = self.generation + 1;
+        self.accept(shard, slot, remote, security)
+    }
+
+    /// A connection in a slot that may have been another's.
+    pub fn accept(&mut self, shard: usize, slot: u32, remote: &str, security: Security) -> Client {
         self.generation += 1;
-        let id = ConnectionId { slot: self.generation, generation: self.generation };
+        let id = ConnectionId { slot, generation: self.generation };
         let local = "127.0.0.1:8888".parse().unwrap();
         self.input(shard, Input::Accepted { connection: id, remote: remote.parse().unwrap(), local });
         if !self.closed.contains_key(&Client { shard, id }) {
@@ -374,11 +395,8 @@ impl Cluster {
             salt: given.uplink_salt[..].try_into().unwrap(),
         });
         let ssrc = Ssrc(given.ssrc);
-        let microphone = Microphone { ssrc, sequence: 100, key, address: address.parse().unwrap() };
-        let mut report = [0; 128];
-        let plain = echomesh_proto::rtcp::write_receiver_report(&mut report, ssrc, "");
-        let length = microphone.key.seal_rtcp(&mut report, plain, 1);
-        self.datagram(ssrc.shard().index(), microphone.address, report[..length].to_vec());
+        let microphone = Microphone { ssrc, sequence: 100, marker: false, key, address: address.parse().unwrap() };
+        self.datagram(ssrc.shard().index(), microphone.address, microphone.report(1));
         microphone
     }
 
@@ -391,10 +409,18 @@ impl Cluster {
 }
 
 impl Microphone {
+    /// An SRTCP receiver report.
+    pub fn report(&self, index: u32) -> Vec<u8> {
+        let mut report = [0; 128];
+        let plain = echomesh_proto::rtcp::write_receiver_report(&mut report, self.ssrc, "");
+        let length = self.key.seal_rtcp(&mut report, plain, index);
+        report[..length].to_vec()
+    }
+
     pub fn packet(&mut self) -> Vec<u8> {
         self.sequence = self.sequence.wrapping_add(1);
         let header = OutgoingHeader {
-            marker: false,
+            marker: self.marker,
             payload_type: 111,
             sequence: self.sequence,
             media_time: MediaTime(u32::from(self.sequence) * 960),
