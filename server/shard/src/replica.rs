@@ -148,12 +148,9 @@ impl Shard {
             let joined = RoomEventType::ReJoined as i32;
             let untold = replica.pending.get(&id).is_some_and(|delta| delta.event_type == joined);
             let event_type = if untold && !view.gone { RoomEventType::ReJoined } else { event_type };
+            // A leaving is told even so: a roster fetched in between may name who left.
             let delta = RoomDelta { event_type: event_type as i32, member: Some(member(&view)) };
-            if untold && view.gone {
-                replica.pending.remove(&id);
-            } else {
-                replica.pending.insert(id, delta);
-            }
+            replica.pending.insert(id, delta);
         }
         if old_ssrc != 0 && (view.gone || old_ssrc != view.ssrc) {
             self.stream_rooms.remove(&Ssrc(old_ssrc));

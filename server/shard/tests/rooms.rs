@@ -372,6 +372,27 @@ fn a_roster_comes_whole_in_pages() {
     assert_eq!((sessions.len(), distinct.len()), (120, 120));
 }
 
+/// Goal: in a large room, where changes are gathered, who came in between and has someone in its roster is
+/// told when that one leaves again.
+#[test]
+fn a_short_visit_leaves_nobody_in_a_roster() {
+    let mut cluster = Cluster::new(1);
+    for n in 0..51 {
+        cluster.member(0, &format!("m{n}"), "hall");
+    }
+    cluster.pass(200_000);
+    let visitor = cluster.member(0, "visitor", "hall");
+    let watcher = cluster.connect(0);
+    cluster.login(watcher, "watcher", 0);
+    cluster.ask(watcher, action(RoomActionType::RaJoin, "hall"));
+    cluster.ask(visitor, action(RoomActionType::RaLeave, "hall"));
+    cluster.pass(200_000);
+    let told = room_events(cluster.take(watcher)).into_iter().flat_map(|event| event.deltas);
+    let left: Vec<_> = told.filter(|delta| delta.event_type() == RoomEventType::ReLeft).collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].member.as_ref().unwrap().username, "visitor");
+}
+
 /// Goal: a room takes as many as its creator said.
 #[test]
 fn a_room_keeps_its_own_capacity() {
