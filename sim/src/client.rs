@@ -11,6 +11,10 @@ use echomesh_proto::control::{ChatMsg, RoomActionType, StatusCode};
 use echomesh_proto::ids::{ConnectionId, SessionId};
 use echomesh_proto::time::Now;
 
+/// Lines of a burst and their length: 57 KiB, where a ring holds 32 to 36 KiB.
+const BURST_LINES: usize = 15;
+const BURST_PADDING: usize = 3_900;
+
 /// A chat line; sent again under the same id while nobody answers it.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -165,11 +169,20 @@ impl Client {
         }
     }
 
-    /// A line nobody said before.
-    pub fn new_line(&mut self, room: &str) -> Line {
+    /// A line nobody said before, longer by so many bytes.
+    pub fn new_line(&mut self, room: &str, padding: usize) -> Line {
         self.lines += 1;
-        let content = format!("{} {}", self.name, self.lines);
-        Line { room: room.to_owned(), client_id: content.replace(' ', "-"), content, again: false }
+        let content = format!("{} {}{}", self.name, self.lines, "x".repeat(padding));
+        let client_id = format!("{}-{}", self.name, self.lines);
+        Line { room: room.to_owned(), client_id, content, again: false }
+    }
+
+    /// Long lines at once, more than a ring holds.
+    pub fn burst(&mut self, now: Now, room: &str) {
+        for _ in 0..BURST_LINES {
+            let line = self.new_line(room, BURST_PADDING);
+            self.say(now, line);
+        }
     }
 
     /// Says a line, or keeps it for later.

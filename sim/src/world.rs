@@ -31,6 +31,8 @@ pub struct Summary {
     pub lines: usize,
     /// Sessions that came back after a lost connection.
     pub resumed: usize,
+    /// Steps after which a shard waited for room in a ring.
+    pub full_rings: usize,
     /// Of every byte a client got.
     pub digest: u64,
 }
@@ -70,6 +72,7 @@ struct World {
     /// The store answers each shard in order.
     store_free: Vec<u64>,
     healed: bool,
+    full_rings: usize,
     digest: u64,
     broken: Option<String>,
 }
@@ -83,7 +86,7 @@ pub fn run(seed: u64, trace: bool) -> Result<Summary, String> {
     world.heal()?;
     checks::at_rest(&world.shards, &world.clients, &world.store)?;
     let resumed = world.clients.iter().map(|client| client.resumed).sum();
-    Ok(Summary { lines: world.store.lines.len(), resumed, digest: world.digest })
+    Ok(Summary { lines: world.store.lines.len(), resumed, full_rings: world.full_rings, digest: world.digest })
 }
 
 impl World {
@@ -109,7 +112,7 @@ impl World {
                 registration: Registration::Open,
                 plaintext_anywhere: false,
                 spread_after: 1,
-                limits: Limits { output_bytes_max: 8 * 1024, ..Limits::default() },
+                limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
                 rooms: Vec::new(),
             })
         };
@@ -131,6 +134,7 @@ impl World {
             store: Store::default(),
             store_free: vec![0; usize::from(shards)],
             healed: false,
+            full_rings: 0,
             digest: seed,
             broken: None,
         };
@@ -223,6 +227,7 @@ impl World {
     fn refill(&mut self, all: bool) {
         for shard in 0..self.shards.len() {
             let waits = self.shards[shard].waits_for_rings();
+            self.full_rings += usize::from(!waits.is_empty());
             for target in (0..self.shards.len()).filter(|target| *target != shard) {
                 let id = ShardId(target as u8);
                 if all || waits.contains(id) {
@@ -339,8 +344,9 @@ impl World {
             0 => subject.act_on(now, RoomActionType::RaCreate, room),
             1 | 2 => subject.act_on(now, RoomActionType::RaJoin, room),
             3 => subject.act_on(now, RoomActionType::RaLeave, room),
+            4 => subject.burst(now, room),
             _ => {
-                let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room));
+                let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room, 0));
                 subject.say(now, line);
             }
         }
@@ -408,18 +414,24 @@ impl World {
             }
         }
         self.rest()?;
-        while let Some(client) = self.clients.iter().position(|client| client.connection.is_none()) {
-            self.connect(client);
-        }
-        self.rest()?;
-        let now = self.now();
-        for client in 0..self.clients.len() {
-            while let Some(line) = self.clients[client].unsent.pop_front() {
-                self.clients[client].say(now, line);
+        // Many lines to say again may cut a slow reader once more.
+        for _ in 0..ACTIONS {
+            while let Some(client) = self.clients.iter().position(|client| client.connection.is_none()) {
+                self.connect(client);
             }
-            self.transmit(client);
+            self.rest()?;
+            for client in 0..self.clients.len() {
+                let now = self.now();
+                for line in std::mem::take(&mut self.clients[client].unsent) {
+                    self.clients[client].say(now, line);
+                }
+                self.transmit(client);
+            }
+            self.rest()?;
+            if self.clients.iter().all(|client| client.unsent.is_empty() && client.connection.is_some()) {
+                break;
+            }
         }
-        self.rest()?;
         for kind in [RoomActionType::RaCreate, RoomActionType::RaJoin] {
             for client in 0..self.clients.len() {
                 let now = self.now();
@@ -431,7 +443,7 @@ impl World {
         let mut last = Vec::new();
         for client in 0..self.clients.len() {
             let now = self.now();
-            let line = self.clients[client].new_line("hall");
+            let line = self.clients[client].new_line("hall", 0);
             last.push(line.content.clone());
             self.clients[client].say(now, line);
             self.transmit(client);
