@@ -210,7 +210,7 @@ impl Stay<'_> {
                     eprintln!("echomesh: the line is too long and was not sent");
                     self.unsent.pop_front();
                 }
-                Err(RequestError::NotConnected | RequestError::Busy) => return,
+                Err(RequestError::NotLoggedIn | RequestError::Busy) => return,
             }
         }
     }

@@ -93,7 +93,7 @@ impl From<RequestError> for Refusal {
     fn from(error: RequestError) -> Self {
         let failure = match error {
             RequestError::TooLong => Failure::Usage(error.to_string()),
-            RequestError::NotConnected | RequestError::Busy => Failure::Connection(error.to_string()),
+            RequestError::NotLoggedIn | RequestError::Busy => Failure::Connection(error.to_string()),
         };
         Refusal { status: None, failure }
     }

@@ -45,9 +45,7 @@ impl Session {
             self.counters.drop(Drop::UnknownAnswer);
             return Ok(());
         };
-        self.answered(now, pending, body, events)?;
-        self.leave_unwanted(now);
-        Ok(())
+        self.answered(now, pending, body, events)
     }
 
     fn unasked(&mut self, now: Now, body: Body, events: &mut Vec<Event>) {
@@ -149,17 +147,8 @@ impl Session {
         let there = std::mem::take(&mut response.rooms);
         events.push(Event::LoggedIn(LoggedIn { resumed: resuming, response }));
         self.enter_again(now);
-        self.unwanted = there;
-    }
-
-    /// Leaves rooms the server has this session in though the answer to the join was lost: the driver
-    /// was told so, and it did not happen. Waits for joins on their way, which may be to the same rooms.
-    fn leave_unwanted(&mut self, now: Now) {
-        let joining = |pending: &Pending| matches!(pending.kind, Kind::Join { .. });
-        if self.unwanted.is_empty() || self.pending.iter().any(joining) {
-            return;
-        }
-        for room in std::mem::take(&mut self.unwanted) {
+        // The answer to a join was lost, and the driver was told so: it did not happen.
+        for room in there {
             if self.room(&room).is_none() {
                 let leave = Body::RoomAction(action(RoomActionType::RaLeave, &room));
                 self.send_request(now, None, Kind::Leave { room }, leave);
@@ -174,7 +163,7 @@ impl Session {
     /// Something about a room this session is not in: expected only while it is being left unasked.
     fn not_in_room(&mut self, room: &str) {
         let leaving = |pending: &Pending| matches!(&pending.kind, Kind::Leave { room: left } if left == room);
-        if !self.pending.iter().any(leaving) && !self.unwanted.iter().any(|unwanted| unwanted == room) {
+        if !self.pending.iter().any(leaving) {
             self.counters.drop(Drop::UnknownRoom);
         }
     }

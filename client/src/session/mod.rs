@@ -75,9 +75,6 @@ pub struct Session {
     next_request: u32,
     last_received: Time,
     rooms: Vec<Room>,
-    /// Rooms the server said at a resume that the session is in; those it is not in by its own
-    /// knowledge are left.
-    unwanted: Vec<String>,
     voice: Vec<VoiceRoom>,
     datagrams: DatagramQueue,
 }
@@ -100,7 +97,6 @@ impl Session {
             next_request: 1,
             last_received: Time::default(),
             rooms: Vec::new(),
-            unwanted: Vec::new(),
             voice: Vec::new(),
             datagrams: DatagramQueue::default(),
         }
@@ -336,7 +332,6 @@ impl Session {
         self.logged_in = false;
         self.decoder = FrameDecoder::default();
         self.output.clear();
-        self.unwanted.clear();
         self.voice.clear();
         self.datagrams.clear();
         for pending in std::mem::take(&mut self.pending) {

@@ -1,7 +1,8 @@
 //! Requests: what a driver may ask, and the table of those that wait for their answer.
 //!
-//! Every method sends at once and returns the id that its `Event::Answer` will carry. They may be sent as
-//! soon as the driver is connected: the server takes them in order, after the login.
+//! Every method sends at once and returns the id that its `Event::Answer` will carry. They are for a
+//! session that is logged in: a resume may be refused and followed by a login, and what was sent before
+//! it would be lost.
 //! Bounds: `REQUESTS_MAX` unanswered; `OUTPUT_BYTES_MAX` unwritten bytes.
 
 use bytes::Bytes;
@@ -25,8 +26,8 @@ pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Why a request was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
-    /// There is no connection.
-    NotConnected,
+    /// There is no connection, or the login is not answered yet: wait for `Event::LoggedIn`.
+    NotLoggedIn,
     /// `REQUESTS_MAX` are unanswered, or the server does not read: wait for answers.
     Busy,
     /// The message is longer than a frame.
@@ -36,7 +37,7 @@ pub enum RequestError {
 impl std::fmt::Display for RequestError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            RequestError::NotConnected => "there is no connection to the server",
+            RequestError::NotLoggedIn => "there is no connection to the server, or it has not answered the login",
             RequestError::Busy => "the server is behind with its answers: wait, then try again",
             RequestError::TooLong => "the message is too long for the protocol",
         })
@@ -234,8 +235,8 @@ impl Session {
 
     /// A request of the driver.
     fn ask(&mut self, now: Now, kind: Kind, body: Body) -> Result<RequestId, RequestError> {
-        if !self.connected {
-            return Err(RequestError::NotConnected);
+        if !self.logged_in {
+            return Err(RequestError::NotLoggedIn);
         }
         if self.pending.len() >= REQUESTS_MAX || self.output.len() > OUTPUT_BYTES_MAX {
             return Err(RequestError::Busy);

@@ -217,12 +217,10 @@ pub(crate) struct SessionRecord {
     pub(crate) owner: bool,
     #[prost(bytes = "vec", tag = "6")]
     pub(crate) secret_hash: Vec<u8>,
-    #[prost(string, repeated, tag = "7")]
-    pub(crate) room_keys: Vec<String>,
-    #[prost(uint64, repeated, tag = "8")]
-    pub(crate) room_numbers: Vec<u64>,
+    #[prost(message, repeated, tag = "7")]
+    pub(crate) rooms: Vec<NewRoom>,
     /// How often it moved before.
-    #[prost(uint32, tag = "9")]
+    #[prost(uint32, tag = "8")]
     pub(crate) moves: u32,
 }
 

@@ -17,6 +17,7 @@ use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::mesh::{Ask, Asker, Line, MemberView, ReplicaDelta, RoomSession};
 use crate::requests::ROSTER_PAGE;
+use crate::session::InRoom;
 use crate::{Shard, home_request};
 
 /// Members up to which joins and leaves are told at once.
@@ -240,13 +241,14 @@ impl Shard {
     pub(crate) fn placed(&mut self, placed: &RoomSession, effects: &mut Effects) {
         let (number, id) = (RoomNumber(placed.room), SessionId(placed.session));
         let Some(key) = self.room_keys.get(&number).cloned() else { return self.counters.drop(Drop::MeshBadRecord) };
+        let name = self.room_name(number);
         let found = self.sessions.get_mut(&id).filter(|session| session.moves == placed.moves);
         let Some(session) = found else {
             // It ended, or moved, before it was in: take it out again, unless it has come in anew since.
             self.counters.drop(Drop::StaleSession);
             return self.tell_home(&key, home_request(number, id, placed.moves, Ask::Leave(false)));
         };
-        session.rooms.insert(key, number);
+        session.rooms.insert(key, InRoom { number, name });
         if let Some(replica) = self.replicas.get_mut(&number) {
             replica.locals.insert(id);
         }

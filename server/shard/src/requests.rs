@@ -126,7 +126,7 @@ impl Shard {
             username: session.username.clone(),
             session_id: id.0,
             owner: session.owner,
-            rooms: session.rooms.values().map(|room| self.room_name(*room)).collect(),
+            rooms: session.rooms.values().map(|room| room.name.clone()).collect(),
             shard: u32::from(self.config.shard.0),
         };
         self.answer(asker, Body::Who(who), effects);
@@ -155,7 +155,7 @@ impl Shard {
         effects: &mut Effects,
     ) -> Option<(String, RoomNumber)> {
         let key = names::room_name(typed).map(|name| name.key).unwrap_or_default();
-        let room = self.sessions[&id].rooms.get(&key).copied();
+        let room = self.sessions[&id].rooms.get(&key).map(|room| room.number);
         if room.is_none() {
             let text = format!("you are not in the room {:?}: join it first", shorten(typed));
             self.refuse(asker, StatusCode::StatusNotInRoom, &text, effects);

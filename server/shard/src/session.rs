@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::counters::{CloseReason, Drop};
 use crate::effect::Effects;
-use crate::mesh::{Ask, Asker, Mesh, SessionNote, SessionRecord};
+use crate::mesh::{Ask, Asker, Mesh, NewRoom, SessionNote, SessionRecord};
 use crate::{Shard, home_request};
 
 /// Bytes of the secret half of a resume token; the public half is session and user, 8 bytes each.
@@ -33,8 +33,15 @@ pub(crate) struct Session {
     detached: Time,
     /// How often it moved: a home believes the latest of its shards.
     pub(crate) moves: u32,
-    /// Rooms it is in, by key.
-    pub(crate) rooms: BTreeMap<String, RoomNumber>,
+    /// Rooms it is in, by key. With their names: on a shard it moved to, the directory may not have them yet.
+    pub(crate) rooms: BTreeMap<String, InRoom>,
+}
+
+/// A room that a session is in.
+#[derive(Clone, Debug)]
+pub(crate) struct InRoom {
+    pub(crate) number: RoomNumber,
+    pub(crate) name: String,
 }
 
 /// Where a session of an account lives, at the account's home.
@@ -68,8 +75,16 @@ impl Session {
             username: self.username.clone(),
             owner: self.owner,
             secret_hash: self.secret_hash.clone(),
-            room_keys: self.rooms.keys().cloned().collect(),
-            room_numbers: self.rooms.values().map(|room| room.0).collect(),
+            rooms: self
+                .rooms
+                .iter()
+                .map(|(key, room)| NewRoom {
+                    number: room.number.0,
+                    key: key.clone(),
+                    name: room.name.clone(),
+                    capacity: 0,
+                })
+                .collect(),
             moves: self.moves,
         }
     }
@@ -78,7 +93,8 @@ impl Session {
         let id = SessionId(record.session);
         let mut session = Self::new(id, UserId(record.user), record.username, record.owner, record.secret_hash);
         session.moves = record.moves + 1;
-        session.rooms = record.room_keys.into_iter().zip(record.room_numbers.into_iter().map(RoomNumber)).collect();
+        let room = |room: NewRoom| (room.key, InRoom { number: RoomNumber(room.number), name: room.name });
+        session.rooms = record.rooms.into_iter().map(room).collect();
         (record.asker, session)
     }
 }
@@ -122,7 +138,7 @@ impl Shard {
         self.detached.remove(&(session.detached, id));
         self.forget_local(&session);
         for (key, room) in &session.rooms {
-            self.tell_home(key, home_request(*room, id, session.moves, Ask::Leave(false)));
+            self.tell_home(key, home_request(room.number, id, session.moves, Ask::Leave(false)));
         }
         let note = SessionNote { session: id.0, user: session.user.0, ..SessionNote::default() };
         self.tell(self.account_home(session.user), Mesh::SessionClosed(note));
@@ -131,7 +147,7 @@ impl Shard {
     /// Nothing of its rooms is told here for it any more.
     fn forget_local(&mut self, session: &Session) {
         for room in session.rooms.values() {
-            if let Some(replica) = self.replicas.get_mut(room) {
+            if let Some(replica) = self.replicas.get_mut(&room.number) {
                 replica.locals.remove(&session.id);
             }
         }
@@ -215,7 +231,7 @@ impl Shard {
         let id = session.id;
         let user = session.user;
         for (key, room) in &session.rooms {
-            self.tell_home(key, home_request(*room, id, session.moves, Ask::Moved(true)));
+            self.tell_home(key, home_request(room.number, id, session.moves, Ask::Moved(true)));
         }
         let note = SessionNote { session: id.0, user: user.0, ..SessionNote::default() };
         self.tell(self.account_home(user), Mesh::SessionMoved(note));
@@ -232,7 +248,7 @@ impl Shard {
     pub(crate) fn attach(&mut self, asker: Asker, id: SessionId, response: LoginResponse, effects: &mut Effects) {
         let connection_id = asker.connection();
         let Some(session) = self.sessions.get(&id) else { return };
-        let rooms = session.rooms.values().map(|room| self.room_name(*room)).collect();
+        let rooms = session.rooms.values().map(|room| room.name.clone()).collect();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.connection = Some(connection_id);
         let response = LoginResponse {
