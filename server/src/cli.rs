@@ -73,6 +73,9 @@ pub struct Settings {
     /// Voice streams a room has on one shard before it spreads to the next [default: 256]
     #[arg(long, env = "ECHOMESH_SPREAD_AFTER", value_name = "N")]
     pub spread_after: Option<u32>,
+    /// Speakers heard at once in a room, the loudest; 0: all [default: 8]
+    #[arg(long, env = "ECHOMESH_SPEAKERS_MAX", value_name = "N")]
+    pub speakers_max: Option<u32>,
     /// Allow plaintext from anywhere, not only between loopback addresses: passwords can be read on the
     /// way [default: false]
     #[arg(
@@ -149,6 +152,7 @@ impl Settings {
             registration: self.registration.or(other.registration),
             server_name: self.server_name.or(other.server_name),
             spread_after: self.spread_after.or(other.spread_after),
+            speakers_max: self.speakers_max.or(other.speakers_max),
             plaintext_anywhere: self.plaintext_anywhere.or(other.plaintext_anywhere),
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),

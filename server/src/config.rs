@@ -40,6 +40,8 @@ pub struct Config {
     pub server_name: String,
     /// Voice streams a room has on one shard before it spreads, at least 1.
     pub spread_after: u32,
+    /// Speakers heard at once in a room; 0: all.
+    pub speakers_max: u32,
     /// Allow plaintext between any addresses.
     pub plaintext_anywhere: bool,
     /// The operator's; `None` is self-signed.
@@ -87,6 +89,7 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         registration: given.registration.unwrap_or(Registration::Open),
         server_name: server_name(given.server_name)?,
         spread_after: spread_after(given.spread_after)?,
+        speakers_max: given.speakers_max.unwrap_or(SPEAKERS_MAX),
         plaintext_anywhere: given.plaintext_anywhere.unwrap_or(false),
         tls: tls_files(given.tls_cert, given.tls_key)?,
         pin: !given.no_pin.unwrap_or(false),
@@ -122,6 +125,9 @@ fn server_name(given: Option<String>) -> Result<String, StartError> {
     }
     Ok(name)
 }
+
+/// Speakers of a room heard at once: more voices at a time nobody can follow.
+const SPEAKERS_MAX: u32 = 8;
 
 fn spread_after(given: Option<u32>) -> Result<u32, StartError> {
     match given.unwrap_or(SPREAD_AFTER) {

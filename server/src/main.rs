@@ -194,6 +194,7 @@ impl ShardsStart<'_> {
             },
             plaintext_anywhere: self.config.plaintext_anywhere,
             spread_after: self.config.spread_after,
+            speakers_max: self.config.speakers_max,
             limits: self.limits.clone(),
             rooms: rooms.to_vec(),
         })

@@ -112,6 +112,7 @@ impl World {
                 registration: Registration::Open,
                 plaintext_anywhere: false,
                 spread_after: 1,
+                speakers_max: 2,
                 limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
                 rooms: Vec::new(),
             })

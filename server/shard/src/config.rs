@@ -25,6 +25,8 @@ pub struct ShardConfig {
     pub plaintext_anywhere: bool,
     /// Voice streams a room has on one shard before it spreads to the next.
     pub spread_after: u32,
+    /// Speakers heard at once in a room, the loudest; 0: all.
+    pub speakers_max: u32,
     /// Bounds.
     pub limits: Limits,
     /// Rooms in the store at start; every shard is given all.

@@ -71,6 +71,10 @@ reasons! {
         PayloadType => "payload_type",
         /// The speaker is muted.
         Muted => "muted",
+        /// Others are louder.
+        NotSelected => "not_selected",
+        /// Late, from a time when the speaker was muted or not selected.
+        Withheld => "withheld",
         /// Late across a boundary that is forgotten: its output index cannot be told any more.
         TooLate => "too_late",
         /// Nobody is in the room to hear it.

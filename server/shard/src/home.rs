@@ -16,8 +16,9 @@ use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{
     Answer, Ask, Asker, DELTA_MEMBERS_MAX, Line, MemberFlags, MemberView, Mesh, NewRoom, ReplicaDelta, RoomSession,
-    ToHome,
+    StreamAt, ToHome,
 };
+use crate::voice::Speakers;
 use crate::{ChatJob, Job, KnownRoom, Shard};
 
 const CONGESTED: &str = "the server is busy: try again in a moment";
@@ -50,6 +51,8 @@ struct HomeMember {
     moves: u32,
     flags: MemberFlags,
     voice: MemberVoice,
+    /// Rollover counter of its stream's output.
+    roc: u32,
 }
 
 /// A room at its home.
@@ -64,13 +67,20 @@ pub(crate) struct HomeRoom {
     closing: BTreeMap<SessionId, ShardId>,
     /// For each shard: members' sessions and streams there. A replica is kept where it is not 0.
     interest: Vec<u32>,
+    pub(crate) speakers: Speakers,
 }
 
 impl HomeRoom {
     pub(crate) fn new(name: String, capacity: u32, shards: u8) -> Self {
         let interest = vec![0; shards as usize];
         let (members, closing) = (BTreeMap::new(), BTreeMap::new());
-        Self { name, capacity, sequence: 0, message_sequence: 0, members, closing, interest }
+        let speakers = Speakers::default();
+        Self { name, capacity, sequence: 0, message_sequence: 0, members, closing, interest, speakers }
+    }
+
+    /// Open streams.
+    pub(crate) fn streams(&self) -> usize {
+        self.members.values().filter(|member| matches!(member.voice, MemberVoice::Open(_))).count()
     }
 
     fn view(&self, id: SessionId) -> Option<MemberView> {
@@ -82,6 +92,7 @@ impl HomeRoom {
             flags: member.flags,
             ssrc: if let MemberVoice::Open(ssrc) = member.voice { ssrc.0 } else { 0 },
             gone: false,
+            roc: member.roc,
         })
     }
 
@@ -111,7 +122,7 @@ impl Shard {
                 }
             }
             Some(Ask::Moved(_)) => self.member_moved(source, room, session, request.moves),
-            Some(Ask::StreamOpened(ssrc)) => self.stream_opened(source, room, session, ssrc),
+            Some(Ask::StreamAt(at)) => self.stream_at(source, room, session, at),
             Some(ask) => self.member_asks(now, asker, room, session, ask, effects),
             None => self.counters.drop(Drop::MeshBadRecord),
         }
@@ -164,7 +175,7 @@ impl Shard {
                 self.set_flags(room, id, flags);
                 self.open_voice(asker, room, id);
             }
-            Ask::Create(_) | Ask::Join(_) | Ask::Leave(_) | Ask::Moved(_) | Ask::StreamOpened(_) => {
+            Ask::Create(_) | Ask::Join(_) | Ask::Leave(_) | Ask::Moved(_) | Ask::StreamAt(_) => {
                 self.counters.drop(Drop::MeshBadRecord);
             }
         }
@@ -270,6 +281,7 @@ impl Shard {
                     moves: request.moves,
                     flags: MemberFlags::default(),
                     voice: MemberVoice::None,
+                    roc: 0,
                 },
             );
             self.member_changed(number, id, Some(source));
@@ -303,6 +315,10 @@ impl Shard {
         self.broadcast(number, None, &Mesh::Replica(delta));
         self.interest(number, source, -1);
         if let MemberVoice::Open(ssrc) = member.voice {
+            if let Some(home) = self.homes.get_mut(&number) {
+                home.speakers.forget(ssrc);
+            }
+            self.count_speakers(number);
             self.tell(
                 ssrc.shard(),
                 Mesh::CloseStream(RoomSession { room: number.0, ssrc: ssrc.0, ..RoomSession::default() }),
@@ -365,7 +381,8 @@ impl Shard {
         );
     }
 
-    fn stream_opened(&mut self, source: ShardId, number: RoomNumber, id: SessionId, ssrc: u32) {
+    fn stream_at(&mut self, source: ShardId, number: RoomNumber, id: SessionId, at: StreamAt) {
+        let ssrc = at.ssrc;
         let Some(home) = self.homes.get_mut(&number) else { return };
         match home.members.get_mut(&id).filter(|member| member.voice.shard() == Some(source)) {
             Some(member) if ssrc == 0 => {
@@ -375,7 +392,9 @@ impl Shard {
             }
             Some(member) => {
                 member.voice = MemberVoice::Open(Ssrc(ssrc));
+                member.roc = at.roc;
                 self.member_changed(number, id, None);
+                self.count_speakers(number);
             }
             // It left while its stream was being opened: nothing else will close it.
             None if home.closing.remove(&id).is_some() => {
@@ -457,10 +476,13 @@ impl Shard {
                 self.tell(shard, Mesh::Replica(ReplicaDelta { room, sequence, members: views, reset: false }));
                 views = rest;
             }
+            if self.homes[&number].speakers.is_on() {
+                self.tell(shard, self.homes[&number].speakers.told(number));
+            }
         }
     }
 
-    fn broadcast(&mut self, number: RoomNumber, except: Option<ShardId>, mesh: &Mesh) {
+    pub(crate) fn broadcast(&mut self, number: RoomNumber, except: Option<ShardId>, mesh: &Mesh) {
         let Some(home) = self.homes.get(&number) else { return };
         let shards: Vec<ShardId> = home.interested().filter(|shard| Some(*shard) != except).collect();
         for shard in shards {

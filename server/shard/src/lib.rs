@@ -103,6 +103,8 @@ pub struct Shard {
     /// The room of each stream that the replicas here know.
     stream_rooms: BTreeMap<Ssrc, RoomNumber>,
     free_peers: Vec<PeerId>,
+    /// Streams whose output numbers rolled over since the last tick.
+    rolled: Vec<Ssrc>,
     ssrcs_given: u32,
     ssrc_offset: u32,
 
@@ -141,6 +143,7 @@ impl Shard {
             session_streams: BTreeMap::new(),
             stream_rooms: BTreeMap::new(),
             free_peers: Vec::new(),
+            rolled: Vec::new(),
             ssrcs_given: 0,
             ssrc_offset,
             local: VecDeque::new(),
@@ -254,6 +257,8 @@ impl Shard {
                 self.accounts.entry(UserId(note.user)).or_default().insert(SessionId(note.session), place);
             }
             Mesh::SessionStays(note) => self.session_stays(&note),
+            Mesh::Levels(report) => self.levels(now, &report),
+            Mesh::Selected(selected) => self.selected(selected),
         }
     }
 
@@ -320,6 +325,8 @@ impl Shard {
             slot += DEADLINE_TICKS;
         }
         self.expire_detached(now);
+        self.tell_rollovers();
+        self.loudest_tick(now);
         self.flush_all(now, effects);
     }
 

@@ -85,9 +85,44 @@ pub(crate) enum Ask {
     /// The session lives on the source shard now.
     #[prost(bool, tag = "13")]
     Moved(bool),
-    /// The stream is open, with this SSRC; 0 if it could not be.
-    #[prost(uint32, tag = "14")]
-    StreamOpened(u32),
+    /// The stream is open, or its numbers have rolled over.
+    #[prost(message, tag = "14")]
+    StreamAt(StreamAt),
+}
+
+/// Where a stream's numbers are.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct StreamAt {
+    /// 0: it could not be opened.
+    #[prost(uint32, tag = "1")]
+    pub(crate) ssrc: u32,
+    /// High 32 bits of its next output index.
+    #[prost(uint32, tag = "2")]
+    pub(crate) roc: u32,
+}
+
+/// How loud a shard's active speakers of a room are.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Levels {
+    #[prost(uint64, tag = "1")]
+    pub(crate) room: u64,
+    #[prost(uint32, repeated, tag = "2")]
+    pub(crate) ssrcs: Vec<u32>,
+    /// In the order of `ssrcs`, as `loudest` counts.
+    #[prost(sint32, repeated, tag = "3")]
+    pub(crate) scores: Vec<i32>,
+}
+
+/// Whose voice is forwarded in a room.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Selected {
+    #[prost(uint64, tag = "1")]
+    pub(crate) room: u64,
+    /// False: everyone's.
+    #[prost(bool, tag = "2")]
+    pub(crate) is_on: bool,
+    #[prost(uint32, repeated, tag = "3")]
+    pub(crate) ssrcs: Vec<u32>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -129,6 +164,9 @@ pub(crate) struct MemberView {
     /// True: the member is gone.
     #[prost(bool, tag = "6")]
     pub(crate) gone: bool,
+    /// Rollover counter of the stream's output.
+    #[prost(uint32, tag = "7")]
+    pub(crate) roc: u32,
 }
 
 /// Changes of a room for a shard that keeps a replica of it.
@@ -226,7 +264,7 @@ pub(crate) struct SessionRecord {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MeshMsg {
-    #[prost(oneof = "Mesh", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18")]
+    #[prost(oneof = "Mesh", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
     pub(crate) body: Option<Mesh>,
 }
 
@@ -275,6 +313,12 @@ pub(crate) enum Mesh {
     /// The session's shard, to the account's home: it was not given away.
     #[prost(message, tag = "18")]
     SessionStays(SessionNote),
+    /// To a room's home.
+    #[prost(message, tag = "19")]
+    Levels(Levels),
+    /// From a room's home.
+    #[prost(message, tag = "20")]
+    Selected(Selected),
 }
 
 /// Records that wait for room in the ring to one shard, in order.

@@ -18,6 +18,7 @@ use crate::effect::Effects;
 use crate::mesh::{Ask, Asker, Line, MemberView, ReplicaDelta, RoomSession};
 use crate::requests::ROSTER_PAGE;
 use crate::session::InRoom;
+use crate::voice::Selection;
 use crate::{Shard, home_request};
 
 /// Members up to which joins and leaves are told at once.
@@ -50,6 +51,8 @@ pub(crate) struct Replica {
     remote_listeners: Vec<u32>,
     /// Other shards with listeners.
     pub(crate) relay: ShardSet,
+    /// Whose voice is forwarded.
+    pub(crate) selection: Selection,
 }
 
 impl Replica {
@@ -86,7 +89,7 @@ fn member(view: &MemberView) -> Member {
         deafened: view.flags.deafened,
         talking: view.flags.talking,
         ssrc: view.ssrc,
-        roc: 0,
+        roc: view.roc,
     }
 }
 

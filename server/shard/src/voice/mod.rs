@@ -1,8 +1,10 @@
 //! Voice rules: who hears a packet, under which number and key.
 
 mod header;
+mod loudest;
 mod numbering;
 mod stream;
 
 pub use header::{VOICE_RECORD_HEADER_BYTES, VoiceHeader};
+pub(crate) use loudest::{Selection, Speakers};
 pub(crate) use stream::Stream;

@@ -46,6 +46,11 @@ impl Numbering {
         Self { segments: [Segment::default(); SEGMENTS], count: 0, next: first, highest: 0 }
     }
 
+    /// The next index never given out.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// The uplink has a new key: its indices begin anew, ours go on.
     pub(crate) fn new_key(&mut self) {
         self.count = 0;

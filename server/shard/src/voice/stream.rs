@@ -11,16 +11,17 @@ use echomesh_proto::ids::{PeerId, RoomNumber, SessionId, ShardId, ShardSet, Ssrc
 use echomesh_proto::limits::{AUDIO_LEVEL_EXTENSION_ID, DATAGRAM_BYTES_MAX, OPUS_PAYLOAD_TYPE};
 use echomesh_proto::rtp::{self, Header};
 use echomesh_proto::srtp::{MasterKey, OpenKey, ReplayWindow, estimate_index};
-use echomesh_proto::time::Now;
+use echomesh_proto::time::{Now, Time};
 use rand_chacha::rand_core::RngCore;
 
 use super::VoiceHeader;
+use super::loudest::{Activity, Choice, Selection};
 use super::numbering::{Numbered, Numbering};
 use crate::Shard;
 use crate::counters::Drop;
 use crate::effect::{Effect, Effects, Voice};
 use crate::home_request;
-use crate::mesh::{Ask, Mesh, RoomSession};
+use crate::mesh::{Ask, Mesh, RoomSession, StreamAt};
 
 /// SSRCs a shard can give in a run: the low 8 of 32 bits are the shard.
 const SSRCS_MAX: u32 = 1 << 24;
@@ -39,7 +40,11 @@ pub(crate) struct Stream {
     peer: PeerId,
     /// Where it was last heard from, authenticated.
     address: Option<SocketAddr>,
-    muted: bool,
+    pub(super) muted: bool,
+    pub(super) activity: Activity,
+    pub(super) choice: Choice,
+    /// High 32 bits of the output index, as home was told.
+    roc: u32,
     epoch: u32,
 }
 
@@ -71,7 +76,7 @@ impl Shard {
         let (uplink, downlink) = (self.random_key(), self.random_key());
         let found = self.session_streams.get(&(room, session)).copied();
         let Some(ssrc) = found.or_else(|| self.new_stream(room, session, &uplink, &downlink)) else {
-            let note = home_request(room, session, 0, Ask::StreamOpened(0));
+            let note = home_request(room, session, 0, Ask::StreamAt(StreamAt::default()));
             self.tell(source, Mesh::ToHome(note));
             let text = "this server carries as many voice streams as it may: try again later";
             return self.refuse(ask.asker, StatusCode::StatusLimit, text, effects);
@@ -104,7 +109,8 @@ impl Shard {
             audio_level_id: u32::from(AUDIO_LEVEL_EXTENSION_ID),
             ..VoiceAnnounce::default()
         };
-        self.tell(source, Mesh::ToHome(home_request(room, session, 0, Ask::StreamOpened(ssrc.0))));
+        let at = stream.at(ssrc);
+        self.tell(source, Mesh::ToHome(home_request(room, session, 0, Ask::StreamAt(at))));
         self.answer(ask.asker, Body::VoiceAnnounce(announce), effects);
     }
 
@@ -122,6 +128,7 @@ impl Shard {
         let peer = self.free_peers.pop().unwrap_or(PeerId(self.streams.len() as u32));
         // RFC 3711 §3.3.1: below 2^15, so that an early loss cannot be taken for a rollover.
         let first = u64::from(self.random.next_u32() & 0x7FFF);
+        let choice = self.replicas.get(&room).map_or(Choice::Heard, |replica| replica.selection.first());
         self.streams.insert(
             ssrc,
             Stream {
@@ -135,6 +142,9 @@ impl Shard {
                 peer,
                 address: None,
                 muted: false,
+                activity: Activity::new(),
+                choice,
+                roc: 0,
                 epoch: 0,
             },
         );
@@ -148,6 +158,18 @@ impl Shard {
         self.free_peers.push(stream.peer);
         if stream.address.is_some() {
             effects.list.push(Effect::PeerGone { peer: stream.peer });
+        }
+    }
+
+    /// Tells homes of streams whose output numbers rolled over, so that who joins later can decrypt them.
+    /// Once in 65,536 packets of a stream, and not on the voice path.
+    pub(crate) fn tell_rollovers(&mut self) {
+        for ssrc in std::mem::take(&mut self.rolled) {
+            let Some(stream) = self.streams.get_mut(&ssrc) else { continue };
+            let (room, session, at) = (stream.room, stream.session, stream.at(ssrc));
+            if let Some(key) = self.room_keys.get(&room).cloned() {
+                self.tell_home(&key, home_request(room, session, 0, Ask::StreamAt(at)));
+            }
         }
     }
 
@@ -203,11 +225,16 @@ impl Shard {
         let payload =
             rtp::payload_without_padding(&datagram[header.bytes..plain], header.padding).ok_or(Drop::BadPacket)?;
         let payload = header.bytes..header.bytes + payload.len();
-        let (index, first) = match stream.numbering.map(index, stream.muted) {
+        let replica = self.replicas.get_mut(&stream.room);
+        let withhold = stream.withhold(now.time, header.audio_level, replica.map(|replica| &mut replica.selection));
+        let (index, first) = match stream.numbering.map(index, withhold.is_some()) {
             Numbered::Forward { index, first } => (index, first),
-            Numbered::Withheld => return Err(Drop::Muted),
+            Numbered::Withheld => return Err(withhold.unwrap_or(Drop::Withheld)),
             Numbered::TooLate => return Err(Drop::TooLate),
         };
+        if stream.numbering.next() >> 16 > u64::from(stream.roc) && !self.rolled.contains(&header.ssrc) {
+            self.rolled.push(header.ssrc);
+        }
         let header = VoiceHeader {
             received: now.time,
             ssrc: header.ssrc,
@@ -266,6 +293,24 @@ impl Shard {
 }
 
 impl Stream {
+    /// Where its numbers are; home is told.
+    fn at(&mut self, ssrc: Ssrc) -> StreamAt {
+        self.roc = (self.numbering.next() >> 16) as u32;
+        StreamAt { ssrc: ssrc.0, roc: self.roc }
+    }
+
+    /// Why its packets are not forwarded now, if so.
+    fn withhold(&mut self, now: Time, audio_level: Option<u8>, selection: Option<&mut Selection>) -> Option<Drop> {
+        if self.muted {
+            return Some(Drop::Muted);
+        }
+        let begins = self.activity.heard(now, audio_level);
+        if let Some(selection) = selection {
+            self.choice = selection.judge(now, self.choice, begins);
+        }
+        (self.choice == Choice::Withheld).then_some(Drop::NotSelected)
+    }
+
     /// An authenticated packet came from here; only one newer than all before moves the return
     /// address, so that a replay or a late packet cannot.
     fn heard_from(&mut self, source: SocketAddr, newest: bool, effects: &mut Effects) {

@@ -40,9 +40,12 @@ pub struct Heard {
 /// The parameters a client got for its stream.
 pub struct Microphone {
     pub ssrc: Ssrc,
-    pub sequence: u16,
+    /// Of the last packet, under the uplink key.
+    pub index: u64,
     /// Of the packets from now on.
     pub marker: bool,
+    /// Likewise, -dBov.
+    pub level: u8,
     key: SealKey,
     pub address: SocketAddr,
 }
@@ -82,6 +85,7 @@ pub fn config(shard: u8, shards: u8) -> ShardConfig {
         voice_port: 8888,
         registration: Registration::Open,
         plaintext_anywhere: false,
+        speakers_max: 0,
         spread_after: 256,
         limits: Limits::default(),
         rooms: Vec::new(),
@@ -395,7 +399,8 @@ impl Cluster {
             salt: given.uplink_salt[..].try_into().unwrap(),
         });
         let ssrc = Ssrc(given.ssrc);
-        let microphone = Microphone { ssrc, sequence: 100, marker: false, key, address: address.parse().unwrap() };
+        let microphone =
+            Microphone { ssrc, index: 100, marker: false, level: 30, key, address: address.parse().unwrap() };
         self.datagram(ssrc.shard().index(), microphone.address, microphone.report(1));
         microphone
     }
@@ -418,19 +423,19 @@ impl Microphone {
     }
 
     pub fn packet(&mut self) -> Vec<u8> {
-        self.sequence = self.sequence.wrapping_add(1);
+        self.index += 1;
         let header = OutgoingHeader {
             marker: self.marker,
             payload_type: 111,
-            sequence: self.sequence,
-            media_time: MediaTime(u32::from(self.sequence) * 960),
+            sequence: self.index as u16,
+            media_time: MediaTime((self.index as u32).wrapping_mul(960)),
             ssrc: self.ssrc,
-            audio_level: Some(30),
+            audio_level: Some(self.level),
         };
         let mut packet = vec![0; 200];
         let bytes = header.write(&mut packet);
         packet[bytes..bytes + 5].copy_from_slice(b"voice");
-        let length = self.key.seal_rtp(&mut packet, bytes, bytes + 5, u64::from(self.sequence));
+        let length = self.key.seal_rtp(&mut packet, bytes, bytes + 5, self.index);
         assert_eq!(length, bytes + 5 + TAG_BYTES);
         packet.truncate(length);
         packet
