@@ -239,17 +239,10 @@ impl Link {
                     continue;
                 }
             };
-            let now = clock::now();
-            if let Some(voice) = self.session.datagram(now, &mut datagram[..count]) {
-                self.heard.push(HeardPacket {
-                    time: now.time,
-                    ssrc: voice.ssrc,
-                    index: voice.index,
-                    media_time: voice.media_time,
-                    marker: voice.marker,
-                    payload: voice.payload.to_vec(),
-                });
-            }
+            note_voice(&mut self.session, &mut self.heard, &mut datagram[..count]);
+        }
+        while let Some(mut datagram) = self.session.next_held(clock::now()) {
+            note_voice(&mut self.session, &mut self.heard, &mut datagram);
         }
     }
 
@@ -343,6 +336,21 @@ impl Link {
         if let Some(transport) = self.transport.take() {
             transport.close();
         }
+    }
+}
+
+/// Opens a datagram and keeps what was said.
+fn note_voice(session: &mut Session, heard: &mut Vec<HeardPacket>, datagram: &mut [u8]) {
+    let now = clock::now();
+    if let Some(voice) = session.datagram(now, datagram) {
+        heard.push(HeardPacket {
+            time: now.time,
+            ssrc: voice.ssrc,
+            index: voice.index,
+            media_time: voice.media_time,
+            marker: voice.marker,
+            payload: voice.payload.to_vec(),
+        });
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Drop {
     AuthFailed,
     /// Seen before, or older than the replay window.
     Replayed,
+    /// Of a stream that no roster announced in time, and that no key opened.
+    NotAnnounced,
     /// A payload type other than Opus.
     PayloadType,
     /// A room has `STREAMS_MAX` streams already.
@@ -31,12 +33,13 @@ pub enum Drop {
 
 impl Drop {
     /// All of them, in order.
-    pub const ALL: [Drop; 12] = [
+    pub const ALL: [Drop; 13] = [
         Drop::NotRtp,
         Drop::BadPacket,
         Drop::UnknownSsrc,
         Drop::AuthFailed,
         Drop::Replayed,
+        Drop::NotAnnounced,
         Drop::PayloadType,
         Drop::StreamLimit,
         Drop::DatagramQueueFull,
@@ -55,6 +58,7 @@ impl Drop {
             Drop::UnknownSsrc => "unknown_ssrc",
             Drop::AuthFailed => "auth_failed",
             Drop::Replayed => "replayed",
+            Drop::NotAnnounced => "not_announced",
             Drop::PayloadType => "payload_type",
             Drop::StreamLimit => "stream_limit",
             Drop::DatagramQueueFull => "datagram_queue_full",

@@ -43,6 +43,11 @@ use voice::{DatagramQueue, VoiceRoom};
 /// Silence of the server after which it is pinged, microseconds.
 const PING_US: u64 = 15 * SECOND_US;
 
+/// Packets kept of streams that are not announced yet, and how long, microseconds: the roster's delta is
+/// on its way, over TCP.
+const HELD_MAX: usize = 16;
+const HELD_US: u64 = SECOND_US / 5;
+
 /// How often `Input::Tick` should come, microseconds: the pace of the reports that open a voice path.
 pub const TICK_US: u64 = SECOND_US / 10;
 
@@ -77,6 +82,8 @@ pub struct Session {
     rooms: Vec<Room>,
     voice: Vec<VoiceRoom>,
     datagrams: DatagramQueue,
+    /// Packets of streams that were not announced yet, oldest first.
+    held: VecDeque<(Time, Vec<u8>)>,
 }
 
 impl Session {
@@ -99,6 +106,7 @@ impl Session {
             rooms: Vec::new(),
             voice: Vec::new(),
             datagrams: DatagramQueue::default(),
+            held: VecDeque::new(),
         }
     }
 
@@ -153,11 +161,43 @@ impl Session {
                     payload: &datagram[payload],
                 })
             }
+            Err(Drop::AuthFailed) if self.hold(now, datagram) => None,
             Err(reason) => {
                 self.counters.drop(reason);
                 None
             }
         }
+    }
+
+    /// Keeps a packet of a stream nobody announced yet, for voice may outrun the roster that tells its
+    /// rollover counter. Whether it is kept.
+    fn hold(&mut self, now: Now, datagram: &[u8]) -> bool {
+        let Ok(header) = Header::parse(datagram) else { return false };
+        let announced = self.rooms.iter().any(|room| room.speaker(header.ssrc).is_some());
+        if announced || self.voice.iter().any(|voice| voice.has_heard(header.ssrc)) {
+            return false;
+        }
+        if self.held.len() == HELD_MAX {
+            self.held.pop_front();
+            self.counters.drop(Drop::NotAnnounced);
+        }
+        self.held.push_back((now.time, datagram.to_vec()));
+        true
+    }
+
+    /// The next datagram that was kept and whose stream is announced now: give it to
+    /// [`Session::datagram`] again. Ask after events and datagrams.
+    pub fn next_held(&mut self, now: Now) -> Option<Vec<u8>> {
+        while self.held.front().is_some_and(|(since, _)| now.time.since_us(*since) > HELD_US) {
+            self.held.pop_front();
+            self.counters.drop(Drop::NotAnnounced);
+        }
+        let announced = |(_, datagram): &(Time, Vec<u8>)| {
+            Header::parse(datagram)
+                .is_ok_and(|header| self.rooms.iter().any(|room| room.speaker(header.ssrc).is_some()))
+        };
+        let at = self.held.iter().position(announced)?;
+        self.held.remove(at).map(|(_, datagram)| datagram)
     }
 
     fn open_rtp(
@@ -179,10 +219,9 @@ impl Session {
         for at in candidates {
             let voice = &mut self.voice[at];
             let room = self.rooms.iter().find(|room| *room.name() == voice.room);
-            let roc = match known {
-                None => room.and_then(|room| room.speaker(header.ssrc)).map_or(0, |member| member.roc),
-                Some(_) => 0,
-            };
+            let wanted = voice.wants_roc(now.time, header.ssrc);
+            let speaker = room.filter(|_| wanted).and_then(|room| room.speaker(header.ssrc));
+            let roc = speaker.map(|member| member.roc);
             copy.copy_from_slice(datagram);
             match voice.open_rtp(now.time, copy, &header, roc) {
                 Ok((index, payload)) => {
@@ -334,6 +373,7 @@ impl Session {
         self.output.clear();
         self.voice.clear();
         self.datagrams.clear();
+        self.held.clear();
         for pending in std::mem::take(&mut self.pending) {
             answer(pending.public, Outcome::ConnectionLost, events);
         }

@@ -385,6 +385,43 @@ fn datagrams_are_bounded() {
     assert!(sent < 100);
 }
 
+/// Goal: a stream whose numbers rolled over is heard from the first packet on: late, when the roster tells the
+/// counter after the packet came, and again after a long silence (PROTOCOL M43).
+#[test]
+fn rollovers_that_were_not_heard_are_found() {
+    let speaker = |roc: u32| Member { roc, ..member(7, 0x0201) };
+    let mut stage = Stage::with_voice();
+    let index = (5 << 16) + 12;
+    assert!(stage.session.datagram(stage.now, &mut downlink_packet(0x0201, index, b"first")).is_none());
+    assert!(stage.session.next_held(stage.now).is_none(), "not announced yet");
+    stage.receive(&delta(2, RoomEventType::ReJoined, speaker(5)));
+    let mut held = stage.session.next_held(stage.now).unwrap();
+    assert_eq!(stage.session.datagram(stage.now, &mut held).unwrap().index, index);
+    stage.after(3 * SECOND_US);
+    stage.receive(&delta(3, RoomEventType::ReChanged, speaker(9)));
+    let index = (9 << 16) + 40_000;
+    let mut packet = downlink_packet(0x0201, index, b"later");
+    assert_eq!(stage.session.datagram(stage.now, &mut packet).unwrap().index, index);
+    // The counter was told just before it went on.
+    stage.after(3 * SECOND_US);
+    let index = (10 << 16) + 3;
+    let mut packet = downlink_packet(0x0201, index, b"wrapped");
+    assert_eq!(stage.session.datagram(stage.now, &mut packet).unwrap().index, index);
+}
+
+/// Goal: what is kept for a roster is bounded in number and time, and counted when given up.
+#[test]
+fn unannounced_packets_are_kept_for_a_while() {
+    let mut stage = Stage::with_voice();
+    for sequence in 0..20 {
+        assert!(stage.session.datagram(stage.now, &mut downlink_packet(0x0301, (5 << 16) + sequence, b"x")).is_none());
+    }
+    assert_eq!(stage.session.counters().dropped(Drop::NotAnnounced), 4);
+    stage.after(SECOND_US);
+    assert!(stage.session.next_held(stage.now).is_none());
+    assert_eq!(stage.session.counters().dropped(Drop::NotAnnounced), 20);
+}
+
 /// Goal: a packet is heard once; forged, replayed, foreign and over-long ones are dropped by reason.
 #[test]
 fn only_the_servers_packets_are_heard_and_only_once() {

@@ -243,28 +243,32 @@ impl VoiceRoom {
         opened
     }
 
-    /// Opens a packet whose header was parsed. `roc` is the roster's, for a stream heard first.
+    /// Whether the roster's rollover counter of a stream is of use: it was not heard, or not lately.
+    pub(super) fn wants_roc(&self, now: Time, ssrc: Ssrc) -> bool {
+        self.heard.get(&ssrc).is_none_or(|heard| now.since_us(heard.last) > PAUSE_US)
+    }
+
+    /// Opens a packet whose header was parsed. `roc` is the roster's, where it is of use and known.
     pub(super) fn open_rtp(
         &mut self,
         now: Time,
         packet: &mut [u8],
         header: &Header,
-        roc: u32,
+        roc: Option<u32>,
     ) -> Result<(u64, Range<usize>), Drop> {
         let known = self.heard.get(&header.ssrc);
         if known.is_none() && self.heard.len() >= STREAMS_MAX {
             return Err(Drop::StreamLimit);
         }
         let highest = known.and_then(|heard| heard.window.highest());
-        let paused = known.is_none_or(|heard| now.since_us(heard.last) > PAUSE_US);
-        let likely = match highest {
-            Some(_) => estimate_index(highest, header.sequence),
-            None => u64::from(roc) << 16 | u64::from(header.sequence),
-        };
+        let paused = self.wants_roc(now, header.ssrc);
+        let told = u64::from(roc.unwrap_or(0)) << 16 | u64::from(header.sequence);
+        let likely = highest.map_or(told, |_| estimate_index(highest, header.sequence));
         if known.is_some_and(|heard| !heard.window.check(likely)) && !paused {
             return Err(Drop::Replayed);
         }
-        let (index, plain) = self.try_indices(packet, header.bytes, likely, paused).ok_or(Drop::AuthFailed)?;
+        let (index, plain) =
+            self.try_indices(packet, header.bytes, likely, paused.then_some(told)).ok_or(Drop::AuthFailed)?;
         let heard = self.heard.entry(header.ssrc).or_insert(Heard { window: ReplayWindow::default(), last: now });
         if !heard.window.check(index) {
             return Err(Drop::Replayed);
@@ -277,15 +281,22 @@ impl VoiceRoom {
         Ok((index, header.bytes..header.bytes + payload.len()))
     }
 
-    /// Opens under the likely index; after a pause also one rollover on either side. A failure spoils
-    /// the bytes, so all but the last try are on a copy.
-    fn try_indices(&self, packet: &mut [u8], header_bytes: usize, likely: u64, paused: bool) -> Option<(u64, usize)> {
-        if !paused {
+    /// Opens under the likely index; after a pause also under the one the roster tells, and one rollover on
+    /// either side of both. A failure spoils the bytes, so after a pause the tries are on a copy.
+    fn try_indices(
+        &self,
+        packet: &mut [u8],
+        header_bytes: usize,
+        likely: u64,
+        told: Option<u64>,
+    ) -> Option<(u64, usize)> {
+        let Some(told) = told else {
             return self.open.open_rtp(packet, header_bytes, likely).ok().map(|plain| (likely, plain));
-        }
+        };
         let mut copy = [0; DATAGRAM_BYTES_MAX];
-        let neighbours = [Some(likely), likely.checked_add(1 << 16), likely.checked_sub(1 << 16)];
-        for index in neighbours.into_iter().flatten() {
+        let around = |index: u64| [Some(index), index.checked_add(1 << 16), index.checked_sub(1 << 16)];
+        let again = if told == likely { [None; 3] } else { around(told) };
+        for index in around(likely).into_iter().chain(again).flatten() {
             let copy = copy.get_mut(..packet.len())?;
             copy.copy_from_slice(packet);
             if let Ok(plain) = self.open.open_rtp(copy, header_bytes, index) {
