@@ -4,6 +4,7 @@
 //! answer to each request, nothing that a session must drop.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use echomesh_proto::ids::{RoomNumber, SessionId};
 use echomesh_shard::{Drop, Shard};
@@ -16,6 +17,24 @@ pub fn all_heard(clients: &[Client], lines: &[String]) -> Result<(), String> {
     for client in clients {
         if let Some(missing) = lines.iter().find(|line| !client.contents.contains(*line)) {
             return Err(format!("after healing {} did not hear {missing:?}", client.name));
+        }
+    }
+    Ok(())
+}
+
+/// Every other client heard each of these frames of a speaker, without a gap in the numbers.
+pub fn voice_heard(clients: &[Client], speaker: usize, frames: RangeInclusive<u32>) -> Result<(), String> {
+    let name = &clients[speaker].name;
+    for listener in clients.iter().filter(|client| client.name != *name) {
+        let mut indices = Vec::new();
+        for frame in frames.clone() {
+            match listener.heard_frames.get(&(name.clone(), frame)) {
+                Some(index) => indices.push(*index),
+                None => return Err(format!("{} did not hear frame {frame} of {name}", listener.name)),
+            }
+        }
+        if indices.windows(2).any(|pair| pair[1] != pair[0] + 1) {
+            return Err(format!("{}: a gap in the numbers of {name}: {indices:?}", listener.name));
         }
     }
     Ok(())

@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use echomesh_client::{Answer, Config, Done, Drop, Event, Input, Outcome, RequestId, Session};
+use echomesh_client::{
+    Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, VoiceFrame,
+};
 use echomesh_proto::control::{ChatMsg, RoomActionType, StatusCode};
 use echomesh_proto::ids::{ConnectionId, SessionId};
-use echomesh_proto::time::Now;
+use echomesh_proto::time::{MediaTime, Now};
 
 /// Lines of a burst and their length: 57 KiB, where a ring holds 32 to 36 KiB.
 const BURST_LINES: usize = 15;
@@ -35,6 +37,7 @@ enum Asked {
     Join(String),
     Leave(String),
     Chat(Line),
+    Plain,
 }
 
 /// One client; its connection comes and goes, its session resumes.
@@ -66,6 +69,14 @@ pub struct Client {
     /// Lines without an answer, to be sent again.
     pub unsent: VecDeque<Line>,
     lines: u32,
+    /// How often its UDP address changed.
+    pub moves: u16,
+    /// Where it speaks; else in the first room whose voice is open.
+    pub speaks_in: Option<String>,
+    /// Frames said so far.
+    pub frames: u32,
+    /// Index of each frame heard, by speaker and frame.
+    pub heard_frames: BTreeMap<(String, u32), u64>,
     /// Sessions that came back after a lost connection.
     pub resumed: usize,
     refused: bool,
@@ -91,6 +102,10 @@ impl Client {
             acknowledged: Vec::new(),
             unsent: VecDeque::new(),
             lines: 0,
+            moves: 0,
+            speaks_in: None,
+            frames: 0,
+            heard_frames: BTreeMap::new(),
             resumed: 0,
             refused: false,
         }
@@ -193,6 +208,72 @@ impl Client {
         }
     }
 
+    /// Opens voice in a room, or gives it new keys.
+    pub fn open_voice(&mut self, now: Now, room: &str) {
+        if self.session.room(room).is_some()
+            && let Ok(id) = self.session.open_voice(now, room, OpenVoice::default())
+        {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
+    /// Mutes (bit 0) and deafens (bit 1).
+    pub fn announce(&mut self, now: Now, room: &str, flags: u64) {
+        let announce = Announce { talking: false, muted: flags & 1 != 0, deafened: flags & 2 != 0 };
+        if let Ok(id) = self.session.announce(now, room, announce) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
+    /// Says one frame that tells where, who and which.
+    pub fn talk(&mut self, now: Now) {
+        let rooms: Vec<String> = self.session.rooms().map(|room| room.name().to_string()).collect();
+        for room in self.speaks_in.clone().into_iter().chain(rooms) {
+            let payload = format!("{room} {} {}", self.name, self.frames + 1);
+            let media_time = MediaTime((now.time.0 / 1_000 * 48) as u32);
+            let frame =
+                VoiceFrame { media_time, marker: false, audio_level: Some(0x80 | 30), payload: payload.as_bytes() };
+            if self.session.send_voice(&room, frame).is_ok() {
+                self.frames += 1;
+                return;
+            }
+        }
+    }
+
+    /// Datagrams for the server.
+    pub fn take_datagrams(&mut self) -> Vec<Vec<u8>> {
+        let mut list = Vec::new();
+        while let Some(datagram) = self.session.next_datagram() {
+            list.push(datagram.bytes.to_vec());
+        }
+        list
+    }
+
+    /// A datagram from the server.
+    pub fn datagram(&mut self, now: Now, datagram: &mut [u8]) -> Result<(), String> {
+        self.open(now, datagram).map_err(|broken| format!("{}: {broken}", self.name))?;
+        while let Some(mut held) = self.session.next_held(now) {
+            self.open(now, &mut held).map_err(|broken| format!("{}: {broken}", self.name))?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, now: Now, datagram: &mut [u8]) -> Result<(), String> {
+        let Some(voice) = self.session.datagram(now, datagram) else { return Ok(()) };
+        let text = String::from_utf8_lossy(voice.payload).into_owned();
+        let (room, index) = (voice.room.to_string(), voice.index);
+        let mut words = text.split(' ');
+        let (said_in, speaker) = (words.next().unwrap_or_default(), words.next().unwrap_or_default().to_owned());
+        let frame = words.next().and_then(|number| number.parse().ok()).ok_or("voice that nobody said")?;
+        if said_in != room || !self.may_hear.contains(&room) || speaker == self.name {
+            return Err(format!("heard {text:?} in {room}"));
+        }
+        match self.heard_frames.insert((speaker, frame), index) {
+            Some(_) => Err(format!("heard {text:?} twice")),
+            None => Ok(()),
+        }
+    }
+
     fn event(&mut self, event: Event) -> Result<(), String> {
         match event {
             Event::LoggedIn(logged_in) => {
@@ -238,7 +319,7 @@ impl Client {
     fn answered(&mut self, asked: Asked, outcome: Outcome) -> Result<(), String> {
         let unanswered = matches!(outcome, Outcome::ConnectionLost | Outcome::TimedOut);
         match (asked, outcome) {
-            (Asked::Create, _) => {}
+            (Asked::Create | Asked::Plain, _) => {}
             (Asked::Join(room), Outcome::Done(_)) => {
                 self.unsure.remove(&room);
                 self.listen(&room);

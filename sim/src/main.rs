@@ -9,6 +9,7 @@
 mod checks;
 mod client;
 mod store;
+mod voice;
 mod world;
 
 use clap::Parser;
@@ -31,12 +32,13 @@ struct Flags {
 
 fn main() -> std::process::ExitCode {
     let flags = Flags::parse();
-    let (mut failed, mut passed, mut lines, mut resumed, mut full_rings, mut digest) = (0, 0, 0, 0, 0, 0);
+    let (mut failed, mut passed, mut lines, mut voice, mut resumed, mut full_rings, mut digest) = (0, 0, 0, 0, 0, 0, 0);
     for seed in flags.seed..flags.seed + flags.seeds {
         match world::run(seed, flags.trace) {
             Ok(summary) => {
                 passed += 1;
                 lines += summary.lines;
+                voice += summary.voice;
                 resumed += summary.resumed;
                 full_rings += summary.full_rings;
                 digest ^= summary.digest;
@@ -50,6 +52,8 @@ fn main() -> std::process::ExitCode {
         }
     }
     println!("{passed} passed, {failed} failed");
-    println!("{lines} lines chatted, {resumed} sessions resumed, {full_rings} waits for rings, digest {digest:016x}");
+    println!(
+        "{lines} lines chatted, {voice} voice frames heard, {resumed} sessions resumed, {full_rings} waits for rings, digest {digest:016x}"
+    );
     if failed == 0 { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }

@@ -5,9 +5,10 @@
 //! everything must have come to rest as promised (`checks`). Bounds: `ACTIONS` actions, virtual minutes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
 
 use echomesh_proto::control::RoomActionType;
-use echomesh_proto::ids::{ConnectionId, ShardId};
+use echomesh_proto::ids::{ConnectionId, PeerId, ShardId};
 use echomesh_proto::time::{Now, Time};
 use echomesh_shard::{
     ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, READ_BYTES_MAX, RECORD_BYTES_MAX,
@@ -19,9 +20,12 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::checks;
 use crate::client::Client;
 use crate::store::Store;
+use crate::voice::Downlink;
 
 const ACTIONS: u64 = 400;
 const ROOMS: [&str; 3] = ["attic", "hall", "cellar"];
+/// Frames each client says at the end.
+const LAST_FRAMES: u32 = 10;
 /// Virtual time after the last fault in which everything must be answered and told.
 const HEALING_US: u64 = 20_000_000;
 
@@ -29,6 +33,8 @@ const HEALING_US: u64 = 20_000_000;
 pub struct Summary {
     /// Lines stored.
     pub lines: usize,
+    /// Voice frames heard by someone.
+    pub voice: usize,
     /// Sessions that came back after a lost connection.
     pub resumed: usize,
     /// Steps after which a shard waited for room in a ring.
@@ -37,13 +43,19 @@ pub struct Summary {
     pub digest: u64,
 }
 
-enum Event {
+pub enum Event {
     ToServer(usize, ConnectionId, Vec<u8>),
     ToClient(usize, usize, ConnectionId, Vec<u8>),
     /// The client learns that its connection is over, or the server does.
     ClientClosed(usize, usize, ConnectionId),
     ServerClosed(usize, ConnectionId),
     Mesh(usize, usize),
+    MeshVoice(usize, usize, Vec<u8>),
+    /// A datagram from a client's address, or to it.
+    Uplink(SocketAddr, Vec<u8>),
+    Downlink(SocketAddr, Vec<u8>),
+    /// A client says a frame, and so many more.
+    Talk(usize, u32),
     Store(usize, StoreReply),
     Hash(usize, HashReply),
     Tick,
@@ -56,15 +68,16 @@ struct Ring {
     capacity: usize,
 }
 
-struct World {
+pub struct World {
     random: ChaCha8Rng,
     trace: bool,
     time: u64,
     order: u64,
     events: BTreeMap<(u64, u64), Event>,
-    shards: Vec<Shard>,
+    pub shards: Vec<Shard>,
     rings: BTreeMap<(usize, usize), Ring>,
-    clients: Vec<Client>,
+    pub clients: Vec<Client>,
+    pub downlink: Downlink,
     /// As the server sees them.
     connections: BTreeMap<(usize, ConnectionId), usize>,
     slots: u32,
@@ -86,7 +99,8 @@ pub fn run(seed: u64, trace: bool) -> Result<Summary, String> {
     world.heal()?;
     checks::at_rest(&world.shards, &world.clients, &world.store)?;
     let resumed = world.clients.iter().map(|client| client.resumed).sum();
-    Ok(Summary { lines: world.store.lines.len(), resumed, full_rings: world.full_rings, digest: world.digest })
+    let voice = world.clients.iter().map(|client| client.heard_frames.len()).sum();
+    Ok(Summary { voice, lines: world.store.lines.len(), resumed, full_rings: world.full_rings, digest: world.digest })
 }
 
 impl World {
@@ -100,6 +114,7 @@ impl World {
                 rings.insert((source, target), Ring { records: VecDeque::new(), bytes: 0, capacity });
             }
         }
+        let speakers_max = random.next_u32() % 3;
         let kernel = |shard: u8, seed: u8| {
             Shard::new(ShardConfig {
                 shard: ShardId(shard),
@@ -112,7 +127,7 @@ impl World {
                 registration: Registration::Open,
                 plaintext_anywhere: false,
                 spread_after: 1,
-                speakers_max: 2,
+                speakers_max,
                 limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
                 rooms: Vec::new(),
             })
@@ -130,6 +145,7 @@ impl World {
             shards: kernels,
             rings,
             clients,
+            downlink: Downlink::default(),
             connections: BTreeMap::new(),
             slots: 0,
             store: Store::default(),
@@ -143,23 +159,36 @@ impl World {
         world
     }
 
-    fn now(&self) -> Now {
+    pub fn now(&self) -> Now {
         Now { time: Time(self.time), unix_ms: 1_700_000_000_000 + self.time / 1000 }
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.random.next_u64() % bound.max(1)
     }
 
-    fn later(&mut self, us: u64, event: Event) {
+    pub fn later(&mut self, us: u64, event: Event) {
         self.order += 1;
         self.events.insert((self.time + us, self.order), event);
     }
 
     /// A delay: mostly short, at times very long while the seed is young.
-    fn delay(&mut self) -> u64 {
+    pub fn delay(&mut self) -> u64 {
         let bound = if !self.healed && self.below(20) == 0 { 500_000 } else { 300 };
         self.below(bound)
+    }
+
+    pub fn is_traced(&self) -> bool {
+        self.trace
+    }
+
+    pub fn is_healed(&self) -> bool {
+        self.healed
+    }
+
+    /// A promise is broken: the seed ends.
+    pub fn break_with(&mut self, broken: String) {
+        self.broken = Some(broken);
     }
 
     fn run_until(&mut self, end: u64, acting: bool) -> Result<(), String> {
@@ -205,6 +234,10 @@ impl World {
                 ring.bytes -= record.len() + RECORD_PREFIX_BYTES;
                 self.input(target, Input::MeshControl { source: ShardId(source as u8), record: &record });
             }
+            Event::MeshVoice(source, target, record) => self.mesh_voice(source, target, &record),
+            Event::Uplink(source, datagram) => self.uplink(source, datagram),
+            Event::Downlink(target, datagram) => self.downlinked(target, datagram),
+            Event::Talk(client, frames) => self.talk(client, frames),
             Event::Store(shard, reply) => self.input(shard, Input::Store(reply)),
             Event::Hash(shard, reply) => self.input(shard, Input::Hash(reply)),
             Event::Tick => {
@@ -246,12 +279,18 @@ impl World {
         }
         let (now, mut effects) = (self.now(), Effects::default());
         self.shards[shard].handle(now, input, &mut effects);
-        for effect in std::mem::take(&mut effects.list) {
-            self.effect(shard, effect, &effects.bytes);
+        self.carry_out(shard, effects, &[]);
+    }
+
+    /// Does what a kernel says. `packet` is the datagram or voice record it was given, decrypted.
+    pub fn carry_out(&mut self, shard: usize, effects: Effects, packet: &[u8]) {
+        let Effects { list, bytes, peers } = effects;
+        for effect in list {
+            self.effect(shard, effect, &bytes, &peers, packet);
         }
     }
 
-    fn effect(&mut self, shard: usize, effect: Effect, bytes: &[u8]) {
+    fn effect(&mut self, shard: usize, effect: Effect, bytes: &[u8], peers: &[PeerId], packet: &[u8]) {
         match effect {
             Effect::Send { connection, bytes: range } => self.deliver(shard, connection, &bytes[range]),
             Effect::Close { connection, .. } => {
@@ -291,7 +330,7 @@ impl World {
             }
             Effect::PauseReading { .. } | Effect::ResumeReading { .. } => {}
             Effect::Voice(_) | Effect::PeerSet { .. } | Effect::PeerMoved { .. } | Effect::PeerGone { .. } => {
-                self.broken = Some("voice without a datagram".to_owned());
+                self.voice_effect(shard, effect, peers, packet);
             }
         }
     }
@@ -328,6 +367,7 @@ impl World {
             self.broken = Some(broken);
         }
         self.transmit(client);
+        self.transmit_voice(client);
     }
 
     /// One random client does one random thing.
@@ -339,13 +379,18 @@ impl World {
         }
         let now = self.now();
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
-        let choice = self.below(10);
+        let choice = self.below(14);
+        let random_flags = self.below(4);
         let subject = &mut self.clients[client];
         match choice {
             0 => subject.act_on(now, RoomActionType::RaCreate, room),
             1 | 2 => subject.act_on(now, RoomActionType::RaJoin, room),
             3 => subject.act_on(now, RoomActionType::RaLeave, room),
             4 => subject.burst(now, room),
+            10 => subject.open_voice(now, room),
+            11 => return self.talk(client, 5),
+            12 => subject.announce(now, room, random_flags),
+            13 => subject.moves += 1,
             _ => {
                 let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room, 0));
                 subject.say(now, line);
@@ -450,6 +495,31 @@ impl World {
             self.transmit(client);
         }
         self.rest()?;
-        checks::all_heard(&self.clients, &last)
+        checks::all_heard(&self.clients, &last)?;
+        self.last_words()
+    }
+
+    /// Each in turn speaks in the one room, and is heard by all from the first frame on.
+    fn last_words(&mut self) -> Result<(), String> {
+        for client in 0..self.clients.len() {
+            let now = self.now();
+            self.clients[client].open_voice(now, "hall");
+            self.transmit(client);
+        }
+        self.rest()?;
+        for client in 0..self.clients.len() {
+            let now = self.now();
+            self.clients[client].announce(now, "hall", 0);
+            self.transmit(client);
+        }
+        self.rest()?;
+        for client in 0..self.clients.len() {
+            let before = self.clients[client].frames;
+            self.clients[client].speaks_in = Some("hall".to_owned());
+            self.talk(client, LAST_FRAMES - 1);
+            self.rest()?;
+            checks::voice_heard(&self.clients, client, before + 1..=before + LAST_FRAMES)?;
+        }
+        Ok(())
     }
 }

@@ -113,13 +113,15 @@ impl Selection {
         match choice {
             Choice::Heard => Choice::Heard,
             Choice::Newcomer(until) if now < until => choice,
-            Choice::Withheld if begins => match self.newcomers.iter_mut().find(|until| **until <= now) {
-                Some(place) => {
-                    *place = now.after_us(JUDGED_US);
-                    Choice::Newcomer(*place)
+            Choice::Newcomer(_) | Choice::Withheld if begins => {
+                match self.newcomers.iter_mut().find(|until| **until <= now) {
+                    Some(place) => {
+                        *place = now.after_us(JUDGED_US);
+                        Choice::Newcomer(*place)
+                    }
+                    None => Choice::Withheld,
                 }
-                None => Choice::Withheld,
-            },
+            }
             Choice::Newcomer(_) | Choice::Withheld => Choice::Withheld,
         }
     }
@@ -333,6 +335,7 @@ mod tests {
         assert!(matches!(choices[..], [Choice::Newcomer(_), Choice::Newcomer(_), Choice::Withheld]));
         let later = now.after_us(JUDGED_US);
         assert_eq!(selection.judge(later, choices[0], false), Choice::Withheld);
+        assert!(matches!(selection.judge(later, choices[0], true), Choice::Newcomer(_)), "a second attempt");
         assert_eq!(selection.judge(later, Choice::Withheld, false), Choice::Withheld, "in mid-speech");
         assert!(matches!(selection.judge(later, Choice::Withheld, true), Choice::Newcomer(_)));
     }

@@ -1,0 +1,197 @@
+//! Voice in the simulated world: the datagrams' way through network, kernels and mesh, and what the
+//! drivers of the server would seal.
+//!
+//! Faults while the seed is young: datagrams are lost, doubled and overtake each other, clients change
+//! their port. Checked here: no key seals the same SSRC and index twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+
+use echomesh_proto::ids::{PeerId, ShardId, Ssrc};
+use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, OutgoingHeader};
+use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
+use echomesh_shard::voice::VoiceHeader;
+use echomesh_shard::{Effect, Effects, Input, Voice};
+
+use crate::world::{Event, World};
+
+/// Clients' ports: this, and a hundred for each client, which it walks through as it moves.
+const PORT: u16 = 10_000;
+const PORTS: u16 = 100;
+
+/// A frame's length, microseconds.
+const FRAME_US: u64 = 20_000;
+
+struct Peer {
+    address: SocketAddr,
+    key: SealKey,
+    /// Which key it is: each is a new one.
+    generation: u64,
+}
+
+/// What the drivers know of the listeners, and all that was ever sealed.
+#[derive(Default)]
+pub struct Downlink {
+    peers: BTreeMap<(usize, PeerId), Peer>,
+    generation: u64,
+    sealed: BTreeSet<(u64, Ssrc, u64)>,
+}
+
+impl Downlink {
+    fn set(&mut self, at: (usize, PeerId), address: SocketAddr, key: &MasterKey) {
+        self.generation += 1;
+        self.peers.insert(at, Peer { address, key: SealKey::new(key), generation: self.generation });
+    }
+
+    /// One listener's copy, and where it goes.
+    fn seal(
+        &mut self,
+        at: (usize, PeerId),
+        header: &VoiceHeader,
+        payload: &[u8],
+    ) -> Result<(SocketAddr, Vec<u8>), String> {
+        let peer = self.peers.get(&at).ok_or("voice for a peer that is not there")?;
+        if !self.sealed.insert((peer.generation, header.ssrc, header.index)) {
+            return Err(format!("{:08x} {} is sealed twice under one key", header.ssrc.0, header.index));
+        }
+        let outgoing = OutgoingHeader {
+            marker: header.marker,
+            payload_type: header.payload_type,
+            sequence: header.index as u16,
+            media_time: header.media_time,
+            ssrc: header.ssrc,
+            audio_level: header.audio_level,
+        };
+        let mut packet = vec![0; HEADER_BYTES_MAX + payload.len() + TAG_BYTES];
+        let head = outgoing.write(&mut packet);
+        let plain = head + payload.len();
+        packet[head..plain].copy_from_slice(payload);
+        let sealed = peer.key.seal_rtp(&mut packet, head, plain, header.index);
+        packet.truncate(sealed);
+        Ok((peer.address, packet))
+    }
+}
+
+/// Where a client's datagrams come from now.
+pub fn address(client: usize, moves: u16) -> SocketAddr {
+    (Ipv4Addr::new(10, 0, 0, 1), PORT + client as u16 * PORTS + moves % PORTS).into()
+}
+
+/// The shard that the reuseport filter would pick, by the low byte of the SSRC.
+fn steered(datagram: &[u8]) -> Option<usize> {
+    let at = match rtp::classify(datagram) {
+        rtp::Kind::Rtp => 8,
+        rtp::Kind::Rtcp => 4,
+        rtp::Kind::Other => return None,
+    };
+    datagram.get(at + 3).map(|byte| usize::from(*byte))
+}
+
+impl World {
+    /// A client's datagrams on their way.
+    pub fn transmit_voice(&mut self, client: usize) {
+        for datagram in self.clients[client].take_datagrams() {
+            let source = address(client, self.clients[client].moves);
+            for delay in self.datagram_delays() {
+                self.later(delay, Event::Uplink(source, datagram.clone()));
+            }
+        }
+    }
+
+    /// When a datagram's copies arrive: once if nothing goes wrong.
+    fn datagram_delays(&mut self) -> Vec<u64> {
+        let fate = if self.is_healed() { 9 } else { self.below(10) };
+        let copies = match fate {
+            0 => 0,
+            1 => 2,
+            _ => 1,
+        };
+        (0..copies).map(|_| self.delay()).collect()
+    }
+
+    pub fn uplink(&mut self, source: SocketAddr, mut datagram: Vec<u8>) {
+        let Some(shard) = steered(&datagram).filter(|shard| *shard < self.shards.len()) else {
+            self.break_with("a client sent a datagram that no shard owns".to_owned());
+            return;
+        };
+        self.trace_voice("uplink from", &source, datagram.len());
+        let (now, mut effects) = (self.now(), Effects::default());
+        self.shards[shard].handle(now, Input::Datagram { source, datagram: &mut datagram }, &mut effects);
+        self.carry_out(shard, effects, &datagram);
+    }
+
+    pub fn mesh_voice(&mut self, source: usize, target: usize, record: &[u8]) {
+        let (now, mut effects) = (self.now(), Effects::default());
+        let input = Input::MeshVoice { source: ShardId(source as u8), record };
+        self.shards[target].handle(now, input, &mut effects);
+        self.carry_out(target, effects, record);
+    }
+
+    /// What the driver does about voice.
+    pub fn voice_effect(&mut self, shard: usize, effect: Effect, peers: &[PeerId], packet: &[u8]) {
+        match effect {
+            Effect::Voice(voice) => self.fan_out(shard, &voice, peers, packet),
+            Effect::PeerSet { peer, address, key } => self.downlink.set((shard, peer), address, &key),
+            Effect::PeerMoved { peer, address } => match self.downlink.peers.get_mut(&(shard, peer)) {
+                Some(peer) => peer.address = address,
+                None => self.break_with("a peer that is not there moved".to_owned()),
+            },
+            Effect::PeerGone { peer } => {
+                if self.downlink.peers.remove(&(shard, peer)).is_none() {
+                    self.break_with("a peer that is not there is gone".to_owned());
+                }
+            }
+            _ => self.break_with("not an effect of voice".to_owned()),
+        }
+    }
+
+    /// With --trace: where a datagram is.
+    fn trace_voice(&self, what: &str, target: &dyn std::fmt::Debug, bytes: usize) {
+        if self.is_traced() {
+            eprintln!("{:>10} us {what} {target:?}, {bytes} bytes", self.now().time.0);
+        }
+    }
+
+    fn fan_out(&mut self, shard: usize, voice: &Voice, peers: &[PeerId], packet: &[u8]) {
+        let payload = &packet[voice.payload.clone()];
+        self.trace_voice("voice", voice, payload.len());
+        for target in voice.relay.iter() {
+            let record = [&voice.header.to_record()[..], payload].concat();
+            let delay = self.delay();
+            self.later(delay, Event::MeshVoice(shard, target.index(), record));
+        }
+        for peer in &peers[voice.peers.clone()] {
+            match self.downlink.seal((shard, *peer), &voice.header, payload) {
+                Ok((target, datagram)) => {
+                    for delay in self.datagram_delays() {
+                        self.later(delay, Event::Downlink(target, datagram.clone()));
+                    }
+                }
+                Err(broken) => self.break_with(broken),
+            }
+        }
+    }
+
+    /// A datagram arrives at an address; at one that its client has left, at nobody.
+    pub fn downlinked(&mut self, target: SocketAddr, mut datagram: Vec<u8>) {
+        self.trace_voice("downlink to", &target, datagram.len());
+        let client = usize::from((target.port() - PORT) / PORTS);
+        if address(client, self.clients[client].moves) != target {
+            return;
+        }
+        let now = self.now();
+        if let Err(broken) = self.clients[client].datagram(now, &mut datagram) {
+            self.break_with(broken);
+        }
+    }
+
+    /// A client says a frame, and so many more after it.
+    pub fn talk(&mut self, client: usize, frames: u32) {
+        let now = self.now();
+        self.clients[client].talk(now);
+        self.transmit_voice(client);
+        if frames > 0 {
+            self.later(FRAME_US, Event::Talk(client, frames - 1));
+        }
+    }
+}
