@@ -114,7 +114,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
         fingerprint: &identity.fingerprint,
         claim_code: loaded.claim_code.as_deref(),
         rooms,
-        advice: &resources::advice(config.shards, &limits, &features.kernel),
+        advice: &resources::advice(config.shards, &limits, features.counts_locked_memory),
         address,
         voice_port,
     };

@@ -13,7 +13,7 @@ const RMEM_BYTES: u64 = 4 << 20;
 /// Descriptors of one shard that are not connections: rings, events, sockets, and some in reserve.
 const DESCRIPTORS_SHARD: u64 = 16;
 
-/// Locked memory of one shard's rings before Linux 5.12, bytes.
+/// Memory of one shard's rings, bytes, where it counts as locked.
 const MEMLOCK_BYTES_SHARD: u64 = 128 * 1024;
 
 /// Raises the limit of open files to what the operator allows at most. Each connection takes one.
@@ -38,15 +38,17 @@ pub fn hashers() -> usize {
     if cores >= 4 { 2 } else { 1 }
 }
 
-/// One sentence for each limit that is too low for `shards` shards, with how to raise it. `kernel` is
-/// the release as `uname -r` shows it.
-pub fn advice(shards: u8, limits: &Limits, kernel: &str) -> Vec<String> {
+/// One sentence for each limit that is too low for `shards` shards, with how to raise it.
+/// `counts_locked_memory`: as `uring::probe` found it.
+pub fn advice(shards: u8, limits: &Limits, counts_locked_memory: bool) -> Vec<String> {
     let mut advice = Vec::new();
     let wanted = u64::from(shards) * (u64::from(limits.connections_max) + DESCRIPTORS_SHARD);
     advice.extend(open_files_advice(getrlimit(Resource::Nofile).current, wanted));
     let rmem = std::fs::read_to_string("/proc/sys/net/core/rmem_max");
     advice.extend(rmem.ok().and_then(|text| text.trim().parse().ok()).and_then(receive_buffer_advice));
-    advice.extend(memlock_advice(getrlimit(Resource::Memlock).current, shards, kernel));
+    if counts_locked_memory {
+        advice.extend(memlock_advice(getrlimit(Resource::Memlock).current, shards));
+    }
     advice
 }
 
@@ -68,20 +70,14 @@ fn receive_buffer_advice(rmem_max: u64) -> Option<String> {
     })
 }
 
-fn memlock_advice(limit: Option<u64>, shards: u8, kernel: &str) -> Option<String> {
+fn memlock_advice(limit: Option<u64>, shards: u8) -> Option<String> {
     let needed = u64::from(shards) * MEMLOCK_BYTES_SHARD;
-    let limit = limit.filter(|limit| *limit < needed && counts_locked_memory(kernel))?;
+    let limit = limit.filter(|limit| *limit < needed)?;
     Some(format!(
-        "locked memory: {limit} bytes, but io_uring wants {needed} on Linux before 5.12. LimitMEMLOCK={needed} in \
-         the systemd unit, or `ulimit -l {}`",
+        "locked memory: {limit} bytes, but io_uring wants {needed} on this kernel. LimitMEMLOCK={needed} in the \
+         systemd unit, or `ulimit -l {}`",
         needed / 1024
     ))
-}
-
-/// Whether io_uring's rings count against RLIMIT_MEMLOCK: before Linux 5.12.
-fn counts_locked_memory(kernel: &str) -> bool {
-    let mut numbers = kernel.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
-    matches!((numbers.next(), numbers.next()), (Some(major), Some(minor)) if (major, minor) < (5, 12))
 }
 
 #[cfg(test)]
@@ -96,8 +92,17 @@ mod tests {
         assert_eq!(open_files_advice(None, 2000), None);
         assert!(receive_buffer_advice(212_992).unwrap().contains("sysctl -w net.core.rmem_max=4194304"));
         assert_eq!(receive_buffer_advice(RMEM_BYTES), None);
-        assert!(memlock_advice(Some(65_536), 4, "5.10.0-28-amd64").unwrap().contains("LimitMEMLOCK=524288"));
-        assert_eq!(memlock_advice(Some(65_536), 4, "6.1.0"), None);
-        assert_eq!(memlock_advice(Some(65_536), 4, "of unknown release"), None);
+        assert!(memlock_advice(Some(65_536), 4).unwrap().contains("LimitMEMLOCK=524288"));
+        assert_eq!(memlock_advice(Some(524_288), 4), None);
+        assert_eq!(memlock_advice(None, 4), None);
+    }
+
+    /// Goal: where rings do not count, as on Debian's 5.10, nobody is told to raise a limit in vain.
+    #[test]
+    fn locked_memory_is_no_matter_where_it_is_not_counted() {
+        let told = |counts| advice(64, &Limits::default(), counts).iter().any(|told| told.contains("locked memory"));
+        assert!(!told(false));
+        let low = getrlimit(Resource::Memlock).current.is_some_and(|limit| limit < 64 * MEMLOCK_BYTES_SHARD);
+        assert_eq!(told(true), low);
     }
 }

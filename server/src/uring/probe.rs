@@ -17,6 +17,9 @@ pub struct Features {
     pub no_drop: bool,
     /// Waits take a timeout without an entry of its own (Linux 5.11).
     pub extended_wait: bool,
+    /// Rings count against RLIMIT_MEMLOCK. Not to be told from the release: Linux 5.12 ended it, but
+    /// 5.10.162 and later have the io_uring of 5.15.
+    pub counts_locked_memory: bool,
 }
 
 impl fmt::Display for Features {
@@ -100,6 +103,8 @@ pub fn probe() -> Result<Features, ProbeError> {
         fast_poll: ring.params().is_feature_fast_poll(),
         no_drop: ring.params().is_feature_nodrop(),
         extended_wait: ring.params().is_feature_ext_arg(),
+        // The feature that came in the release that moved rings to the memory cgroup's account.
+        counts_locked_memory: !ring.params().is_feature_native_workers(),
         kernel,
     };
     if !features.fast_poll || !needed.iter().all(|operation| operations.is_supported(*operation)) {
