@@ -409,6 +409,18 @@ fn rollovers_that_were_not_heard_are_found() {
     assert_eq!(stage.session.datagram(stage.now, &mut packet).unwrap().index, index);
 }
 
+/// Goal: a copy of a packet is not heard again after its speaker left (RFC 3711 §3.3.2).
+#[test]
+fn a_copy_is_not_heard_after_its_speaker_left() {
+    let mut stage = Stage::with_voice();
+    stage.receive(&delta(2, RoomEventType::ReJoined, member(7, 0x0201)));
+    let packet = downlink_packet(0x0201, 100, b"once");
+    assert!(stage.session.datagram(stage.now, &mut packet.clone()).is_some());
+    stage.receive(&delta(3, RoomEventType::ReLeft, member(7, 0x0201)));
+    assert!(stage.session.datagram(stage.now, &mut packet.clone()).is_none());
+    assert_eq!(stage.session.counters().dropped(Drop::Replayed), 1);
+}
+
 /// Goal: what is kept for a roster is bounded in number and time, and counted when given up.
 #[test]
 fn unannounced_packets_are_kept_for_a_while() {

@@ -138,6 +138,8 @@ impl DatagramQueue {
 struct Heard {
     window: ReplayWindow,
     last: Time,
+    /// Its member left, or has another stream.
+    is_gone: bool,
 }
 
 /// One room's keys and streams. New keys make a new one: streams continue under indices that the
@@ -189,8 +191,22 @@ impl VoiceRoom {
         self.heard.contains_key(&ssrc)
     }
 
+    /// A stream is gone. Its replay window stays while there is room, for copies of its packets may still
+    /// come, and the key is the same (RFC 3711 §3.3.2).
     pub(super) fn forget(&mut self, ssrc: Ssrc) {
-        self.heard.remove(&ssrc);
+        if let Some(heard) = self.heard.get_mut(&ssrc) {
+            heard.is_gone = true;
+        }
+    }
+
+    /// Makes room for one more stream among those that are gone; `false` if none is.
+    fn make_room(&mut self) -> bool {
+        if self.heard.len() < STREAMS_MAX {
+            return true;
+        }
+        let oldest = self.heard.iter().filter(|(_, heard)| heard.is_gone).min_by_key(|(_, heard)| heard.last);
+        let Some(ssrc) = oldest.map(|(ssrc, _)| *ssrc) else { return false };
+        self.heard.remove(&ssrc).is_some()
     }
 
     /// Seals one frame into the queue.
@@ -256,10 +272,10 @@ impl VoiceRoom {
         header: &Header,
         roc: Option<u32>,
     ) -> Result<(u64, Range<usize>), Drop> {
-        let known = self.heard.get(&header.ssrc);
-        if known.is_none() && self.heard.len() >= STREAMS_MAX {
+        if !self.heard.contains_key(&header.ssrc) && !self.make_room() {
             return Err(Drop::StreamLimit);
         }
+        let known = self.heard.get(&header.ssrc);
         let highest = known.and_then(|heard| heard.window.highest());
         let paused = self.wants_roc(now, header.ssrc);
         let told = u64::from(roc.unwrap_or(0)) << 16 | u64::from(header.sequence);
@@ -269,7 +285,11 @@ impl VoiceRoom {
         }
         let (index, plain) =
             self.try_indices(packet, header.bytes, likely, paused.then_some(told)).ok_or(Drop::AuthFailed)?;
-        let heard = self.heard.entry(header.ssrc).or_insert(Heard { window: ReplayWindow::default(), last: now });
+        let heard = self.heard.entry(header.ssrc).or_insert(Heard {
+            window: ReplayWindow::default(),
+            last: now,
+            is_gone: false,
+        });
         if !heard.window.check(index) {
             return Err(Drop::Replayed);
         }
