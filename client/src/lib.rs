@@ -54,5 +54,5 @@ pub mod session;
 
 pub use session::{
     Announce, Answer, Config, Counters, Datagram, DisconnectReason, Done, Drop, Event, Input, LoggedIn, MemberChange,
-    OpenVoice, Outcome, RequestError, RequestId, Room, SentVoice, Session, Voice, VoiceError, VoiceFrame,
+    OpenVoice, Outcome, RequestError, RequestId, Room, SentVoice, Session, Voice, VoiceError, VoiceFrame, VoiceKeys,
 };

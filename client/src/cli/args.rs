@@ -49,6 +49,8 @@ pub struct Args {
 pub enum Command {
     /// Be in a room: lines of standard input are said there, what others say is printed
     Join(Join),
+    /// Hold a place in a room's voice for another program, and print the keys it needs: secrets
+    VoiceParams(VoiceParams),
     /// Say one line in a room
     Say {
         /// Room
@@ -73,6 +75,22 @@ pub enum Command {
         /// Printed at the server's first start
         code: String,
     },
+}
+
+/// `echomesh voice-params`.
+#[derive(Debug, ClapArgs)]
+pub struct VoiceParams {
+    /// Room
+    pub room: String,
+    /// Print JSON, an object on each line, instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Make the room if it is not there
+    #[arg(long)]
+    pub create: bool,
+    /// End after so many seconds [default: at Ctrl-C, or SIGTERM]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
 }
 
 /// `echomesh join`.

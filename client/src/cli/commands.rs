@@ -9,7 +9,7 @@ use echomesh_proto::control::StatusCode;
 use super::args::Command;
 use super::clock;
 use super::failure::Failure;
-use super::link::{Link, Refusal};
+use super::link::{Link, Refusal, Use};
 use super::settings::Settings;
 
 /// Pages of a room list that are asked for: far over any server's rooms, a bound on what one can send.
@@ -20,7 +20,7 @@ const PAGES_MAX: usize = 1_000;
 /// # Errors
 /// [`Failure`], with the server's sentence if it refused.
 pub async fn run(settings: &Settings, command: &Command) -> Result<(), Failure> {
-    let (mut link, logged_in) = Link::log_in(settings, false).await?;
+    let (mut link, logged_in) = Link::log_in(settings, Use::Requests).await?;
     if logged_in.response.account_created {
         eprintln!("echomesh: the account {} was made", logged_in.response.username);
     }
@@ -46,7 +46,7 @@ async fn request(link: &mut Link, command: &Command) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Command::Join(_) => Err(Failure::Usage("join is not a single request".to_owned())),
+        Command::Join(_) | Command::VoiceParams(_) => Err(Failure::Usage("a stay is not a single request".to_owned())),
     }
 }
 

@@ -22,7 +22,7 @@ use super::args::Join;
 use super::clock;
 use super::commands::{enter, print_line, printable};
 use super::failure::Failure;
-use super::link::{Link, login_refused};
+use super::link::{Link, Use, login_refused};
 use super::packet_log::PacketLog;
 use super::settings::Settings;
 use super::speech::{Speech, Spoken};
@@ -35,7 +35,7 @@ const LINES_MAX: usize = 16;
 const UNACKNOWLEDGED_MAX: usize = 32;
 
 /// Longest wait for the end of a stay: unacknowledged lines and the leave.
-const ENDING_MAX: Duration = Duration::from_secs(2);
+pub const ENDING_MAX: Duration = Duration::from_secs(2);
 
 /// A chat line on its way. The id makes sending it again harmless.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         None => (None, None),
     };
     let log = join.packet_log.as_deref().map(PacketLog::create).transpose()?;
-    let (mut link, logged_in) = Link::log_in(settings, true).await?;
+    let (mut link, logged_in) = Link::log_in(settings, Use::Stay).await?;
     if logged_in.response.account_created {
         eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
     }
@@ -107,7 +107,10 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
 }
 
 /// Ends at Ctrl-C, SIGTERM, or when the time is over.
-fn stop(duration: Option<Duration>) -> Result<impl Future<Output = ()>, Failure> {
+///
+/// # Errors
+/// `Failure::Local` if the system gives no signals.
+pub fn stop(duration: Option<Duration>) -> Result<impl Future<Output = ()>, Failure> {
     let install = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot wait for signals: {error}")));
     let (mut interrupt, mut terminate) = (install(SignalKind::interrupt())?, install(SignalKind::terminate())?);
     Ok(async move {

@@ -48,6 +48,17 @@ pub struct HeardPacket {
     pub payload: Vec<u8>,
 }
 
+/// What a session is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// A request or two: it ends with its connection.
+    Requests,
+    /// Being in rooms: it outlives its connection for a while.
+    Stay,
+    /// The same, with voice in another program's hands: no voice socket is opened.
+    StayWithoutVoice,
+}
+
 /// A session and its sockets.
 pub struct Link {
     /// The kernel; requests go here.
@@ -55,6 +66,7 @@ pub struct Link {
     /// Voice that came since it was last drained.
     pub heard: Vec<HeardPacket>,
     settings: Settings,
+    purpose: Use,
     transport: Option<Transport>,
     peer: IpAddr,
     udp: Option<VoiceSocket>,
@@ -100,16 +112,16 @@ impl From<RequestError> for Refusal {
 }
 
 impl Link {
-    /// Connects and logs in. A session that is not `resumable` ends with its connection; one that is
-    /// stays in its rooms for a while.
+    /// Connects and logs in.
     ///
     /// # Errors
     /// `Failure::Connection`, `Trust` or `Credentials`.
-    pub async fn log_in(settings: &Settings, resumable: bool) -> Result<(Self, LoggedIn), Failure> {
+    pub async fn log_in(settings: &Settings, purpose: Use) -> Result<(Self, LoggedIn), Failure> {
         let mut config = echomesh_client::Config::new(&settings.user, &settings.password);
-        if !resumable {
+        if purpose == Use::Requests {
             config.features = 0;
         }
+        config.voice_by_another = purpose == Use::StayWithoutVoice;
         config.voice_index_seed = getrandom::u32()
             .map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?
             as u16;
@@ -120,6 +132,7 @@ impl Link {
             session: Session::new(config),
             heard: Vec::new(),
             settings: settings.clone(),
+            purpose,
             peer: transport.peer(),
             transport: Some(transport),
             udp: None,
@@ -138,6 +151,11 @@ impl Link {
                 _ => {}
             }
         }
+    }
+
+    /// The server's address; voice is at the same.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// The next thing that happens.
@@ -249,7 +267,7 @@ impl Link {
     fn note_events(&mut self) {
         for event in std::mem::take(&mut self.fresh) {
             match event {
-                Event::VoiceOpen { udp_port, .. } => self.open_voice(udp_port),
+                Event::VoiceOpen { udp_port, .. } if self.purpose != Use::StayWithoutVoice => self.open_voice(udp_port),
                 Event::Disconnected(_) => {
                     self.transport = None;
                     self.udp = None;

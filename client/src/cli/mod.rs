@@ -4,6 +4,7 @@
 //! - `args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
 //! - `commands`: one request and its answer. `join`: being in a room. `speech`: the audio thread; `sound`: what it does.
+//! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
 //! - `packet_log`, `statistics`, `clock`: what is measured.
 
 mod args;
@@ -21,6 +22,8 @@ mod statistics;
 mod tls;
 mod transport;
 mod trust;
+mod voice_format;
+mod voice_params;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -62,6 +65,7 @@ fn run(args: Args) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         match &args.command {
             Command::Join(join) => join::run(&settings, join).await,
+            Command::VoiceParams(params) => voice_params::run(&settings, params).await,
             command => commands::run(&settings, command).await,
         }
     });

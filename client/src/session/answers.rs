@@ -273,7 +273,7 @@ impl Session {
             self.counters.drop(Drop::UnknownRoom);
             return Ok(());
         };
-        let voice = VoiceRoom::new(now.time, room.clone(), announce, self.config.voice_index_seed);
+        let voice = VoiceRoom::new(now.time, room.clone(), announce, &self.config);
         let voice = voice.ok_or(DisconnectReason::Malformed)?;
         let (ssrc, udp_port) = (voice.ssrc, voice.udp_port);
         self.voice.retain(|old| old.room != room);

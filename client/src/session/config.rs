@@ -16,6 +16,11 @@ pub struct Config {
     /// First index of each uplink key; the low 15 bits count (RFC 3711 §3.3.1: a start below 2^15, so
     /// that an early loss cannot be taken for a rollover). From the driver's entropy.
     pub voice_index_seed: u16,
+    /// Another program seals and opens this session's voice, with the keys of
+    /// [`Session::voice_keys`](super::Session::voice_keys). The session then sends no SRTP and no SRTCP:
+    /// both count their indices under one key, and an index used twice breaks it. Keeping the path open
+    /// (PROTOCOL M33) is the other program's part.
+    pub voice_by_another: bool,
 }
 
 impl Config {
@@ -28,6 +33,7 @@ impl Config {
             protocol_version: PROTOCOL_VERSION,
             features: Feature::Resume as u64,
             voice_index_seed: 0,
+            voice_by_another: false,
         }
     }
 }

@@ -7,12 +7,13 @@
 //!
 //! # Layout
 //! - `config`, `event`, `counters`: the boundary. `requests`: what may be asked. `answers`: what comes.
-//! - `room`: a room's roster. `voice`: keys, numbering, packets.
+//! - `room`: a room's roster. `voice`: keys, numbering, packets. `handover`: voice by another program.
 
 mod answers;
 mod config;
 mod counters;
 mod event;
+mod handover;
 mod requests;
 mod room;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use prost::Message;
 pub use config::Config;
 pub use counters::{Counters, Drop};
 pub use event::{Answer, DisconnectReason, Done, Event, LoggedIn, MemberChange, Outcome, RequestId};
+pub use handover::VoiceKeys;
 pub use requests::{Announce, OUTPUT_BYTES_MAX, OpenVoice, REQUEST_US_MAX, REQUESTS_MAX, RequestError};
 pub use room::Room;
 pub use voice::{Datagram, SentVoice, Voice, VoiceError, VoiceFrame};

@@ -52,7 +52,11 @@ impl Stage {
     }
 
     fn with_voice() -> Self {
-        let mut stage = Self::in_room();
+        Self::in_room().opens_voice()
+    }
+
+    fn opens_voice(self) -> Self {
+        let mut stage = self;
         stage.session.open_voice(stage.now, "lobby", OpenVoice::default()).unwrap();
         let open = stage.sent();
         stage.reply(open[0].request_id, keys());
@@ -372,6 +376,31 @@ fn frames_are_sealed_for_the_server() {
     let result = stage.session.send_voice("lobby", VoiceFrame { payload: &long, ..frame });
     assert_eq!(result, Err(VoiceError::TooLong));
     assert_eq!(stage.session.send_voice("elsewhere", frame), Err(VoiceError::NotOpen));
+}
+
+/// Goal: with voice in another program's hands no index of the uplink key is used here: no report, no frame,
+/// whatever the clock says, and after a lost connection too; the keys are told, each set with its epoch.
+#[test]
+fn voice_by_another_is_never_sealed_here() {
+    let mut stage = Stage::in_room();
+    stage.session.config.voice_by_another = true;
+    assert_eq!(stage.session.voice_keys("lobby"), None);
+    let mut stage = stage.opens_voice();
+    let told = stage.session.voice_keys("lobby").unwrap().clone();
+    assert_eq!((told.ssrc, told.udp_port, told.epoch, told.first_index), (Ssrc(0x0100), 9, 1, 0x7FFE));
+    assert_eq!((told.uplink, told.downlink), (uplink(), downlink()));
+    let frame = VoiceFrame { media_time: MediaTime(0), marker: false, audio_level: None, payload: b"x" };
+    for _ in 0..200 {
+        stage.after(SECOND_US / 5);
+        assert_eq!(stage.session.send_voice("lobby", frame), Err(VoiceError::ByAnother));
+        for ping in stage.sent() {
+            stage.reply(ping.request_id, ping.body.unwrap());
+        }
+    }
+    stage.handle(Input::Closed);
+    assert_eq!(stage.session.voice_keys("lobby"), None);
+    assert_eq!((stage.datagrams().len(), stage.session.counters().rtcp_sent), (0, 0));
+    assert_eq!(Stage::with_voice().session.voice_keys("lobby"), None, "a session keeps its keys otherwise");
 }
 
 /// Goal: a driver that takes no datagrams makes frames drop, counted, not memory grow.

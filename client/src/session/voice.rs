@@ -18,7 +18,9 @@ use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, Header, OutgoingHeader};
 use echomesh_proto::srtp::{MasterKey, OpenKey, RTCP_INDEX_BYTES, ReplayWindow, SealKey, TAG_BYTES, estimate_index};
 use echomesh_proto::time::{MILLISECOND_US, MediaTime, SECOND_US, Time};
 
+use super::config::Config;
 use super::counters::Drop;
+use super::handover::VoiceKeys;
 
 /// Streams heard in one room: more than a server selects, and a bound on what it can make us keep.
 const STREAMS_MAX: usize = 1_024;
@@ -72,6 +74,8 @@ pub enum VoiceError {
     TooLong,
     /// The driver does not take datagrams; the frame was dropped and counted.
     QueueFull,
+    /// Another program has the keys: `Config::voice_by_another`.
+    ByAnother,
 }
 
 /// A packet that was heard. The payload is a part of the datagram it came in.
@@ -149,6 +153,8 @@ pub(super) struct VoiceRoom {
     pub(super) room: Arc<str>,
     pub(super) ssrc: Ssrc,
     pub(super) udp_port: u16,
+    /// Another program seals under the uplink key: this session must not.
+    pub(super) handed_over: Option<VoiceKeys>,
     seal: SealKey,
     open: OpenKey,
     next_index: u64,
@@ -165,20 +171,24 @@ fn master_key(key: &[u8], salt: &[u8]) -> Option<MasterKey> {
 
 impl VoiceRoom {
     /// `None` if the server's parameters make no sense.
-    pub(super) fn new(now: Time, room: Arc<str>, announce: &VoiceAnnounce, index_seed: u16) -> Option<Self> {
+    pub(super) fn new(now: Time, room: Arc<str>, announce: &VoiceAnnounce, config: &Config) -> Option<Self> {
         let uplink = master_key(&announce.uplink_key, &announce.uplink_salt)?;
         let downlink = master_key(&announce.downlink_key, &announce.downlink_salt)?;
         let udp_port = u16::try_from(announce.udp_port).ok().filter(|port| *port != 0)?;
         if announce.suite() != VoiceSuite::VsAeadAes128Gcm || announce.ssrc == 0 {
             return None;
         }
+        let first_index = u64::from(config.voice_index_seed & 0x7FFF);
+        let (seal, open) = (SealKey::new(&uplink), OpenKey::new(&downlink));
+        let handed_over = VoiceKeys::new(announce, (uplink, downlink), udp_port, first_index);
         Some(Self {
             room,
             ssrc: Ssrc(announce.ssrc),
             udp_port,
-            seal: SealKey::new(&uplink),
-            open: OpenKey::new(&downlink),
-            next_index: u64::from(index_seed & 0x7FFF),
+            handed_over: config.voice_by_another.then_some(handed_over),
+            seal,
+            open,
+            next_index: first_index,
             rtcp_index: 0,
             reports: 0,
             report_due: now,
@@ -211,6 +221,9 @@ impl VoiceRoom {
 
     /// Seals one frame into the queue.
     pub(super) fn send(&mut self, frame: VoiceFrame<'_>, queue: &mut DatagramQueue) -> Result<SentVoice, VoiceError> {
+        if self.handed_over.is_some() {
+            return Err(VoiceError::ByAnother);
+        }
         if frame.payload.len() > PAYLOAD_BYTES_MAX {
             return Err(VoiceError::TooLong);
         }
@@ -238,7 +251,7 @@ impl VoiceRoom {
 
     /// Sends a receiver report if one is due: it opens the path and keeps it. Returns whether it did.
     pub(super) fn report(&mut self, now: Time, name: &str, queue: &mut DatagramQueue) -> bool {
-        if now < self.report_due || queue.is_full() {
+        if self.handed_over.is_some() || now < self.report_due || queue.is_full() {
             return false;
         }
         let mut packet = [0; REPORT_BYTES_MAX + TAG_BYTES + RTCP_INDEX_BYTES];
