@@ -6,6 +6,7 @@
 //! - [`control`] and [`framing`]: the control protocol, `EchoMsg` behind a 4-byte length.
 //! - [`rtp`], [`rtcp`], [`srtp`]: voice on the wire (RFC 3550, 3711, 7714), as views and transforms
 //!   over the caller's buffers; nothing allocates.
+//! - [`reception`]: loss and jitter of a stream, for reports.
 //! - [`ids`], [`limits`], [`time`]: ids, bounds and clocks.
 //!
 //! # Features
@@ -17,6 +18,7 @@ pub mod control;
 pub mod framing;
 pub mod ids;
 pub mod limits;
+pub mod reception;
 pub mod rtcp;
 pub mod rtp;
 #[cfg(feature = "srtp")]

@@ -55,4 +55,5 @@ pub mod session;
 pub use session::{
     Announce, Answer, Config, Counters, Datagram, DisconnectReason, Done, Drop, Event, Input, LoggedIn, MemberChange,
     OpenVoice, Outcome, RequestError, RequestId, Room, SentVoice, Session, Voice, VoiceError, VoiceFrame, VoiceKeys,
+    VoiceStatistics,
 };

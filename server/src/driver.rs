@@ -303,6 +303,10 @@ impl Core {
                 let pushed = self.parts.mesh.push_control(target, &bytes[record]);
                 assert!(pushed, "the kernel keeps the credit of control rings");
             }
+            Effect::Report { peer, compound, index } => {
+                let sent = voice::report(&bytes[compound], index, peer, &self.peers, &mut self.parts.voice);
+                self.voice_drops.peer_unknown += u64::from(!sent);
+            }
             Effect::PeerSet { peer, address, key } => self.peers.set(peer, address, key),
             Effect::PeerMoved { peer, address } => self.peers.set_address(peer, address),
             Effect::PeerGone { peer } => self.peers.forget(peer),

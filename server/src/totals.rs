@@ -23,6 +23,7 @@ pub fn json(shards: &[ShardTotals]) -> String {
         ("voice_relayed", sum(|shard| shard.counters.voice_relayed)),
         ("voice_from_mesh", sum(|shard| shard.counters.voice_from_mesh)),
         ("rtcp_received", sum(|shard| shard.counters.rtcp_received)),
+        ("rtcp_sent", sum(|shard| shard.counters.rtcp_sent)),
         ("busy", sum(|shard| shard.counters.busy)),
         ("datagrams_sent", sum(|shard| shard.datagrams_sent)),
         ("send_failed", sum(|shard| shard.send_failed)),

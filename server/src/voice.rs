@@ -43,6 +43,17 @@ pub fn forward(voice: &Voice, payload: &[u8], peers: &[PeerId], table: &Peers, r
     drops
 }
 
+/// Queues an RTCP compound for one client, sealed. `false` if the peer is gone.
+pub fn report(compound: &[u8], index: u32, peer: PeerId, table: &Peers, ring: &mut VoiceRing) -> bool {
+    let Some(peer) = table.get(peer) else { return false };
+    // The ring counts what it drops.
+    ring.send(peer.address, |packet| {
+        packet[..compound.len()].copy_from_slice(compound);
+        peer.key.seal_rtcp(packet, compound.len(), index)
+    });
+    true
+}
+
 /// Copies the packet to the voice ring of each shard in `voice.relay`.
 pub fn relay(voice: &Voice, payload: &[u8], mesh: &mut MeshEndpoint) -> VoiceDrops {
     let mut drops = VoiceDrops::default();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use echomesh_proto::control::{Body, VoiceAnnounce};
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::limits::OPUS_PAYLOAD_TYPE;
-use echomesh_proto::rtcp::write_receiver_report;
+use echomesh_proto::rtcp::{REPORT_BYTES_MAX, Writer};
 use echomesh_proto::rtp::{Header, Kind, OutgoingHeader, classify};
 use echomesh_proto::srtp::{MasterKey, OpenKey, SealKey, TAG_BYTES, estimate_index};
 use echomesh_proto::time::MediaTime;
@@ -55,8 +55,8 @@ impl Voice {
 
     /// Shows the server where we are.
     fn report(&mut self) {
-        let mut packet = [0; 128];
-        let plain_bytes = write_receiver_report(&mut packet, self.ssrc, "test");
+        let mut packet = [0; REPORT_BYTES_MAX + 32];
+        let plain_bytes = Writer::new(&mut packet, self.ssrc, "test", &[]).finish();
         self.sent += 1;
         let bytes = self.uplink.seal_rtcp(&mut packet, plain_bytes, self.sent as u32);
         self.socket.send(&packet[..bytes]).unwrap();

@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use echomesh_proto::ids::{PeerId, ShardId, Ssrc};
 use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, OutgoingHeader};
-use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
+use echomesh_proto::srtp::{MasterKey, RTCP_INDEX_BYTES, SealKey, TAG_BYTES};
 use echomesh_shard::voice::VoiceHeader;
 use echomesh_shard::{Effect, Effects, Input, Voice};
 
@@ -35,6 +35,7 @@ pub struct Downlink {
     peers: BTreeMap<(usize, PeerId), Peer>,
     generation: u64,
     sealed: BTreeSet<(u64, Ssrc, u64)>,
+    reported: BTreeSet<(u64, u32)>,
 }
 
 impl Downlink {
@@ -67,6 +68,23 @@ impl Downlink {
         let plain = head + payload.len();
         packet[head..plain].copy_from_slice(payload);
         let sealed = peer.key.seal_rtp(&mut packet, head, plain, header.index);
+        packet.truncate(sealed);
+        Ok((peer.address, packet))
+    }
+
+    fn seal_report(
+        &mut self,
+        at: (usize, PeerId),
+        compound: &[u8],
+        index: u32,
+    ) -> Result<(SocketAddr, Vec<u8>), String> {
+        let peer = self.peers.get(&at).ok_or("a report for a peer that is not there")?;
+        if !self.reported.insert((peer.generation, index)) {
+            return Err(format!("report {index} is sealed twice under one key"));
+        }
+        let mut packet = compound.to_vec();
+        packet.resize(compound.len() + TAG_BYTES + RTCP_INDEX_BYTES, 0);
+        let sealed = peer.key.seal_rtcp(&mut packet, compound.len(), index);
         packet.truncate(sealed);
         Ok((peer.address, packet))
     }
@@ -169,6 +187,18 @@ impl World {
                 }
                 Err(broken) => self.break_with(broken),
             }
+        }
+    }
+
+    /// A report for a client.
+    pub fn report(&mut self, shard: usize, peer: PeerId, compound: &[u8], index: u32) {
+        match self.downlink.seal_report((shard, peer), compound, index) {
+            Ok((target, datagram)) => {
+                for delay in self.datagram_delays() {
+                    self.later(delay, Event::Downlink(target, datagram.clone()));
+                }
+            }
+            Err(broken) => self.break_with(broken),
         }
     }
 

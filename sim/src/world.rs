@@ -332,6 +332,9 @@ impl World {
             Effect::Voice(_) | Effect::PeerSet { .. } | Effect::PeerMoved { .. } | Effect::PeerGone { .. } => {
                 self.voice_effect(shard, effect, peers, packet);
             }
+            Effect::Report { peer, compound, index } => {
+                self.report(shard, peer, &bytes[compound], index);
+            }
         }
     }
 

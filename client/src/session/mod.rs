@@ -7,13 +7,14 @@
 //!
 //! # Layout
 //! - `config`, `event`, `counters`: the boundary. `requests`: what may be asked. `answers`: what comes.
-//! - `room`: a room's roster. `voice`: keys, numbering, packets. `handover`: voice by another program.
+//! - `room`: a room's roster. `voice`: keys, numbering, packets. `report`: RTCP. `handover`: voice by another program.
 
 mod answers;
 mod config;
 mod counters;
 mod event;
 mod handover;
+mod report;
 mod requests;
 mod room;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use config::Config;
 pub use counters::{Counters, Drop};
 pub use event::{Answer, DisconnectReason, Done, Event, LoggedIn, MemberChange, Outcome, RequestId};
 pub use handover::VoiceKeys;
+pub use report::VoiceStatistics;
 pub use requests::{Announce, OUTPUT_BYTES_MAX, OpenVoice, REQUEST_US_MAX, REQUESTS_MAX, RequestError};
 pub use room::Room;
 pub use voice::{Datagram, SentVoice, Voice, VoiceError, VoiceFrame};
@@ -147,7 +149,7 @@ impl Session {
         let opened = match rtp::classify(datagram) {
             _ if datagram.len() > DATAGRAM_BYTES_MAX => Err(Drop::BadPacket),
             rtp::Kind::Rtp => self.open_rtp(now, datagram),
-            rtp::Kind::Rtcp => return self.open_rtcp(datagram),
+            rtp::Kind::Rtcp => return self.open_rtcp(now, datagram),
             rtp::Kind::Other => Err(Drop::NotRtp),
         };
         match opened {
@@ -236,12 +238,12 @@ impl Session {
         Err(failure)
     }
 
-    fn open_rtcp<'a>(&mut self, datagram: &mut [u8]) -> Option<Voice<'a>> {
+    fn open_rtcp<'a>(&mut self, now: Now, datagram: &mut [u8]) -> Option<Voice<'a>> {
         let mut copy = [0; DATAGRAM_BYTES_MAX];
         let copy = &mut copy[..datagram.len()];
         let opened = self.voice.iter_mut().any(|voice| {
             copy.copy_from_slice(datagram);
-            voice.open_rtcp(copy)
+            voice.open_rtcp(now.time, copy)
         });
         if opened {
             self.counters.rtcp_received += 1;
@@ -249,6 +251,13 @@ impl Session {
             self.counters.drop(Drop::AuthFailed);
         }
         None
+    }
+
+    /// What the server reports of a room's voice; `None` while it is not open.
+    #[must_use]
+    pub fn voice_statistics(&self, room: &str) -> Option<VoiceStatistics> {
+        let name = self.room(room)?.name();
+        self.voice.iter().find(|voice| voice.room == *name).map(VoiceRoom::statistics)
     }
 
     /// Seals one frame for a room and queues its datagram.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use echomesh_proto::control::{VoiceAnnounce, VoiceSuite};
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::limits::{DATAGRAM_BYTES_MAX, OPUS_PAYLOAD_TYPE};
-use echomesh_proto::rtcp::{self, REPORT_BYTES_MAX};
+use echomesh_proto::reception::Reception;
+use echomesh_proto::rtcp::REPORT_BYTES_MAX;
 use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, Header, OutgoingHeader};
 use echomesh_proto::srtp::{MasterKey, OpenKey, RTCP_INDEX_BYTES, ReplayWindow, SealKey, TAG_BYTES, estimate_index};
 use echomesh_proto::time::{MILLISECOND_US, MediaTime, SECOND_US, Time};
@@ -21,6 +22,7 @@ use echomesh_proto::time::{MILLISECOND_US, MediaTime, SECOND_US, Time};
 use super::config::Config;
 use super::counters::Drop;
 use super::handover::VoiceKeys;
+use super::report::{Reports, VoiceStatistics};
 
 /// Streams heard in one room: more than a server selects, and a bound on what it can make us keep.
 const STREAMS_MAX: usize = 1_024;
@@ -30,15 +32,6 @@ const DATAGRAMS_MAX: usize = 64;
 
 /// Longest Opus payload that fits a datagram.
 pub(super) const PAYLOAD_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - HEADER_BYTES_MAX - TAG_BYTES;
-
-/// Between reports while nothing was heard from the server: it may not know our address yet.
-const OPENING_REPORT_US: u64 = 200 * MILLISECOND_US;
-
-/// Reports at that pace; alone in a room there is nothing to hear.
-const OPENING_REPORTS: u32 = 5;
-
-/// Between reports after that: keeps NAT bindings, which live 30 s and more (RFC 4787 REQ-5 asks 2 min).
-const REPORT_US: u64 = 15 * SECOND_US;
 
 /// A stream silent for so long may have rolled over unheard: neighbours of its ROC are tried too.
 const PAUSE_US: u64 = 2 * SECOND_US;
@@ -141,6 +134,7 @@ impl DatagramQueue {
 #[derive(Debug)]
 struct Heard {
     window: ReplayWindow,
+    reception: Reception,
     last: Time,
     /// Its member left, or has another stream.
     is_gone: bool,
@@ -158,9 +152,7 @@ pub(super) struct VoiceRoom {
     seal: SealKey,
     open: OpenKey,
     next_index: u64,
-    rtcp_index: u32,
-    reports: u32,
-    report_due: Time,
+    reports: Reports,
     heard_any: bool,
     heard: BTreeMap<Ssrc, Heard>,
 }
@@ -189,9 +181,7 @@ impl VoiceRoom {
             seal,
             open,
             next_index: first_index,
-            rtcp_index: 0,
-            reports: 0,
-            report_due: now,
+            reports: Reports::new(now),
             heard_any: false,
             heard: BTreeMap::new(),
         })
@@ -246,30 +236,32 @@ impl VoiceRoom {
         packet[header_bytes..plain].copy_from_slice(frame.payload);
         let sealed = self.seal.seal_rtp(&mut packet, header_bytes, plain, index);
         queue.push(self.udp_port, &packet[..sealed]);
+        self.reports.busy = true;
         Ok(SentVoice { ssrc: self.ssrc, index })
     }
 
     /// Sends a receiver report if one is due: it opens the path and keeps it. Returns whether it did.
     pub(super) fn report(&mut self, now: Time, name: &str, queue: &mut DatagramQueue) -> bool {
-        if self.handed_over.is_some() || now < self.report_due || queue.is_full() {
+        if self.handed_over.is_some() || queue.is_full() || !self.reports.is_due(now) {
             return false;
         }
         let mut packet = [0; REPORT_BYTES_MAX + TAG_BYTES + RTCP_INDEX_BYTES];
-        let plain = rtcp::write_receiver_report(&mut packet, self.ssrc, name);
-        let sealed = self.seal.seal_rtcp(&mut packet, plain, self.rtcp_index);
+        let heard = self.heard.iter_mut().map(|(ssrc, heard)| (*ssrc, &mut heard.reception));
+        let sealed = self.reports.seal(now, (self.ssrc, name), heard, self.heard_any, &self.seal, &mut packet);
         queue.push(self.udp_port, &packet[..sealed]);
-        self.rtcp_index += 1;
-        self.reports += 1;
-        let opening = !self.heard_any && self.reports < OPENING_REPORTS;
-        self.report_due = now.after_us(if opening { OPENING_REPORT_US } else { REPORT_US });
         true
     }
 
-    /// Opens an SRTCP packet. Its content is of no use yet: reports end at the server on each leg.
-    pub(super) fn open_rtcp(&mut self, packet: &mut [u8]) -> bool {
-        let opened = self.open.open_rtcp(packet).is_ok();
-        self.heard_any |= opened;
-        opened
+    /// Opens an SRTCP packet and takes what the server reports.
+    pub(super) fn open_rtcp(&mut self, now: Time, packet: &mut [u8]) -> bool {
+        let Ok((plain, index)) = self.open.open_rtcp(packet) else { return false };
+        self.heard_any = true;
+        self.reports.take(now, self.ssrc, index, &packet[..plain])
+    }
+
+    /// What the server reported.
+    pub(super) fn statistics(&self) -> VoiceStatistics {
+        self.reports.statistics
     }
 
     /// Whether the roster's rollover counter of a stream is of use: it was not heard, or not lately.
@@ -300,6 +292,7 @@ impl VoiceRoom {
             self.try_indices(packet, header.bytes, likely, paused.then_some(told)).ok_or(Drop::AuthFailed)?;
         let heard = self.heard.entry(header.ssrc).or_insert(Heard {
             window: ReplayWindow::default(),
+            reception: Reception::default(),
             last: now,
             is_gone: false,
         });
@@ -308,7 +301,9 @@ impl VoiceRoom {
         }
         heard.window.accept(index);
         heard.last = now;
+        heard.reception.packet(index, header.media_time, now);
         self.heard_any = true;
+        self.reports.busy = true;
         let payload = &packet[header.bytes..plain];
         let payload = rtp::payload_without_padding(payload, header.padding).ok_or(Drop::BadPacket)?;
         Ok((index, header.bytes..header.bytes + payload.len()))

@@ -71,6 +71,8 @@ reasons! {
         PayloadType => "payload_type",
         /// The speaker is muted.
         Muted => "muted",
+        /// An authenticated RTCP compound whose lengths do not add up.
+        BadReport => "bad_report",
         /// Others are louder.
         NotSelected => "not_selected",
         /// Late, from a time when the speaker was muted or not selected.
@@ -121,6 +123,8 @@ pub struct Counters {
     pub voice_from_mesh: u64,
     /// RTCP packets authenticated.
     pub rtcp_received: u64,
+    /// RTCP compounds made for clients.
+    pub rtcp_sent: u64,
     /// Requests answered with `STATUS_TRY_AGAIN`.
     pub busy: u64,
     closed: [u64; CloseReason::ALL.len()],
@@ -141,6 +145,7 @@ impl Default for Counters {
             voice_relayed: 0,
             voice_from_mesh: 0,
             rtcp_received: 0,
+            rtcp_sent: 0,
             busy: 0,
             closed: [0; CloseReason::ALL.len()],
             dropped: [0; Drop::ALL.len()],

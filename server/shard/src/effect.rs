@@ -36,6 +36,8 @@ pub enum Effect {
     PeerSet { peer: PeerId, address: SocketAddr, key: MasterKey },
     /// Peer table: the listener moved.
     PeerMoved { peer: PeerId, address: SocketAddr },
+    /// Seal the RTCP compound (in `Effects::bytes`) under this index with the peer's key and send it there.
+    Report { peer: PeerId, compound: Range<usize>, index: u32 },
     /// Peer table: forget address and key.
     PeerGone { peer: PeerId },
     /// Ask the store.

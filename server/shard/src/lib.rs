@@ -105,6 +105,8 @@ pub struct Shard {
     free_peers: Vec<PeerId>,
     /// Streams whose output numbers rolled over since the last tick.
     rolled: Vec<Ssrc>,
+    /// What listeners here lose of other shards' streams, since the last tick: stream, 256ths, milliseconds.
+    losses: Vec<(Ssrc, u8, u16)>,
     ssrcs_given: u32,
     ssrc_offset: u32,
 
@@ -144,6 +146,7 @@ impl Shard {
             stream_rooms: BTreeMap::new(),
             free_peers: Vec::new(),
             rolled: Vec::new(),
+            losses: Vec::new(),
             ssrcs_given: 0,
             ssrc_offset,
             local: VecDeque::new(),
@@ -259,6 +262,7 @@ impl Shard {
             Mesh::SessionStays(note) => self.session_stays(&note),
             Mesh::Levels(report) => self.levels(now, &report),
             Mesh::Selected(selected) => self.selected(selected),
+            Mesh::Losses(losses) => self.listeners_lost(&losses),
         }
     }
 
@@ -327,6 +331,7 @@ impl Shard {
         self.expire_detached(now);
         self.tell_rollovers();
         self.loudest_tick(now);
+        self.report_tick(now, effects);
         self.flush_all(now, effects);
     }
 

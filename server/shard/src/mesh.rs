@@ -113,6 +113,18 @@ pub(crate) struct Levels {
     pub(crate) scores: Vec<i32>,
 }
 
+/// What listeners lose of streams, each list in the order of `ssrcs`.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Losses {
+    #[prost(uint32, repeated, tag = "1")]
+    pub(crate) ssrcs: Vec<u32>,
+    /// In 256ths.
+    #[prost(uint32, repeated, tag = "2")]
+    pub(crate) losses: Vec<u32>,
+    #[prost(uint32, repeated, tag = "3")]
+    pub(crate) bursts_ms: Vec<u32>,
+}
+
 /// Whose voice is forwarded in a room.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Selected {
@@ -264,7 +276,7 @@ pub(crate) struct SessionRecord {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MeshMsg {
-    #[prost(oneof = "Mesh", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20")]
+    #[prost(oneof = "Mesh", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
     pub(crate) body: Option<Mesh>,
 }
 
@@ -319,6 +331,9 @@ pub(crate) enum Mesh {
     /// From a room's home.
     #[prost(message, tag = "20")]
     Selected(Selected),
+    /// To the shard of the streams.
+    #[prost(message, tag = "21")]
+    Losses(Losses),
 }
 
 /// Records that wait for room in the ring to one shard, in order.

@@ -3,6 +3,7 @@
 mod header;
 mod loudest;
 mod numbering;
+mod report;
 mod stream;
 
 pub use header::{VOICE_RECORD_HEADER_BYTES, VoiceHeader};

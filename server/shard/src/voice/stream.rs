@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use echomesh_proto::control::{Body, StatusCode, VoiceAnnounce, VoiceSuite};
 use echomesh_proto::ids::{PeerId, RoomNumber, SessionId, ShardId, ShardSet, Ssrc};
 use echomesh_proto::limits::{AUDIO_LEVEL_EXTENSION_ID, DATAGRAM_BYTES_MAX, OPUS_PAYLOAD_TYPE};
+use echomesh_proto::reception::Reception;
 use echomesh_proto::rtp::{self, Header};
 use echomesh_proto::srtp::{MasterKey, OpenKey, ReplayWindow, estimate_index};
 use echomesh_proto::time::{Now, Time};
@@ -17,6 +18,7 @@ use rand_chacha::rand_core::RngCore;
 use super::VoiceHeader;
 use super::loudest::{Activity, Choice, Selection};
 use super::numbering::{Numbered, Numbering};
+use super::report::Reports;
 use crate::Shard;
 use crate::counters::Drop;
 use crate::effect::{Effect, Effects, Voice};
@@ -30,16 +32,18 @@ const SSRCS_MAX: u32 = 1 << 24;
 #[derive(Debug)]
 pub(crate) struct Stream {
     session: SessionId,
-    room: RoomNumber,
+    pub(super) room: RoomNumber,
     open_key: OpenKey,
     downlink: MasterKey,
     rtp_window: ReplayWindow,
     rtcp_window: ReplayWindow,
     numbering: Numbering,
     /// Entry of the driver's peer table; the SSRC's is never another's while the stream lives.
-    peer: PeerId,
+    pub(super) peer: PeerId,
     /// Where it was last heard from, authenticated.
-    address: Option<SocketAddr>,
+    pub(super) address: Option<SocketAddr>,
+    pub(super) reception: Reception,
+    pub(super) reports: Reports,
     pub(super) muted: bool,
     pub(super) activity: Activity,
     pub(super) choice: Choice,
@@ -89,6 +93,7 @@ impl Shard {
             stream.rtp_window = ReplayWindow::default();
             stream.rtcp_window = ReplayWindow::default();
             stream.numbering.new_key();
+            stream.reception = Reception::default();
             if stream.address.take().is_some() {
                 effects.list.push(Effect::PeerGone { peer: stream.peer });
             }
@@ -141,6 +146,8 @@ impl Shard {
                 numbering: Numbering::new(first),
                 peer,
                 address: None,
+                reception: Reception::default(),
+                reports: Reports::new(),
                 muted: false,
                 activity: Activity::new(),
                 choice,
@@ -184,7 +191,7 @@ impl Shard {
         let outcome = match rtp::classify(datagram) {
             _ if datagram.len() > DATAGRAM_BYTES_MAX => Err(Drop::BadPacket),
             rtp::Kind::Rtp => self.rtp(now, source, datagram, effects),
-            rtp::Kind::Rtcp => self.rtcp(source, datagram, effects),
+            rtp::Kind::Rtcp => self.rtcp(now, source, datagram, effects),
             rtp::Kind::Other => Err(Drop::NotRtp),
         };
         if let Err(reason) = outcome {
@@ -192,10 +199,10 @@ impl Shard {
         }
     }
 
-    fn rtcp(&mut self, source: SocketAddr, datagram: &mut [u8], effects: &mut Effects) -> Result<(), Drop> {
+    fn rtcp(&mut self, now: Now, source: SocketAddr, datagram: &mut [u8], effects: &mut Effects) -> Result<(), Drop> {
         let ssrc = echomesh_proto::rtcp::sender_ssrc(datagram).ok_or(Drop::BadPacket)?;
         let stream = self.streams.get_mut(&ssrc).ok_or(Drop::UnknownSsrc)?;
-        let (_, index) = stream.open_key.open_rtcp(datagram).map_err(|_| Drop::AuthFailed)?;
+        let (plain, index) = stream.open_key.open_rtcp(datagram).map_err(|_| Drop::AuthFailed)?;
         let index = u64::from(index);
         if !stream.rtcp_window.check(index) {
             return Err(Drop::Replayed);
@@ -204,6 +211,7 @@ impl Shard {
         stream.rtcp_window.accept(index);
         self.counters.rtcp_received += 1;
         stream.heard_from(source, newest, effects);
+        self.take_report(now, ssrc, &datagram[..plain]);
         Ok(())
     }
 
@@ -218,6 +226,7 @@ impl Shard {
         let newest = stream.rtp_window.highest().is_none_or(|highest| index > highest);
         stream.rtp_window.accept(index);
         stream.heard_from(source, newest, effects);
+        stream.reception.packet(index, header.media_time, now.time);
         self.counters.voice_received += 1;
         if header.payload_type != OPUS_PAYLOAD_TYPE {
             return Err(Drop::PayloadType);

@@ -11,6 +11,7 @@ use echomesh_proto::control::{
 };
 use echomesh_proto::framing::FrameDecoder;
 use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, ShardId, Ssrc, UserId};
+use echomesh_proto::rtcp::{REPORT_BYTES_MAX, Writer};
 use echomesh_proto::rtp::OutgoingHeader;
 use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
 use echomesh_proto::time::{MediaTime, Now};
@@ -50,11 +51,19 @@ pub struct Microphone {
     pub address: SocketAddr,
 }
 
+/// An RTCP compound for a client, before it is sealed.
+pub struct Report {
+    pub address: SocketAddr,
+    pub index: u32,
+    pub compound: Vec<u8>,
+}
+
 pub struct Cluster {
     pub shards: Vec<Shard>,
     pub now: Now,
     pub inbox: BTreeMap<Client, Vec<EchoMsg>>,
     pub closed: BTreeMap<Client, CloseReason>,
+    pub reports: Vec<Report>,
     pub heard: Vec<Heard>,
     pub voice_records: usize,
     /// Clients whose bytes never drain.
@@ -108,6 +117,7 @@ impl Cluster {
             now: Now { unix_ms: 1_700_000_000_000, ..Now::default() },
             inbox: BTreeMap::new(),
             closed: BTreeMap::new(),
+            reports: Vec::new(),
             heard: Vec::new(),
             voice_records: 0,
             stalled: Vec::new(),
@@ -179,6 +189,10 @@ impl Cluster {
                         let address = self.peers[shard][peer].0;
                         self.heard.push(Heard { shard, address, header: voice.header, payload: payload.clone() });
                     }
+                }
+                Effect::Report { peer, compound, index } => {
+                    let address = self.peers[shard][&peer].0;
+                    self.reports.push(Report { address, index, compound: bytes[compound].to_vec() });
                 }
                 Effect::PeerSet { peer, address, key } => {
                     self.peers[shard].insert(peer, (address, key));
@@ -392,6 +406,14 @@ impl Cluster {
 
     /// Opens voice and sends the SRTCP packet that tells the server where the client is.
     pub fn open_voice(&mut self, client: Client, room: &str, address: &str) -> Microphone {
+        let mut microphone = self.open_voice_silently(client, room);
+        microphone.address = address.parse().unwrap();
+        self.datagram(microphone.ssrc.shard().index(), microphone.address, microphone.report(1));
+        microphone
+    }
+
+    /// Opens voice, and sends nothing.
+    pub fn open_voice_silently(&mut self, client: Client, room: &str) -> Microphone {
         let announce = VoiceAnnounce { room_id: room.into(), open: true, ..VoiceAnnounce::default() };
         let Body::VoiceAnnounce(given) = self.ask(client, Body::VoiceAnnounce(announce)) else { panic!("no voice") };
         let key = SealKey::new(&MasterKey {
@@ -399,10 +421,7 @@ impl Cluster {
             salt: given.uplink_salt[..].try_into().unwrap(),
         });
         let ssrc = Ssrc(given.ssrc);
-        let microphone =
-            Microphone { ssrc, index: 100, marker: false, level: 30, key, address: address.parse().unwrap() };
-        self.datagram(ssrc.shard().index(), microphone.address, microphone.report(1));
-        microphone
+        Microphone { ssrc, index: 100, marker: false, level: 30, key, address: "127.0.0.1:1".parse().unwrap() }
     }
 
     /// One voice packet, to the shard its SSRC is steered to.
@@ -416,10 +435,15 @@ impl Cluster {
 impl Microphone {
     /// An SRTCP receiver report.
     pub fn report(&self, index: u32) -> Vec<u8> {
-        let mut report = [0; 128];
-        let plain = echomesh_proto::rtcp::write_receiver_report(&mut report, self.ssrc, "");
-        let length = self.key.seal_rtcp(&mut report, plain, index);
-        report[..length].to_vec()
+        let mut report = [0; REPORT_BYTES_MAX + 32];
+        let plain = Writer::new(&mut report, self.ssrc, "", &[]).finish();
+        self.seal_report(&mut report, plain, index)
+    }
+
+    /// A compound of `plain` bytes, sealed.
+    pub fn seal_report(&self, compound: &mut [u8], plain: usize, index: u32) -> Vec<u8> {
+        let length = self.key.seal_rtcp(compound, plain, index);
+        compound[..length].to_vec()
     }
 
     pub fn packet(&mut self) -> Vec<u8> {

@@ -1,0 +1,173 @@
+//! RTCP ends here on each leg: a speaker is told how the server receives it, what its listeners lose, and
+//! gets its clock back to measure the round trip.
+//!
+//! Not forwarded: reports of listeners are taken in and summed up (RFC 3550 §7 lets a mixer or translator do
+//! so; an SFU is neither in full). In: authenticated compounds. Out: `Effect::Report`, sealed by the driver.
+//! Bounds: one report each `REPORT_TICKS` a stream with an address; the latest `SAMPLES` listeners' losses.
+//! Source: RFC 3550 §6.4, RFC 3611 §4.4, §4.5, §4.7.
+
+use echomesh_proto::ids::{ShardId, Ssrc};
+use echomesh_proto::rtcp::{self, Item, ListenerLoss, REPORT_BYTES_MAX, Writer};
+use echomesh_proto::time::{Now, Time};
+
+use crate::Shard;
+use crate::counters::Drop;
+use crate::effect::{Effect, Effects};
+use crate::mesh::{Losses, Mesh};
+
+/// Ticks between two reports to a client: 2 s.
+const REPORT_TICKS: usize = 40;
+
+/// Listeners' losses kept of a stream between two reports; beyond, the oldest are overwritten.
+const SAMPLES: usize = 32;
+
+/// Listeners' losses kept for other shards until the next tick.
+const LOSSES_MAX: usize = 1_024;
+
+/// SRTCP indices have 31 bits (RFC 3711 §3.4): at one report each 2 s for 136 years.
+const INDEX_MAX: u32 = (1 << 31) - 1;
+
+/// Streams of one compound that are taken as heard by its sender.
+const ITEMS_MAX: usize = 31;
+
+/// A stream's RTCP.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    /// Of the next report to its client; never used again under one key.
+    next_index: u32,
+    /// The client's clock and when it came.
+    clock: Option<(u32, Time)>,
+    losses: [(u8, u16); SAMPLES],
+    count: usize,
+}
+
+impl Reports {
+    pub(crate) fn new() -> Self {
+        Self { next_index: 0, clock: None, losses: [(0, 0); SAMPLES], count: 0 }
+    }
+
+    fn loss(&mut self, loss: u8, burst_ms: u16) {
+        self.losses[self.count % SAMPLES] = (loss, burst_ms);
+        self.count += 1;
+    }
+
+    /// 75th percentile of loss and of burst length, since the last time.
+    fn summary(&mut self, ssrc: Ssrc) -> Option<ListenerLoss> {
+        let known = self.count.min(SAMPLES);
+        let place = (known * 3).div_ceil(4).checked_sub(1)?;
+        self.count = 0;
+        let mut losses = self.losses.map(|(loss, _)| loss);
+        let mut bursts = self.losses.map(|(_, burst_ms)| burst_ms);
+        losses[..known].sort_unstable();
+        bursts[..known].sort_unstable();
+        Some(ListenerLoss { ssrc, loss: losses[place], burst_ms: bursts[place] })
+    }
+}
+
+/// The SSRC that this shard's reports come from: its number alone, which no stream has.
+pub(crate) fn own_ssrc(shard: ShardId) -> Ssrc {
+    Ssrc(u32::from(shard.0))
+}
+
+impl Shard {
+    /// What an authenticated compound of this stream's client says.
+    pub(crate) fn take_report(&mut self, now: Now, ssrc: Ssrc, compound: &[u8]) {
+        let Some(stream) = self.streams.get_mut(&ssrc) else { return };
+        let room = stream.room;
+        let mut told = [(Ssrc(0), 0, 0); ITEMS_MAX];
+        let mut count = 0;
+        let reports = &mut stream.reports;
+        let whole = rtcp::read(compound, |item| match item {
+            Item::ReferenceTime(clock) => reports.clock = Some((clock, now.time)),
+            Item::Report(block) if count < ITEMS_MAX => {
+                told[count] = (block.ssrc, block.fraction_lost, 0);
+                count += 1;
+            }
+            // Says the same as the report block, and the bursts.
+            Item::Loss(loss) => {
+                if let Some(known) = told[..count].iter_mut().find(|(heard, ..)| *heard == loss.ssrc) {
+                    *known = (loss.ssrc, loss.loss, loss.burst_ms);
+                }
+            }
+            Item::Report(_) | Item::Echo { .. } => {}
+        });
+        if !whole {
+            self.counters.drop(Drop::BadReport);
+        }
+        for (heard, loss, burst_ms) in &told[..count] {
+            // Of the room it is in, and of others than itself.
+            if self.stream_rooms.get(heard) == Some(&room) && *heard != ssrc {
+                self.listener_lost(*heard, *loss, *burst_ms);
+            }
+        }
+    }
+
+    fn listener_lost(&mut self, heard: Ssrc, loss: u8, burst_ms: u16) {
+        if let Some(stream) = self.streams.get_mut(&heard) {
+            stream.reports.loss(loss, burst_ms);
+        } else if heard.shard() != self.config.shard && self.losses.len() < LOSSES_MAX {
+            self.losses.push((heard, loss, burst_ms));
+        }
+    }
+
+    /// From another shard: what listeners there lose of streams here.
+    pub(crate) fn listeners_lost(&mut self, losses: &Losses) {
+        for ((ssrc, loss), burst_ms) in losses.ssrcs.iter().zip(&losses.losses).zip(&losses.bursts_ms) {
+            if let Some(stream) = self.streams.get_mut(&Ssrc(*ssrc)) {
+                stream.reports.loss((*loss).min(255) as u8, (*burst_ms).min(u32::from(u16::MAX)) as u16);
+            }
+        }
+    }
+
+    /// Every tick: losses for other shards, and the reports that are due.
+    pub(crate) fn report_tick(&mut self, now: Now, effects: &mut Effects) {
+        for (ssrc, loss, burst_ms) in std::mem::take(&mut self.losses) {
+            let (losses, bursts_ms) = (vec![u32::from(loss)], vec![u32::from(burst_ms)]);
+            self.tell(ssrc.shard(), Mesh::Losses(Losses { ssrcs: vec![ssrc.0], losses, bursts_ms }));
+        }
+        let (own, due) = (own_ssrc(self.config.shard), self.ticks % REPORT_TICKS);
+        for (ssrc, stream) in &mut self.streams {
+            // Spread over the ticks by the part of the SSRC that is not the shard.
+            let turn = (ssrc.0 >> 8) as usize % REPORT_TICKS;
+            if turn != due || stream.address.is_none() || stream.reports.next_index == INDEX_MAX {
+                continue;
+            }
+            let mut out = [0; REPORT_BYTES_MAX];
+            let block = stream.reception.has_news().then(|| stream.reception.report(*ssrc).0);
+            let mut writer = Writer::new(&mut out, own, &self.config.server_name, block.as_slice());
+            if let Some((clock, since)) = stream.reports.clock.take() {
+                writer = writer.echo(*ssrc, clock, rtcp::compact_ntp(Time(now.time.since_us(since))));
+            }
+            if let Some(summary) = stream.reports.summary(*ssrc) {
+                writer = writer.loss(summary);
+            }
+            let length = writer.finish();
+            let start = effects.bytes.len();
+            effects.bytes.extend_from_slice(&out[..length]);
+            let compound = start..effects.bytes.len();
+            effects.list.push(Effect::Report { peer: stream.peer, compound, index: stream.reports.next_index });
+            stream.reports.next_index += 1;
+            self.counters.rtcp_sent += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: the summary is what three quarters of the listeners are below, of the latest ones.
+    #[test]
+    fn the_summary_is_the_75th_percentile() {
+        let mut reports = Reports::new();
+        assert_eq!(reports.summary(Ssrc(1)), None);
+        for loss in 0..100_u8 {
+            reports.loss(loss, u16::from(loss) * 10);
+        }
+        let expected = ListenerLoss { ssrc: Ssrc(1), loss: 91, burst_ms: 910 };
+        assert_eq!(reports.summary(Ssrc(1)), Some(expected));
+        assert_eq!(reports.summary(Ssrc(1)), None);
+        reports.loss(7, 20);
+        assert_eq!(reports.summary(Ssrc(1)).map(|summary| summary.loss), Some(7));
+    }
+}
