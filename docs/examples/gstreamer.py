@@ -6,7 +6,8 @@ password, fingerprint) come from the environment, see `echomesh --help`. Needs p
 gir1.2-gstreamer-1.0 and GStreamer's good and bad plugins: gstreamer.sh installs them and runs this.
 
 One UDP socket for both ways, as the server sends to where it heard an authenticated packet from. RTCP of
-rtpbin keeps that path open (PROTOCOL M33). Keys that are new after a reconnect are taken over.
+rtpbin keeps that path open (docs/PROTOCOL.md, M33). Keys that are new after a reconnect are taken over.
+A set of keys is used by one run only: a second would use its indices again.
 """
 import argparse
 import json
@@ -42,7 +43,7 @@ PIPELINE = """
 
 class Client:
     def __init__(self, args, params):
-        self.params, self.loop = params, GLib.MainLoop()
+        self.params, self.loop, self.failed = params, GLib.MainLoop(), False
         self.socket = Gio.Socket.new(
             Gio.InetAddress.new_from_string(params["server"]).get_family(), Gio.SocketType.DATAGRAM, Gio.SocketProtocol.UDP
         )
@@ -94,18 +95,23 @@ class Client:
     def line(self, text):
         """What voice-params tells later."""
         told = json.loads(text)
-        streams = self.params["streams"]
-        if told["event"] == "voice":
+        if told["event"] != "voice":
+            others = [stream for stream in self.params["streams"] if stream["ssrc"] != told["ssrc"]]
+            self.params["streams"] = others + [told] * (told["event"] == "stream")
+        elif all(told[name] == self.params[name] for name in ("ssrc", "server", "port")):
             self.take_keys(told)
-        elif told["event"] == "stream":
-            streams.append(told)
         else:
-            streams[:] = [stream for stream in streams if stream["ssrc"] != told["ssrc"]]
+            self.fail("the server was started anew and gave another stream: run this again")
+
+    def fail(self, *why):
+        print("gstreamer:", *why, file=sys.stderr)
+        self.failed = True
+        self.end()
 
     def message(self, _bus, message):
         if message.type == Gst.MessageType.ERROR:
-            print("gstreamer:", *message.parse_error(), file=sys.stderr)
-        if message.type in (Gst.MessageType.ERROR, Gst.MessageType.EOS):
+            self.fail(*message.parse_error())
+        if message.type == Gst.MessageType.EOS:
             self.loop.quit()
 
     def end(self, *_):
@@ -123,6 +129,7 @@ class Client:
         stats = self.decoder.get_property("stats")
         print("gstreamer: packets opened and dropped:", stats.get_value("recv-count"), stats.get_value("recv-drop-count"))
         self.pipeline.set_state(Gst.State.NULL)
+        return self.failed
 
 
 def quoted(text):
@@ -131,7 +138,9 @@ def quoted(text):
 
 def source(args):
     if args.wav:
-        return f"filesrc location={quoted(args.wav)} ! wavparse ! clocksync"
+        # Silence after its end: without a stream rtpbin would say goodbye.
+        file = f"filesrc location={quoted(args.wav)} ! wavparse ! audioconvert ! audioresample ! said."
+        return f"{file} audiotestsrc is-live=true wave=silence ! audio/x-raw,rate=48000 ! said. audiomixer name=said"
     return f"audiotestsrc is-live=true freq={args.tone} volume=0.3"
 
 
@@ -156,9 +165,10 @@ def main():
         def read():
             for text in holder.stdout:
                 GLib.idle_add(client.line, text)
+            GLib.idle_add(client.fail, "voice-params ended")
 
         threading.Thread(target=read, daemon=True).start()
-        client.run(args.seconds)
+        sys.exit(client.run(args.seconds))
     finally:
         holder.terminate()
         holder.wait(10)

@@ -160,6 +160,7 @@ mod tests {
             &["echomesh", "join", "lobby", "--for", "0"],
             &["echomesh", "join", "lobby", "--for", "nan"],
             &["echomesh", "say", "lobby"],
+            &["echomesh", "voice-params", "lobby", "--for", "-1"],
             &["echomesh", "rooms", "--password", "a", "--password-file", "b"],
             &["echomesh", "rooms", "--plaintext", "--fingerprint", "00"],
         ] {
