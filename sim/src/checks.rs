@@ -40,6 +40,20 @@ pub fn voice_heard(clients: &[Client], speaker: usize, frames: RangeInclusive<u3
     Ok(())
 }
 
+/// Each client was told how it is received, how far the server is, and what its listeners lose: nothing, in
+/// the end.
+pub fn reported(clients: &[Client]) -> Result<(), String> {
+    for client in clients {
+        let told = client.voice_statistics("hall").ok_or_else(|| format!("{} has no voice", client.name))?;
+        let near = told.round_trip_us.is_some_and(|us| us < 1_000);
+        let alone = clients.len() == 1;
+        if !near || told.uplink.is_none() || !(alone || told.listeners.is_some_and(|listeners| listeners.loss == 0)) {
+            return Err(format!("{} was told {told:?}", client.name));
+        }
+    }
+    Ok(())
+}
+
 /// Everything else.
 pub fn at_rest(shards: &[Shard], clients: &[Client], store: &Store) -> Result<(), String> {
     for client in clients {

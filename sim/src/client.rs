@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use echomesh_client::{
     Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, VoiceFrame,
+    VoiceStatistics,
 };
 use echomesh_proto::control::{ChatMsg, RoomActionType, StatusCode};
 use echomesh_proto::ids::{ConnectionId, SessionId};
@@ -238,6 +239,11 @@ impl Client {
                 return;
             }
         }
+    }
+
+    /// What the server reports of a room's voice.
+    pub fn voice_statistics(&self, room: &str) -> Option<VoiceStatistics> {
+        self.session.voice_statistics(room)
     }
 
     /// Datagrams for the server.

@@ -523,6 +523,6 @@ impl World {
             self.rest()?;
             checks::voice_heard(&self.clients, client, before + 1..=before + LAST_FRAMES)?;
         }
-        Ok(())
+        checks::reported(&self.clients)
     }
 }

@@ -313,6 +313,7 @@ impl Stay<'_> {
 
     /// Leaves in order, closes the files, says what happened.
     async fn end(mut self) -> Result<(), Failure> {
+        let voice = self.link.session.voice_statistics(&self.join.room).unwrap_or_default();
         let left = tokio::time::timeout(ENDING_MAX, self.leave()).await;
         if left.is_err() {
             eprintln!("echomesh: the server did not answer the leave");
@@ -323,7 +324,7 @@ impl Stay<'_> {
         self.link.close();
         let speech = self.speech.map(Speech::finish).transpose()?;
         self.log.map(PacketLog::finish).transpose()?;
-        eprint!("{}", self.statistics.summary(&counters, datagrams_unsent, speech.as_ref()));
+        eprint!("{}", self.statistics.summary(&counters, datagrams_unsent, voice, speech.as_ref()));
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use echomesh_client::{Counters, Drop};
+use echomesh_client::{Counters, Drop, VoiceStatistics};
 use echomesh_proto::ids::Ssrc;
 
 use super::link::HeardPacket;
@@ -50,7 +50,13 @@ impl Statistics {
     }
 
     /// The summary, some lines of text.
-    pub fn summary(&self, counters: &Counters, datagrams_unsent: u64, speech: Option<&SpeechTotals>) -> String {
+    pub fn summary(
+        &self,
+        counters: &Counters,
+        datagrams_unsent: u64,
+        voice: VoiceStatistics,
+        speech: Option<&SpeechTotals>,
+    ) -> String {
         let mut text = format!(
             "chat: {} lines said, {} heard; connections lost: {}\n",
             self.lines_stored, self.lines_heard, self.reconnects
@@ -64,6 +70,7 @@ impl Statistics {
                 self.lost(),
             ));
         }
+        text.push_str(&network(voice));
         let dropped = Drop::ALL.iter().map(|reason| (reason.as_str(), counters.dropped(*reason)));
         let unsent = [("socket_full", datagrams_unsent)];
         let dropped: Vec<String> = dropped
@@ -78,11 +85,44 @@ impl Statistics {
     }
 }
 
+/// What the server reported of the way between, as far as it did.
+fn network(voice: VoiceStatistics) -> String {
+    let percent = |fraction: u8| f32::from(fraction) * 100.0 / 256.0;
+    let mut parts = Vec::new();
+    if let Some(us) = voice.round_trip_us {
+        parts.push(format!("round trip {:.1} ms", us as f64 / 1_000.0));
+    }
+    if let Some(uplink) = voice.uplink {
+        let jitter_ms = f64::from(uplink.jitter) / 48.0;
+        parts.push(format!("{} packets lost to the server, jitter {jitter_ms:.1} ms", uplink.lost.max(0)));
+    }
+    if let Some(listeners) = voice.listeners {
+        parts.push(format!("listeners lose at most {:.1} % (three quarters of them)", percent(listeners.loss)));
+    }
+    if parts.is_empty() { String::new() } else { format!("network: {}\n", parts.join("; ")) }
+}
+
 #[cfg(test)]
 mod tests {
+    use echomesh_proto::rtcp::ListenerLoss;
     use echomesh_proto::time::{MediaTime, Time};
 
     use super::*;
+
+    /// Goal: what was measured is said in units people know, and nothing of what was not.
+    #[test]
+    fn the_network_is_told_as_far_as_known() {
+        assert_eq!(network(VoiceStatistics::default()), "");
+        let voice = VoiceStatistics {
+            round_trip_us: Some(1_250),
+            listeners: Some(ListenerLoss { ssrc: Ssrc(1), loss: 64, burst_ms: 40 }),
+            ..VoiceStatistics::default()
+        };
+        assert_eq!(
+            network(voice),
+            "network: round trip 1.2 ms; listeners lose at most 25.0 % (three quarters of them)\n"
+        );
+    }
 
     /// Goal: loss is what the numbers say, in any order, for each stream on its own.
     #[test]

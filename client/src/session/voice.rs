@@ -17,7 +17,7 @@ use echomesh_proto::reception::Reception;
 use echomesh_proto::rtcp::REPORT_BYTES_MAX;
 use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, Header, OutgoingHeader};
 use echomesh_proto::srtp::{MasterKey, OpenKey, RTCP_INDEX_BYTES, ReplayWindow, SealKey, TAG_BYTES, estimate_index};
-use echomesh_proto::time::{MILLISECOND_US, MediaTime, SECOND_US, Time};
+use echomesh_proto::time::{MediaTime, SECOND_US, Time};
 
 use super::config::Config;
 use super::counters::Drop;
