@@ -285,7 +285,8 @@ impl Core {
     fn apply(&mut self, effect: Effect, packet: &[u8], bytes: &[u8], peers: &[PeerId]) {
         match effect {
             Effect::Voice(voice) => {
-                let payload = &packet[voice.payload.clone()];
+                let payload =
+                    if voice.in_bytes { &bytes[voice.payload.clone()] } else { &packet[voice.payload.clone()] };
                 let relayed = voice::relay(&voice, payload, &mut self.parts.mesh);
                 let ring = &mut self.parts.voice;
                 let forwarded = voice::forward(&voice, payload, &peers[voice.peers.clone()], &self.peers, ring);

@@ -117,7 +117,7 @@ mod tests {
             audio_level: Some(0x80 | 30),
         };
         let payload = [5; 80];
-        let voice = Voice { header, payload: 0..80, peers: 0..3, relay: ShardSet::default() };
+        let voice = Voice { header, payload: 0..80, in_bytes: false, peers: 0..3, relay: ShardSet::default() };
         let mut ring = VoiceRing::new(UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
         let drops = forward(&voice, &payload, &[PeerId(0), PeerId(1), PeerId(2)], &table, &mut ring);
         ring.submit();

@@ -7,11 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use echomesh_client::{
-    Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, VoiceFrame,
+    Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, Voice, VoiceFrame,
     VoiceStatistics,
 };
 use echomesh_proto::control::{ChatMsg, RoomActionType, StatusCode};
 use echomesh_proto::ids::{ConnectionId, SessionId};
+use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
 use echomesh_proto::time::{MediaTime, Now};
 
 /// Lines of a burst and their length: 57 KiB, where a ring holds 32 to 36 KiB.
@@ -39,6 +40,11 @@ enum Asked {
     Leave(String),
     Chat(Line),
     Plain,
+}
+
+/// Where, what and under which index.
+fn said(voice: &Voice<'_>) -> (String, String, u64) {
+    (voice.room.to_string(), String::from_utf8_lossy(voice.payload).into_owned(), voice.index)
 }
 
 /// One client; its connection comes and goes, its session resumes.
@@ -72,6 +78,8 @@ pub struct Client {
     lines: u32,
     /// How often its UDP address changed.
     pub moves: u16,
+    /// Its datagrams go nowhere, and none comes.
+    pub udp_blocked: bool,
     /// Where it speaks; else in the first room whose voice is open.
     pub speaks_in: Option<String>,
     /// Frames said so far.
@@ -104,6 +112,7 @@ impl Client {
             unsent: VecDeque::new(),
             lines: 0,
             moves: 0,
+            udp_blocked: false,
             speaks_in: None,
             frames: 0,
             heard_frames: BTreeMap::new(),
@@ -155,7 +164,7 @@ impl Client {
         self.session.handle(now, input, &mut events);
         let outcome = events.drain(..).try_for_each(|event| self.event(event));
         self.events = events;
-        let outcome = outcome.and_then(|()| self.counted_nothing_odd());
+        let outcome = outcome.and_then(|()| self.held_voice(now)).and_then(|()| self.counted_nothing_odd());
         outcome.map_err(|broken| format!("{}: {broken}", self.name))
     }
 
@@ -241,6 +250,11 @@ impl Client {
         }
     }
 
+    /// Whether its voice in a room goes through the control connection.
+    pub fn is_tunnelled(&self, room: &str) -> bool {
+        self.session.voice_is_tunnelled(room)
+    }
+
     /// What the server reports of a room's voice.
     pub fn voice_statistics(&self, room: &str) -> Option<VoiceStatistics> {
         self.session.voice_statistics(room)
@@ -257,17 +271,20 @@ impl Client {
 
     /// A datagram from the server.
     pub fn datagram(&mut self, now: Now, datagram: &mut [u8]) -> Result<(), String> {
-        self.open(now, datagram).map_err(|broken| format!("{}: {broken}", self.name))?;
-        while let Some(mut held) = self.session.next_held(now) {
-            self.open(now, &mut held).map_err(|broken| format!("{}: {broken}", self.name))?;
+        let heard = self.session.datagram(now, datagram).map(|voice| said(&voice));
+        heard.map_or(Ok(()), |heard| self.frame(heard)).map_err(|broken| format!("{}: {broken}", self.name))
+    }
+
+    /// Voice that came in the control connection, or before its stream was announced.
+    fn held_voice(&mut self, now: Now) -> Result<(), String> {
+        let mut buffer = [0; DATAGRAM_BYTES_MAX];
+        while let Some(heard) = self.session.held_voice(now, &mut buffer).map(|voice| said(&voice)) {
+            self.frame(heard)?;
         }
         Ok(())
     }
 
-    fn open(&mut self, now: Now, datagram: &mut [u8]) -> Result<(), String> {
-        let Some(voice) = self.session.datagram(now, datagram) else { return Ok(()) };
-        let text = String::from_utf8_lossy(voice.payload).into_owned();
-        let (room, index) = (voice.room.to_string(), voice.index);
+    fn frame(&mut self, (room, text, index): (String, String, u64)) -> Result<(), String> {
         let mut words = text.split(' ');
         let (said_in, speaker) = (words.next().unwrap_or_default(), words.next().unwrap_or_default().to_owned());
         let frame = words.next().and_then(|number| number.parse().ok()).ok_or("voice that nobody said")?;

@@ -108,7 +108,11 @@ fn steered(datagram: &[u8]) -> Option<usize> {
 impl World {
     /// A client's datagrams on their way.
     pub fn transmit_voice(&mut self, client: usize) {
-        for datagram in self.clients[client].take_datagrams() {
+        let datagrams = self.clients[client].take_datagrams();
+        if self.clients[client].udp_blocked {
+            return;
+        }
+        for datagram in datagrams {
             let source = address(client, self.clients[client].moves);
             for delay in self.datagram_delays() {
                 self.later(delay, Event::Uplink(source, datagram.clone()));
@@ -146,9 +150,9 @@ impl World {
     }
 
     /// What the driver does about voice.
-    pub fn voice_effect(&mut self, shard: usize, effect: Effect, peers: &[PeerId], packet: &[u8]) {
+    pub fn voice_effect(&mut self, shard: usize, effect: Effect, peers: &[PeerId], bytes: &[u8], packet: &[u8]) {
         match effect {
-            Effect::Voice(voice) => self.fan_out(shard, &voice, peers, packet),
+            Effect::Voice(voice) => self.fan_out(shard, &voice, peers, if voice.in_bytes { bytes } else { packet }),
             Effect::PeerSet { peer, address, key } => self.downlink.set((shard, peer), address, &key),
             Effect::PeerMoved { peer, address } => match self.downlink.peers.get_mut(&(shard, peer)) {
                 Some(peer) => peer.address = address,
@@ -206,19 +210,21 @@ impl World {
     pub fn downlinked(&mut self, target: SocketAddr, mut datagram: Vec<u8>) {
         self.trace_voice("downlink to", &target, datagram.len());
         let client = usize::from((target.port() - PORT) / PORTS);
-        if address(client, self.clients[client].moves) != target {
+        if address(client, self.clients[client].moves) != target || self.clients[client].udp_blocked {
             return;
         }
         let now = self.now();
         if let Err(broken) = self.clients[client].datagram(now, &mut datagram) {
             self.break_with(broken);
         }
+        self.transmit(client);
     }
 
     /// A client says a frame, and so many more after it.
     pub fn talk(&mut self, client: usize, frames: u32) {
         let now = self.now();
         self.clients[client].talk(now);
+        self.transmit(client);
         self.transmit_voice(client);
         if frames > 0 {
             self.later(FRAME_US, Event::Talk(client, frames - 1));

@@ -330,7 +330,7 @@ impl World {
             }
             Effect::PauseReading { .. } | Effect::ResumeReading { .. } => {}
             Effect::Voice(_) | Effect::PeerSet { .. } | Effect::PeerMoved { .. } | Effect::PeerGone { .. } => {
-                self.voice_effect(shard, effect, peers, packet);
+                self.voice_effect(shard, effect, peers, bytes, packet);
             }
             Effect::Report { peer, compound, index } => {
                 self.report(shard, peer, &bytes[compound], index);
@@ -382,7 +382,7 @@ impl World {
         }
         let now = self.now();
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
-        let choice = self.below(14);
+        let choice = self.below(15);
         let random_flags = self.below(4);
         let subject = &mut self.clients[client];
         match choice {
@@ -394,6 +394,7 @@ impl World {
             11 => return self.talk(client, 5),
             12 => subject.announce(now, room, random_flags),
             13 => subject.moves += 1,
+            14 => subject.udp_blocked = !subject.udp_blocked,
             _ => {
                 let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room, 0));
                 subject.say(now, line);
@@ -429,7 +430,7 @@ impl World {
     }
 
     /// TCP to the server: in order, in any pieces, at any time.
-    fn transmit(&mut self, client: usize) {
+    pub fn transmit(&mut self, client: usize) {
         let bytes = self.clients[client].take_output();
         let Some((shard, connection)) = self.clients[client].connection else { return };
         let mut rest = &bytes[..];
@@ -454,6 +455,9 @@ impl World {
     /// line there.
     fn heal(&mut self) -> Result<(), String> {
         self.healed = true;
+        for client in &mut self.clients {
+            client.udp_blocked = false;
+        }
         self.rest()?;
         for client in 0..self.clients.len() {
             if let Some((shard, connection)) =
@@ -523,6 +527,27 @@ impl World {
             self.rest()?;
             checks::voice_heard(&self.clients, client, before + 1..=before + LAST_FRAMES)?;
         }
-        checks::reported(&self.clients)
+        checks::reported(&self.clients)?;
+        self.without_udp()
+    }
+
+    /// One client's UDP is blocked: it is heard and hears all the same, and goes back when it works.
+    fn without_udp(&mut self) -> Result<(), String> {
+        self.clients[0].udp_blocked = true;
+        self.rest()?;
+        for speaker in [0, 1] {
+            let before = self.clients[speaker].frames;
+            self.clients[speaker].speaks_in = Some("hall".to_owned());
+            self.talk(speaker, LAST_FRAMES - 1);
+            self.rest()?;
+            checks::voice_heard(&self.clients, speaker, before + 1..=before + LAST_FRAMES)?;
+        }
+        let fell_back = self.clients[0].is_tunnelled("hall");
+        self.clients[0].udp_blocked = false;
+        self.rest()?;
+        if !fell_back || self.clients.iter().any(|client| client.is_tunnelled("hall")) {
+            return Err("blocked UDP was not noticed, or not that it works again".to_owned());
+        }
+        Ok(())
     }
 }

@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use echomesh_client::{
-    Answer, Done, Event, Input, LoggedIn, Outcome, RequestError, RequestId, SentVoice, Session, VoiceError, VoiceFrame,
+    Answer, Done, Event, Input, LoggedIn, Outcome, RequestError, RequestId, SentVoice, Session, Voice, VoiceError,
+    VoiceFrame,
 };
 use echomesh_proto::control::StatusCode;
 use echomesh_proto::ids::Ssrc;
@@ -223,6 +224,7 @@ impl Link {
     pub fn pump(&mut self) {
         self.read_control();
         self.read_voice();
+        self.read_held();
         self.session.handle(clock::now(), Input::Tick, &mut self.fresh);
         self.note_events();
         self.send();
@@ -257,10 +259,18 @@ impl Link {
                     continue;
                 }
             };
-            note_voice(&mut self.session, &mut self.heard, &mut datagram[..count]);
+            let now = clock::now();
+            let voice = self.session.datagram(now, &mut datagram[..count]);
+            self.heard.extend(voice.map(|voice| HeardPacket::new(now.time, &voice)));
         }
-        while let Some(mut datagram) = self.session.next_held(clock::now()) {
-            note_voice(&mut self.session, &mut self.heard, &mut datagram);
+    }
+
+    /// Voice that came in the control connection, or before its stream was announced.
+    fn read_held(&mut self) {
+        let mut buffer = [0; DATAGRAM_BYTES_MAX];
+        let now = clock::now();
+        while let Some(voice) = self.session.held_voice(now, &mut buffer) {
+            self.heard.push(HeardPacket::new(now.time, &voice));
         }
     }
 
@@ -357,18 +367,10 @@ impl Link {
     }
 }
 
-/// Opens a datagram and keeps what was said.
-fn note_voice(session: &mut Session, heard: &mut Vec<HeardPacket>, datagram: &mut [u8]) {
-    let now = clock::now();
-    if let Some(voice) = session.datagram(now, datagram) {
-        heard.push(HeardPacket {
-            time: now.time,
-            ssrc: voice.ssrc,
-            index: voice.index,
-            media_time: voice.media_time,
-            marker: voice.marker,
-            payload: voice.payload.to_vec(),
-        });
+impl HeardPacket {
+    fn new(time: Time, voice: &Voice<'_>) -> Self {
+        let Voice { ssrc, index, media_time, marker, payload, .. } = *voice;
+        Self { time, ssrc, index, media_time, marker, payload: payload.to_vec() }
     }
 }
 

@@ -56,6 +56,7 @@ impl Session {
                 self.not_in_room(&room_id);
             }
             Body::RoomEvent(event) => self.room_event(now, event, events),
+            Body::VoiceFrame(frame) => self.tunnelled(frame.packet.to_vec()),
             Body::Status(status) => {
                 events.push(Event::Notice { status: status.status_code(), message: status.message });
             }

@@ -21,6 +21,8 @@ pub enum Drop {
     StreamLimit,
     /// The driver does not take outgoing datagrams.
     DatagramQueueFull,
+    /// Voice through the control connection that was behind, or that the driver did not take.
+    TunnelBehind,
     /// An answer to a request that was given up, or was never sent.
     UnknownAnswer,
     /// About a room the session is not in.
@@ -33,7 +35,7 @@ pub enum Drop {
 
 impl Drop {
     /// All of them, in order.
-    pub const ALL: [Drop; 13] = [
+    pub const ALL: [Drop; 14] = [
         Drop::NotRtp,
         Drop::BadPacket,
         Drop::UnknownSsrc,
@@ -43,6 +45,7 @@ impl Drop {
         Drop::PayloadType,
         Drop::StreamLimit,
         Drop::DatagramQueueFull,
+        Drop::TunnelBehind,
         Drop::UnknownAnswer,
         Drop::UnknownRoom,
         Drop::BadMember,
@@ -62,6 +65,7 @@ impl Drop {
             Drop::PayloadType => "payload_type",
             Drop::StreamLimit => "stream_limit",
             Drop::DatagramQueueFull => "datagram_queue_full",
+            Drop::TunnelBehind => "tunnel_behind",
             Drop::UnknownAnswer => "unknown_answer",
             Drop::UnknownRoom => "unknown_room",
             Drop::BadMember => "bad_member",

@@ -19,9 +19,12 @@ mod requests;
 mod room;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod voice;
 
 use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use echomesh_proto::control::{Body, EchoMsg, LoginRequest, Ping, ResumeRequest};
@@ -42,6 +45,7 @@ pub use room::Room;
 pub use voice::{Datagram, SentVoice, Voice, VoiceError, VoiceFrame};
 
 use requests::{Kind, Pending, answer};
+use tunnel::Way;
 use voice::{DatagramQueue, VoiceRoom};
 
 /// Silence of the server after which it is pinged, microseconds.
@@ -88,6 +92,31 @@ pub struct Session {
     datagrams: DatagramQueue,
     /// Packets of streams that were not announced yet, oldest first.
     held: VecDeque<(Time, Vec<u8>)>,
+    /// Voice packets from the control connection, and for it.
+    tunnelled_in: VecDeque<Vec<u8>>,
+    tunnelled_out: DatagramQueue,
+}
+
+/// A packet that was opened.
+struct Opened {
+    room: Arc<str>,
+    header: Header,
+    index: u64,
+    payload: Range<usize>,
+}
+
+impl Opened {
+    fn voice(self, packet: &[u8]) -> Voice<'_> {
+        Voice {
+            room: self.room,
+            ssrc: self.header.ssrc,
+            index: self.index,
+            media_time: self.header.media_time,
+            marker: self.header.marker,
+            audio_level: self.header.audio_level,
+            payload: &packet[self.payload],
+        }
+    }
 }
 
 impl Session {
@@ -111,6 +140,8 @@ impl Session {
             voice: Vec::new(),
             datagrams: DatagramQueue::default(),
             held: VecDeque::new(),
+            tunnelled_in: VecDeque::new(),
+            tunnelled_out: DatagramQueue::default(),
         }
     }
 
@@ -146,26 +177,43 @@ impl Session {
     /// Opens a datagram from the server in place. `None` if it is no voice or is dropped, counted by
     /// reason. Call it at any time: a room's voice needs nothing but its keys.
     pub fn datagram<'a>(&mut self, now: Now, datagram: &'a mut [u8]) -> Option<Voice<'a>> {
-        let opened = match rtp::classify(datagram) {
-            _ if datagram.len() > DATAGRAM_BYTES_MAX => Err(Drop::BadPacket),
-            rtp::Kind::Rtp => self.open_rtp(now, datagram),
-            rtp::Kind::Rtcp => return self.open_rtcp(now, datagram),
+        let opened = self.open(now, datagram, Way::Udp)?;
+        Some(opened.voice(datagram))
+    }
+
+    /// Voice that is not from a datagram of this moment, opened in `buffer`: packets that came in the
+    /// control connection, or before their stream was announced. Ask after events until there is none.
+    pub fn held_voice<'a>(&mut self, now: Now, buffer: &'a mut [u8; DATAGRAM_BYTES_MAX]) -> Option<Voice<'a>> {
+        let (opened, length) = loop {
+            let packet = self.tunnelled_in.pop_front().or_else(|| self.next_held(now))?;
+            let length = packet.len().min(buffer.len());
+            buffer[..length].copy_from_slice(&packet[..length]);
+            if let Some(opened) = self.open(now, &mut buffer[..length], Way::Tunnel) {
+                break (opened, length);
+            }
+        };
+        Some(opened.voice(&buffer[..length]))
+    }
+
+    fn open(&mut self, now: Now, packet: &mut [u8], way: Way) -> Option<Opened> {
+        let opened = match rtp::classify(packet) {
+            _ if packet.len() > DATAGRAM_BYTES_MAX => Err(Drop::BadPacket),
+            rtp::Kind::Rtp => self.open_rtp(now, packet),
+            rtp::Kind::Rtcp => {
+                self.open_rtcp(now, packet, way);
+                return None;
+            }
             rtp::Kind::Other => Err(Drop::NotRtp),
         };
         match opened {
-            Ok((room, header, index, payload)) => {
+            Ok(opened) => {
                 self.counters.voice_received += 1;
-                Some(Voice {
-                    room,
-                    ssrc: header.ssrc,
-                    index,
-                    media_time: header.media_time,
-                    marker: header.marker,
-                    audio_level: header.audio_level,
-                    payload: &datagram[payload],
-                })
+                if way == Way::Udp {
+                    self.udp_works(now, &opened.room);
+                }
+                Some(opened)
             }
-            Err(Drop::AuthFailed) if self.hold(now, datagram) => None,
+            Err(Drop::AuthFailed) if self.hold(now, packet) => None,
             Err(reason) => {
                 self.counters.drop(reason);
                 None
@@ -189,9 +237,8 @@ impl Session {
         true
     }
 
-    /// The next datagram that was kept and whose stream is announced now: give it to
-    /// [`Session::datagram`] again. Ask after events and datagrams.
-    pub fn next_held(&mut self, now: Now) -> Option<Vec<u8>> {
+    /// The next datagram that was kept and whose stream is announced now.
+    fn next_held(&mut self, now: Now) -> Option<Vec<u8>> {
         while self.held.front().is_some_and(|(since, _)| now.time.since_us(*since) > HELD_US) {
             self.held.pop_front();
             self.counters.drop(Drop::NotAnnounced);
@@ -204,11 +251,7 @@ impl Session {
         self.held.remove(at).map(|(_, datagram)| datagram)
     }
 
-    fn open_rtp(
-        &mut self,
-        now: Now,
-        datagram: &mut [u8],
-    ) -> Result<(std::sync::Arc<str>, Header, u64, std::ops::Range<usize>), Drop> {
+    fn open_rtp(&mut self, now: Now, datagram: &mut [u8]) -> Result<Opened, Drop> {
         let header = Header::parse(datagram).map_err(|_| Drop::BadPacket)?;
         if header.payload_type != OPUS_PAYLOAD_TYPE {
             return Err(Drop::PayloadType);
@@ -230,7 +273,7 @@ impl Session {
             match voice.open_rtp(now.time, copy, &header, roc) {
                 Ok((index, payload)) => {
                     datagram.copy_from_slice(copy);
-                    return Ok((voice.room.clone(), header, index, payload));
+                    return Ok(Opened { room: voice.room.clone(), header, index, payload });
                 }
                 Err(reason) => failure = reason,
             }
@@ -238,19 +281,18 @@ impl Session {
         Err(failure)
     }
 
-    fn open_rtcp<'a>(&mut self, now: Now, datagram: &mut [u8]) -> Option<Voice<'a>> {
+    fn open_rtcp(&mut self, now: Now, packet: &mut [u8], way: Way) {
         let mut copy = [0; DATAGRAM_BYTES_MAX];
-        let copy = &mut copy[..datagram.len()];
-        let opened = self.voice.iter_mut().any(|voice| {
-            copy.copy_from_slice(datagram);
-            voice.open_rtcp(now.time, copy)
+        let copy = &mut copy[..packet.len()];
+        let opened = self.voice.iter_mut().find_map(|voice| {
+            copy.copy_from_slice(packet);
+            voice.open_rtcp(now.time, copy).then(|| voice.room.clone())
         });
-        if opened {
-            self.counters.rtcp_received += 1;
-        } else {
-            self.counters.drop(Drop::AuthFailed);
+        let Some(room) = opened else { return self.counters.drop(Drop::AuthFailed) };
+        self.counters.rtcp_received += 1;
+        if way == Way::Udp {
+            self.udp_works(now, &room);
         }
-        None
     }
 
     /// What the server reports of a room's voice; `None` while it is not open.
@@ -267,7 +309,9 @@ impl Session {
     pub fn send_voice(&mut self, room: &str, frame: VoiceFrame<'_>) -> Result<SentVoice, VoiceError> {
         let name = self.room(room).ok_or(VoiceError::NotOpen)?.name().clone();
         let voice = self.voice.iter_mut().find(|voice| voice.room == name).ok_or(VoiceError::NotOpen)?;
-        let sent = voice.send(frame, &mut self.datagrams);
+        let queue = if voice.is_tunnelled() { &mut self.tunnelled_out } else { &mut self.datagrams };
+        let sent = voice.send(frame, queue);
+        self.flush_tunnel();
         match sent {
             Ok(_) => self.counters.voice_sent += 1,
             Err(VoiceError::QueueFull) => self.counters.drop(Drop::DatagramQueueFull),
@@ -385,6 +429,8 @@ impl Session {
         self.voice.clear();
         self.datagrams.clear();
         self.held.clear();
+        self.tunnelled_in.clear();
+        self.tunnelled_out.clear();
         for pending in std::mem::take(&mut self.pending) {
             answer(pending.public, Outcome::ConnectionLost, events);
         }
@@ -408,9 +454,10 @@ impl Session {
 
     fn report_voice(&mut self, now: Now) {
         for voice in &mut self.voice {
-            if voice.report(now.time, &self.config.username, &mut self.datagrams) {
-                self.counters.rtcp_sent += 1;
-            }
+            voice.find_way(now.time);
+            let queues = [&mut self.tunnelled_out, &mut self.datagrams];
+            self.counters.rtcp_sent += voice.report(now.time, &self.config.username, queues);
         }
+        self.flush_tunnel();
     }
 }

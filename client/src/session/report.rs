@@ -61,6 +61,11 @@ impl Reports {
         now >= self.due
     }
 
+    /// The next report is due at once.
+    pub(super) fn hurry(&mut self, now: Time) {
+        self.due = now;
+    }
+
     /// Seals a report on these streams; `heard_any`: the server knows our address.
     pub(super) fn seal<'a>(
         &mut self,

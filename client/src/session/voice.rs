@@ -23,6 +23,7 @@ use super::config::Config;
 use super::counters::Drop;
 use super::handover::VoiceKeys;
 use super::report::{Reports, VoiceStatistics};
+use super::tunnel::{BLOCKED_US, Way};
 
 /// Streams heard in one room: more than a server selects, and a bound on what it can make us keep.
 const STREAMS_MAX: usize = 1_024;
@@ -154,6 +155,9 @@ pub(super) struct VoiceRoom {
     next_index: u64,
     reports: Reports,
     heard_any: bool,
+    way: Way,
+    /// When the last datagram came, or voice was opened.
+    last_udp: Time,
     heard: BTreeMap<Ssrc, Heard>,
 }
 
@@ -183,6 +187,8 @@ impl VoiceRoom {
             next_index: first_index,
             reports: Reports::new(now),
             heard_any: false,
+            way: Way::Udp,
+            last_udp: now,
             heard: BTreeMap::new(),
         })
     }
@@ -240,16 +246,50 @@ impl VoiceRoom {
         Ok(SentVoice { ssrc: self.ssrc, index })
     }
 
-    /// Sends a receiver report if one is due: it opens the path and keeps it. Returns whether it did.
-    pub(super) fn report(&mut self, now: Time, name: &str, queue: &mut DatagramQueue) -> bool {
-        if self.handed_over.is_some() || queue.is_full() || !self.reports.is_due(now) {
-            return false;
+    /// Whether its packets go through the control connection.
+    pub(super) fn is_tunnelled(&self) -> bool {
+        self.way == Way::Tunnel
+    }
+
+    /// A datagram came. Returns whether that ends a tunnel.
+    pub(super) fn heard_by_udp(&mut self, now: Time) -> bool {
+        self.last_udp = now;
+        std::mem::replace(&mut self.way, Way::Udp) == Way::Tunnel
+    }
+
+    /// UDP that is silent for too long is blocked.
+    pub(super) fn find_way(&mut self, now: Time) {
+        let blocked = now.since_us(self.last_udp) > BLOCKED_US;
+        if blocked && self.way == Way::Udp && self.handed_over.is_none() {
+            self.way = Way::Tunnel;
+            self.reports.hurry(now);
         }
+    }
+
+    /// Sends a receiver report if one is due: it opens the path and keeps it. While tunnelled the one by UDP is
+    /// a probe. Returns how many were sent.
+    pub(super) fn report(&mut self, now: Time, name: &str, [tunnel, udp]: [&mut DatagramQueue; 2]) -> u64 {
+        if self.handed_over.is_some() || !self.reports.is_due(now) {
+            return 0;
+        }
+        let mut sent = 0;
+        if self.is_tunnelled() {
+            sent += self.seal_report(now, name, tunnel);
+        }
+        sent + self.seal_report(now, name, udp)
+    }
+
+    fn seal_report(&mut self, now: Time, name: &str, queue: &mut DatagramQueue) -> u64 {
+        if queue.is_full() {
+            return 0;
+        }
+        // A tunnel is kept, and UDP tried, as often as voice would be reported.
+        self.reports.busy |= self.is_tunnelled();
         let mut packet = [0; REPORT_BYTES_MAX + TAG_BYTES + RTCP_INDEX_BYTES];
         let heard = self.heard.iter_mut().map(|(ssrc, heard)| (*ssrc, &mut heard.reception));
         let sealed = self.reports.seal(now, (self.ssrc, name), heard, self.heard_any, &self.seal, &mut packet);
         queue.push(self.udp_port, &packet[..sealed]);
-        true
+        1
     }
 
     /// Opens an SRTCP packet and takes what the server reports.

@@ -59,6 +59,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Bytes sent that it has not read.
+    pub(crate) fn unread(&self) -> usize {
+        self.output_bytes
+    }
+
     /// Later frames must wait: something but chat is unanswered, or chat to its bound is.
     fn waits(&self, chats_max: u32) -> bool {
         let chats = self.asked.iter().filter(|asked| asked.kind == AskedKind::Chat).count();

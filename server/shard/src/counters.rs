@@ -71,6 +71,10 @@ reasons! {
         PayloadType => "payload_type",
         /// The speaker is muted.
         Muted => "muted",
+        /// Voice for or from a control connection that is behind, or through a ring that is.
+        TunnelBehind => "tunnel_behind",
+        /// A voice frame before the login, or for a stream that is not of its session.
+        TunnelForeign => "tunnel_foreign",
         /// An authenticated RTCP compound whose lengths do not add up.
         BadReport => "bad_report",
         /// Others are louder.

@@ -53,6 +53,8 @@ pub struct Voice {
     pub header: VoiceHeader,
     /// Decrypted Opus payload: a range of the datagram or mesh record in hand.
     pub payload: Range<usize>,
+    /// It is a range of `Effects::bytes` instead: the packet came in a control connection.
+    pub in_bytes: bool,
     /// Local listeners: a range of `Effects::peers`.
     pub peers: Range<usize>,
     /// Shards that have listeners: one record to each one's voice ring. Empty for a packet that came
@@ -65,7 +67,7 @@ pub struct Voice {
 pub struct Effects {
     /// In the order to apply them.
     pub list: Vec<Effect>,
-    /// What `Send` and `MeshControl` point into.
+    /// What `Send`, `MeshControl` and others point into.
     pub bytes: Vec<u8>,
     /// What `Voice::peers` points into.
     pub peers: Vec<PeerId>,

@@ -54,7 +54,7 @@ use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
 use replica::Replica;
 use session::{Session, SessionPlace};
 pub(crate) use table::{ChatJob, Job, Jobs};
-use voice::Stream;
+use voice::{Path, Stream};
 
 /// Ticks in which all deadlines are looked at once: each connection about once a second.
 const DEADLINE_TICKS: usize = 20;
@@ -107,6 +107,8 @@ pub struct Shard {
     rolled: Vec<Ssrc>,
     /// What listeners here lose of other shards' streams, since the last tick: stream, 256ths, milliseconds.
     losses: Vec<(Ssrc, u8, u16)>,
+    /// Voice has put something into a control ring.
+    unsettled: bool,
     ssrcs_given: u32,
     ssrc_offset: u32,
 
@@ -147,6 +149,7 @@ impl Shard {
             free_peers: Vec::new(),
             rolled: Vec::new(),
             losses: Vec::new(),
+            unsettled: false,
             ssrcs_given: 0,
             ssrc_offset,
             local: VecDeque::new(),
@@ -169,8 +172,14 @@ impl Shard {
     pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
         self.now = now;
         match input {
-            Input::Datagram { source, datagram } => return self.datagram(now, source, datagram, effects),
-            Input::MeshVoice { record, .. } => return self.mesh_voice(now, record, effects),
+            Input::Datagram { source, datagram } => {
+                self.packet(now, Path::Udp(source), datagram, effects);
+                return self.settle_voice(now, effects);
+            }
+            Input::MeshVoice { record, .. } => {
+                self.mesh_voice(now, record, effects);
+                return self.settle_voice(now, effects);
+            }
             Input::Accepted { connection, remote, local } => {
                 self.accepted(now, connection, remote.ip(), local.ip(), effects);
             }
@@ -208,6 +217,13 @@ impl Shard {
     #[must_use]
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Voice asks for nothing more, unless a copy went into a control ring.
+    fn settle_voice(&mut self, now: Now, effects: &mut Effects) {
+        if std::mem::take(&mut self.unsettled) {
+            self.settle(now, effects);
+        }
     }
 
     /// Works off what this input made possible: messages to ourselves, then frames that waited for an
@@ -263,6 +279,8 @@ impl Shard {
             Mesh::Levels(report) => self.levels(now, &report),
             Mesh::Selected(selected) => self.selected(selected),
             Mesh::Losses(losses) => self.listeners_lost(&losses),
+            Mesh::TunnelIn(tunnel) => self.tunnelled(now, source, tunnel, effects),
+            Mesh::TunnelOut(out) => self.tunnel_out(out, effects),
         }
     }
 

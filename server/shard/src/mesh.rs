@@ -113,6 +113,33 @@ pub(crate) struct Levels {
     pub(crate) scores: Vec<i32>,
 }
 
+/// A voice packet from a client's connection.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TunnelIn {
+    #[prost(uint32, tag = "1")]
+    pub(crate) slot: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) generation: u32,
+    #[prost(uint64, tag = "3")]
+    pub(crate) session: u64,
+    #[prost(uint32, tag = "4")]
+    pub(crate) ssrc: u32,
+    /// SRTP or SRTCP; empty: the tunnel ends.
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) packet: Vec<u8>,
+}
+
+/// A voice packet for a client's connection.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TunnelOut {
+    #[prost(uint32, tag = "1")]
+    pub(crate) slot: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) generation: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) packet: Vec<u8>,
+}
+
 /// What listeners lose of streams, each list in the order of `ssrcs`.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Losses {
@@ -276,7 +303,10 @@ pub(crate) struct SessionRecord {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct MeshMsg {
-    #[prost(oneof = "Mesh", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21")]
+    #[prost(
+        oneof = "Mesh",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+    )]
     pub(crate) body: Option<Mesh>,
 }
 
@@ -334,6 +364,12 @@ pub(crate) enum Mesh {
     /// To the shard of the streams.
     #[prost(message, tag = "21")]
     Losses(Losses),
+    /// To the stream's shard.
+    #[prost(message, tag = "22")]
+    TunnelIn(TunnelIn),
+    /// To the connection's shard.
+    #[prost(message, tag = "23")]
+    TunnelOut(TunnelOut),
 }
 
 /// Records that wait for room in the ring to one shard, in order.

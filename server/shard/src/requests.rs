@@ -37,6 +37,7 @@ impl Shard {
             return self.notice_and_close(id, StatusCode::StatusMalformed, text, CloseReason::Malformed, effects);
         }
         match body {
+            Body::VoiceFrame(frame) => self.voice_frame(now, id, frame, effects),
             Body::Ping(ping) => self.pong(id, request_id, known == Ok(MsgType::MtPong), ping, effects),
             Body::LoginRequest(_) | Body::ResumeRequest(_) => self.request_login(now, id, request_id, body, effects),
             Body::ClaimRequest(_)
@@ -47,11 +48,7 @@ impl Shard {
             | Body::RoomMessage(_) => {
                 self.request_logged_in(now, id, request_id, body, effects);
             }
-            Body::LoginResponse(_)
-            | Body::Status(_)
-            | Body::RoomState(_)
-            | Body::RoomEvent(_)
-            | Body::VoiceFrame(_) => {
+            Body::LoginResponse(_) | Body::Status(_) | Body::RoomState(_) | Body::RoomEvent(_) => {
                 let text = "this server takes no such message from a client";
                 self.send(id, &EchoMsg::new(request_id, status(StatusCode::StatusUnsupported, text)), effects);
             }

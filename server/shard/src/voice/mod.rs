@@ -5,7 +5,8 @@ mod loudest;
 mod numbering;
 mod report;
 mod stream;
+mod tunnel;
 
 pub use header::{VOICE_RECORD_HEADER_BYTES, VoiceHeader};
 pub(crate) use loudest::{Selection, Speakers};
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Path, Stream};

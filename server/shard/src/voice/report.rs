@@ -125,11 +125,13 @@ impl Shard {
             let (losses, bursts_ms) = (vec![u32::from(loss)], vec![u32::from(burst_ms)]);
             self.tell(ssrc.shard(), Mesh::Losses(Losses { ssrcs: vec![ssrc.0], losses, bursts_ms }));
         }
+        let mut copies = Vec::new();
         let (own, due) = (own_ssrc(self.config.shard), self.ticks % REPORT_TICKS);
         for (ssrc, stream) in &mut self.streams {
             // Spread over the ticks by the part of the SSRC that is not the shard.
             let turn = (ssrc.0 >> 8) as usize % REPORT_TICKS;
-            if turn != due || stream.address.is_none() || stream.reports.next_index == INDEX_MAX {
+            let reachable = stream.address.is_some() || stream.tunnel.is_some();
+            if turn != due || !reachable || stream.reports.next_index >= INDEX_MAX - 1 {
                 continue;
             }
             let mut out = [0; REPORT_BYTES_MAX];
@@ -142,13 +144,22 @@ impl Shard {
                 writer = writer.loss(summary);
             }
             let length = writer.finish();
-            let start = effects.bytes.len();
-            effects.bytes.extend_from_slice(&out[..length]);
-            let compound = start..effects.bytes.len();
-            effects.list.push(Effect::Report { peer: stream.peer, compound, index: stream.reports.next_index });
-            stream.reports.next_index += 1;
-            self.counters.rtcp_sent += 1;
+            if let Some(tunnel) = &stream.tunnel {
+                copies.push(tunnel.seal_report(&out[..length], stream.reports.next_index));
+                stream.reports.next_index += 1;
+                self.counters.rtcp_sent += 1;
+            }
+            // To its address too, so that it learns when UDP works again.
+            if stream.address.is_some() {
+                let start = effects.bytes.len();
+                effects.bytes.extend_from_slice(&out[..length]);
+                let compound = start..effects.bytes.len();
+                effects.list.push(Effect::Report { peer: stream.peer, compound, index: stream.reports.next_index });
+                stream.reports.next_index += 1;
+                self.counters.rtcp_sent += 1;
+            }
         }
+        self.send_copies(copies, effects);
     }
 }
 

@@ -7,11 +7,11 @@
 use std::net::SocketAddr;
 
 use echomesh_proto::control::{Body, StatusCode, VoiceAnnounce, VoiceSuite};
-use echomesh_proto::ids::{PeerId, RoomNumber, SessionId, ShardId, ShardSet, Ssrc};
+use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, SessionId, ShardId, ShardSet, Ssrc};
 use echomesh_proto::limits::{AUDIO_LEVEL_EXTENSION_ID, DATAGRAM_BYTES_MAX, OPUS_PAYLOAD_TYPE};
 use echomesh_proto::reception::Reception;
 use echomesh_proto::rtp::{self, Header};
-use echomesh_proto::srtp::{MasterKey, OpenKey, ReplayWindow, estimate_index};
+use echomesh_proto::srtp::{MasterKey, OpenKey, ReplayWindow, SealKey, estimate_index};
 use echomesh_proto::time::{Now, Time};
 use rand_chacha::rand_core::RngCore;
 
@@ -19,6 +19,7 @@ use super::VoiceHeader;
 use super::loudest::{Activity, Choice, Selection};
 use super::numbering::{Numbered, Numbering};
 use super::report::Reports;
+use super::tunnel::Tunnel;
 use crate::Shard;
 use crate::counters::Drop;
 use crate::effect::{Effect, Effects, Voice};
@@ -28,10 +29,26 @@ use crate::mesh::{Ask, Mesh, RoomSession, StreamAt};
 /// SSRCs a shard can give in a run: the low 8 of 32 bits are the shard.
 const SSRCS_MAX: u32 = 1 << 24;
 
+/// How a client's packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// From this address.
+    Udp(SocketAddr),
+    /// In this control connection, of this shard.
+    Tunnel(ShardId, ConnectionId),
+}
+
+/// A decrypted packet: where its payload is, and whether the driver lacks it.
+struct Packet<'a> {
+    bytes: &'a [u8],
+    payload: std::ops::Range<usize>,
+    in_bytes: bool,
+}
+
 /// A stream of this shard: one session's voice in one room, both directions.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    session: SessionId,
+    pub(super) session: SessionId,
     pub(super) room: RoomNumber,
     open_key: OpenKey,
     downlink: MasterKey,
@@ -42,6 +59,8 @@ pub(crate) struct Stream {
     pub(super) peer: PeerId,
     /// Where it was last heard from, authenticated.
     pub(super) address: Option<SocketAddr>,
+    /// Where UDP is blocked: copies go there instead.
+    pub(super) tunnel: Option<Tunnel>,
     pub(super) reception: Reception,
     pub(super) reports: Reports,
     pub(super) muted: bool,
@@ -93,6 +112,7 @@ impl Shard {
             stream.rtp_window = ReplayWindow::default();
             stream.rtcp_window = ReplayWindow::default();
             stream.numbering.new_key();
+            stream.tunnel = None;
             stream.reception = Reception::default();
             if stream.address.take().is_some() {
                 effects.list.push(Effect::PeerGone { peer: stream.peer });
@@ -146,6 +166,7 @@ impl Shard {
                 numbering: Numbering::new(first),
                 peer,
                 address: None,
+                tunnel: None,
                 reception: Reception::default(),
                 reports: Reports::new(),
                 muted: false,
@@ -187,11 +208,12 @@ impl Shard {
         }
     }
 
-    pub(crate) fn datagram(&mut self, now: Now, source: SocketAddr, datagram: &mut [u8], effects: &mut Effects) {
+    /// A voice packet of a client, by whichever way.
+    pub(crate) fn packet(&mut self, now: Now, path: Path, datagram: &mut [u8], effects: &mut Effects) {
         let outcome = match rtp::classify(datagram) {
             _ if datagram.len() > DATAGRAM_BYTES_MAX => Err(Drop::BadPacket),
-            rtp::Kind::Rtp => self.rtp(now, source, datagram, effects),
-            rtp::Kind::Rtcp => self.rtcp(now, source, datagram, effects),
+            rtp::Kind::Rtp => self.rtp(now, path, datagram, effects),
+            rtp::Kind::Rtcp => self.rtcp(now, path, datagram, effects),
             rtp::Kind::Other => Err(Drop::NotRtp),
         };
         if let Err(reason) = outcome {
@@ -199,7 +221,7 @@ impl Shard {
         }
     }
 
-    fn rtcp(&mut self, now: Now, source: SocketAddr, datagram: &mut [u8], effects: &mut Effects) -> Result<(), Drop> {
+    fn rtcp(&mut self, now: Now, path: Path, datagram: &mut [u8], effects: &mut Effects) -> Result<(), Drop> {
         let ssrc = echomesh_proto::rtcp::sender_ssrc(datagram).ok_or(Drop::BadPacket)?;
         let stream = self.streams.get_mut(&ssrc).ok_or(Drop::UnknownSsrc)?;
         let (plain, index) = stream.open_key.open_rtcp(datagram).map_err(|_| Drop::AuthFailed)?;
@@ -210,12 +232,12 @@ impl Shard {
         let newest = stream.rtcp_window.highest().is_none_or(|highest| index > highest);
         stream.rtcp_window.accept(index);
         self.counters.rtcp_received += 1;
-        stream.heard_from(source, newest, effects);
+        stream.heard_from(path, newest, effects);
         self.take_report(now, ssrc, &datagram[..plain]);
         Ok(())
     }
 
-    fn rtp(&mut self, now: Now, source: SocketAddr, datagram: &mut [u8], effects: &mut Effects) -> Result<(), Drop> {
+    fn rtp(&mut self, now: Now, path: Path, datagram: &mut [u8], effects: &mut Effects) -> Result<(), Drop> {
         let header = Header::parse(datagram).map_err(|_| Drop::BadPacket)?;
         let stream = self.streams.get_mut(&header.ssrc).ok_or(Drop::UnknownSsrc)?;
         let index = estimate_index(stream.rtp_window.highest(), header.sequence);
@@ -225,7 +247,7 @@ impl Shard {
         let plain = stream.open_key.open_rtp(datagram, header.bytes, index).map_err(|_| Drop::AuthFailed)?;
         let newest = stream.rtp_window.highest().is_none_or(|highest| index > highest);
         stream.rtp_window.accept(index);
-        stream.heard_from(source, newest, effects);
+        stream.heard_from(path, newest, effects);
         stream.reception.packet(index, header.media_time, now.time);
         self.counters.voice_received += 1;
         if header.payload_type != OPUS_PAYLOAD_TYPE {
@@ -255,7 +277,8 @@ impl Shard {
         };
         let room = stream.room;
         let relay = self.replicas.get(&room).map_or(ShardSet::default(), |replica| replica.relay);
-        self.fan_out(room, header, payload, relay, effects)
+        let in_bytes = matches!(path, Path::Tunnel(..));
+        self.fan_out(room, &header, Packet { bytes: datagram, payload, in_bytes }, relay, effects)
     }
 
     /// A packet that another shard relayed, for the listeners here.
@@ -268,7 +291,8 @@ impl Shard {
             let room = *self.stream_rooms.get(&header.ssrc).ok_or(Drop::MeshUnknownStream)?;
             self.counters.voice_from_mesh += 1;
             let payload = super::VOICE_RECORD_HEADER_BYTES..record.len();
-            self.fan_out(room, header, payload, ShardSet::default(), effects)
+            let packet = Packet { bytes: record, payload, in_bytes: false };
+            self.fan_out(room, &header, packet, ShardSet::default(), effects)
         })();
         if let Err(reason) = outcome {
             self.counters.drop(reason);
@@ -278,25 +302,50 @@ impl Shard {
     fn fan_out(
         &mut self,
         room: RoomNumber,
-        header: VoiceHeader,
-        payload: std::ops::Range<usize>,
+        header: &VoiceHeader,
+        packet: Packet<'_>,
         relay: ShardSet,
         effects: &mut Effects,
     ) -> Result<(), Drop> {
         let replica = self.replicas.get(&room).ok_or(Drop::NoListener)?;
         let start = effects.peers.len();
+        // Allocates only where someone's UDP is blocked.
+        let mut copies = Vec::new();
         for ssrc in replica.listeners.iter().filter(|ssrc| **ssrc != header.ssrc) {
-            if let Some(stream) = self.streams.get(ssrc).filter(|stream| stream.address.is_some()) {
-                effects.peers.push(stream.peer);
+            match self.streams.get(ssrc) {
+                Some(Stream { tunnel: Some(tunnel), .. }) => {
+                    copies.push(tunnel.seal(header, &packet.bytes[packet.payload.clone()]));
+                }
+                Some(stream) if stream.address.is_some() => effects.peers.push(stream.peer),
+                Some(_) | None => {}
             }
         }
         let peers = start..effects.peers.len();
-        if peers.is_empty() && relay.is_empty() {
+        if peers.is_empty() && relay.is_empty() && copies.is_empty() {
             return Err(Drop::NoListener);
         }
-        self.counters.voice_forwarded += peers.len() as u64;
+        self.counters.voice_forwarded += (peers.len() + copies.len()) as u64;
         self.counters.voice_relayed += u64::from(relay.0.count_ones());
-        effects.list.push(Effect::Voice(Voice { header, payload, peers, relay }));
+        if !peers.is_empty() || !relay.is_empty() {
+            // The driver has datagrams and records in hand, but not what came in a control connection.
+            let payload = if packet.in_bytes {
+                let start = effects.bytes.len();
+                effects.bytes.extend_from_slice(&packet.bytes[packet.payload]);
+                start..effects.bytes.len()
+            } else {
+                packet.payload
+            };
+            effects.list.push(Effect::Voice(Voice {
+                header: *header,
+                payload,
+                in_bytes: packet.in_bytes,
+                peers,
+                relay,
+            }));
+        }
+        if !copies.is_empty() {
+            self.send_copies(copies, effects);
+        }
         Ok(())
     }
 }
@@ -320,17 +369,29 @@ impl Stream {
         (self.choice == Choice::Withheld).then_some(Drop::NotSelected)
     }
 
-    /// An authenticated packet came from here; only one newer than all before moves the return
-    /// address, so that a replay or a late packet cannot.
-    fn heard_from(&mut self, source: SocketAddr, newest: bool, effects: &mut Effects) {
-        if !newest || self.address == Some(source) {
+    /// An authenticated packet came this way; only one newer than all before moves the return path, so
+    /// that a replay or a late packet cannot. A tunnel stands until its client ends it: that UDP works one
+    /// way does not say that it works the other.
+    fn heard_from(&mut self, path: Path, newest: bool, effects: &mut Effects) {
+        if !newest {
             return;
         }
-        let effect = match self.address {
-            None => Effect::PeerSet { peer: self.peer, address: source, key: self.downlink.clone() },
-            Some(_) => Effect::PeerMoved { peer: self.peer, address: source },
-        };
-        self.address = Some(source);
-        effects.list.push(effect);
+        match path {
+            Path::Udp(source) => {
+                let effect = match self.address {
+                    Some(address) if address == source => return,
+                    None => Effect::PeerSet { peer: self.peer, address: source, key: self.downlink.clone() },
+                    Some(_) => Effect::PeerMoved { peer: self.peer, address: source },
+                };
+                self.address = Some(source);
+                effects.list.push(effect);
+            }
+            Path::Tunnel(shard, connection) => {
+                let same = |tunnel: &Tunnel| (tunnel.shard, tunnel.connection) == (shard, connection);
+                if !self.tunnel.as_ref().is_some_and(same) {
+                    self.tunnel = Some(Tunnel::new(shard, connection, SealKey::new(&self.downlink)));
+                }
+            }
+        }
     }
 }

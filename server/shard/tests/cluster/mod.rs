@@ -178,7 +178,8 @@ impl Cluster {
                     self.control.push_back((shard, target.index(), bytes[record].to_vec()));
                 }
                 Effect::Voice(voice) => {
-                    let payload = packet[voice.payload.clone()].to_vec();
+                    let source = if voice.in_bytes { &bytes[..] } else { packet };
+                    let payload = source[voice.payload.clone()].to_vec();
                     for target in voice.relay.iter() {
                         let mut record = voice.header.to_record().to_vec();
                         record.extend_from_slice(&payload);

@@ -1,0 +1,160 @@
+//! Voice in the control connection, for clients whose UDP is blocked: the same SRTP packets, keys, numbers
+//! and replay windows, in `VoiceFrame` messages.
+//!
+//! Not another voice path in the driver: it is rare, so the kernel seals these copies itself. A stream's
+//! packets go to the shard that owns it, whatever shard has the connection, through the control rings.
+//! A client that has heard the server by UDP again ends its tunnel with an empty frame.
+//! Bounds: what finds the connection `BEHIND_BYTES_MAX` behind, or the ring congested, is dropped, counted:
+//! late voice is worth nothing.
+
+use echomesh_proto::control::{Body, EchoMsg, VoiceFrame};
+use echomesh_proto::ids::{ConnectionId, ShardId, Ssrc};
+use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
+use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, OutgoingHeader};
+use echomesh_proto::srtp::{RTCP_INDEX_BYTES, SealKey, TAG_BYTES};
+use echomesh_proto::time::Now;
+
+use super::VoiceHeader;
+use super::stream::Path;
+use crate::Shard;
+use crate::counters::Drop;
+use crate::effect::Effects;
+use crate::mesh::{Mesh, TunnelIn, TunnelOut};
+
+/// Unread bytes of a connection beyond which its voice is dropped: half a second of one speaker.
+const BEHIND_BYTES_MAX: usize = 8 * 1024;
+
+/// Where a stream's copies go instead of to an address.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    pub(super) shard: ShardId,
+    pub(super) connection: ConnectionId,
+    key: SealKey,
+}
+
+/// A copy on its way to a connection.
+pub(super) struct Copy {
+    shard: ShardId,
+    connection: ConnectionId,
+    packet: Vec<u8>,
+}
+
+impl Tunnel {
+    pub(super) fn new(shard: ShardId, connection: ConnectionId, key: SealKey) -> Self {
+        Self { shard, connection, key }
+    }
+
+    fn copy(&self, packet: Vec<u8>) -> Copy {
+        Copy { shard: self.shard, connection: self.connection, packet }
+    }
+
+    /// This listener's copy of a packet.
+    pub(super) fn seal(&self, header: &VoiceHeader, payload: &[u8]) -> Copy {
+        let outgoing = OutgoingHeader {
+            marker: header.marker,
+            payload_type: header.payload_type,
+            sequence: header.index as u16,
+            media_time: header.media_time,
+            ssrc: header.ssrc,
+            audio_level: header.audio_level,
+        };
+        let mut packet = vec![0; HEADER_BYTES_MAX + payload.len() + TAG_BYTES];
+        let head = outgoing.write(&mut packet);
+        let plain = head + payload.len();
+        packet[head..plain].copy_from_slice(payload);
+        let sealed = self.key.seal_rtp(&mut packet, head, plain, header.index);
+        packet.truncate(sealed);
+        self.copy(packet)
+    }
+
+    /// This client's report.
+    pub(super) fn seal_report(&self, compound: &[u8], index: u32) -> Copy {
+        let mut packet = compound.to_vec();
+        packet.resize(compound.len() + TAG_BYTES + RTCP_INDEX_BYTES, 0);
+        let sealed = self.key.seal_rtcp(&mut packet, compound.len(), index);
+        packet.truncate(sealed);
+        self.copy(packet)
+    }
+}
+
+/// The stream a packet belongs to, as the reuseport filter finds it.
+fn stream_of(packet: &[u8]) -> Option<Ssrc> {
+    match rtp::classify(packet) {
+        rtp::Kind::Rtp => Some(Ssrc(u32::from_be_bytes(*packet.get(8..)?.first_chunk()?))),
+        rtp::Kind::Rtcp => echomesh_proto::rtcp::sender_ssrc(packet),
+        rtp::Kind::Other => None,
+    }
+}
+
+impl Shard {
+    /// A frame from a connection of this shard. It is no request and has no answer.
+    pub(crate) fn voice_frame(&mut self, now: Now, id: ConnectionId, frame: VoiceFrame, effects: &mut Effects) {
+        let Some(session) = self.connection(id).and_then(|connection| connection.session) else {
+            return self.counters.drop(Drop::TunnelForeign);
+        };
+        let ssrc = if frame.packet.is_empty() { Some(Ssrc(frame.ssrc)) } else { stream_of(&frame.packet) };
+        let Some(ssrc) = ssrc.filter(|ssrc| ssrc.shard().0 < self.config.shards) else {
+            return self.counters.drop(Drop::NotRtp);
+        };
+        if frame.packet.len() > DATAGRAM_BYTES_MAX {
+            return self.counters.drop(Drop::BadPacket);
+        }
+        let tunnel = TunnelIn {
+            slot: id.slot,
+            generation: id.generation,
+            session: session.0,
+            ssrc: ssrc.0,
+            packet: frame.packet.to_vec(),
+        };
+        if ssrc.shard() == self.config.shard {
+            self.tunnelled(now, self.config.shard, tunnel, effects);
+        } else if self.is_congested(ssrc.shard()) {
+            self.counters.drop(Drop::TunnelBehind);
+        } else {
+            self.tell(ssrc.shard(), Mesh::TunnelIn(tunnel));
+        }
+    }
+
+    /// The stream's shard: a frame of its client, from a connection of `source`.
+    pub(crate) fn tunnelled(&mut self, now: Now, source: ShardId, tunnel: TunnelIn, effects: &mut Effects) {
+        let connection = ConnectionId { slot: tunnel.slot, generation: tunnel.generation };
+        let stream = self.streams.get_mut(&Ssrc(tunnel.ssrc));
+        let Some(stream) = stream.filter(|stream| stream.session.0 == tunnel.session) else {
+            return self.counters.drop(Drop::TunnelForeign);
+        };
+        if tunnel.packet.is_empty() {
+            stream.tunnel = None;
+            return;
+        }
+        let mut packet = tunnel.packet;
+        self.packet(now, Path::Tunnel(source, connection), &mut packet, effects);
+    }
+
+    /// Copies go to their connections, or to the shards that have these.
+    pub(super) fn send_copies(&mut self, copies: Vec<Copy>, effects: &mut Effects) {
+        for Copy { shard, connection, packet } in copies {
+            let out = TunnelOut { slot: connection.slot, generation: connection.generation, packet };
+            if shard == self.config.shard {
+                self.tunnel_out(out, effects);
+            } else if self.is_congested(shard) {
+                self.counters.drop(Drop::TunnelBehind);
+            } else {
+                self.tell(shard, Mesh::TunnelOut(out));
+                self.unsettled = true;
+            }
+        }
+    }
+
+    /// The connection's shard.
+    pub(crate) fn tunnel_out(&mut self, out: TunnelOut, effects: &mut Effects) {
+        let id = ConnectionId { slot: out.slot, generation: out.generation };
+        match self.connection(id).map(|connection| connection.unread()) {
+            None => self.counters.drop(Drop::StaleConnection),
+            Some(unread) if unread > BEHIND_BYTES_MAX => self.counters.drop(Drop::TunnelBehind),
+            Some(_) => {
+                let frame = VoiceFrame { packet: out.packet.into(), ssrc: 0 };
+                self.send(id, &EchoMsg::new(0, Body::VoiceFrame(frame)), effects);
+            }
+        }
+    }
+}
