@@ -10,6 +10,10 @@
 mod cert;
 mod cli;
 mod config;
+#[cfg(test)]
+#[path = "../shard/tests/allocations/alloc.rs"]
+#[allow(unsafe_code, reason = "a test allocator")]
+mod counting_alloc;
 mod driver;
 mod hash;
 mod hex;
