@@ -57,6 +57,8 @@ struct Stay<'a> {
     unsent: VecDeque<Line>,
     unacknowledged: BTreeMap<RequestId, Line>,
     announced_talking: bool,
+    /// UDP is blocked, as the person was told.
+    tunnelled: bool,
 }
 
 /// Stays in a room as the arguments say.
@@ -100,6 +102,7 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         unsent: VecDeque::new(),
         unacknowledged: BTreeMap::new(),
         announced_talking: false,
+        tunnelled: false,
     };
     let outcome = stay.until(stop.as_mut()).await;
     let ended = stay.end().await;
@@ -168,6 +171,7 @@ impl Stay<'_> {
         // The events of joining and opening voice are waiting.
         loop {
             self.heard()?;
+            self.tell_way();
             while let Some(event) = self.link.next_event() {
                 if !matches!(event, Event::Disconnected(_)) {
                     self.event(event)?;
@@ -189,6 +193,25 @@ impl Stay<'_> {
                 spoken = next_spoken(&mut self.spoken) => self.spoken(spoken)?,
             }
             self.link.pump();
+        }
+    }
+
+    /// Says when voice leaves UDP, and when it is back.
+    fn tell_way(&mut self) {
+        // Between connections there is no way at all.
+        if self.link.session.voice_statistics(&self.join.room).is_none() {
+            return;
+        }
+        let tunnelled = self.link.session.voice_is_tunnelled(&self.join.room);
+        if tunnelled != std::mem::replace(&mut self.tunnelled, tunnelled) {
+            eprintln!(
+                "echomesh: {}",
+                if tunnelled {
+                    "nothing comes by UDP: voice goes through the control connection (is the server's UDP port open?)"
+                } else {
+                    "voice goes by UDP again"
+                }
+            );
         }
     }
 
