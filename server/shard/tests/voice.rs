@@ -244,3 +244,35 @@ fn a_talkspurt_keeps_its_marker() {
     let markers: Vec<_> = cluster.heard.iter().map(|heard| heard.header.marker).collect();
     assert_eq!(markers, [true, false, true, false], "the first packet of a stream has it always");
 }
+
+/// Goal: a sender that misbehaves harms nobody: packets late by 500 and a sequence that begins anew are dropped
+/// and counted, a timestamp that jumps is its listeners' affair, and the next good packet is heard with the
+/// number that follows (PROTOCOL M31, M40).
+#[test]
+fn a_misbehaving_sender_harms_nobody() {
+    let mut cluster = Cluster::new(1);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(0, "bob", "hall");
+    let mut microphone = cluster.open_voice(ada, "hall", "127.0.0.1:5001");
+    cluster.open_voice(bob, "hall", "127.0.0.1:5002");
+    for _ in 0..600 {
+        cluster.talk(&mut microphone);
+    }
+    let newest = microphone.index;
+    let last = cluster.heard.last().unwrap().header.index;
+    let heard = cluster.heard.len();
+    for index in [newest - 500, newest - 129, newest] {
+        microphone.index = index - 1;
+        cluster.talk(&mut microphone);
+    }
+    // As after a crash of the program, which kept its keys: what it sends was sent before.
+    microphone.index = 100;
+    for _ in 0..50 {
+        cluster.talk(&mut microphone);
+    }
+    assert_eq!((cluster.heard.len(), dropped(&cluster, Drop::Replayed)), (heard, 53));
+    // Far ahead: as if 20,000 packets were lost; the media time jumps with it.
+    microphone.index = newest + 20_000;
+    cluster.talk(&mut microphone);
+    assert_eq!(cluster.heard.last().unwrap().header.index, last + 20_001, "a loss stays a gap");
+}
