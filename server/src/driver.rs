@@ -47,6 +47,8 @@ pub struct ShardTotals {
     pub no_send_slot: u64,
     /// Receives that failed.
     pub receive_failed: u64,
+    /// Datagrams that the system dropped because a socket's receive buffer was full.
+    pub receive_buffer_full: u64,
     /// Voice records dropped because a ring to another shard was full.
     pub voice_ring_full: u64,
     /// Copies dropped because the listener was gone.
@@ -222,6 +224,7 @@ impl Core {
             send_failed: ring.send_queue_full + ring.send_failed,
             no_send_slot: ring.send_slots_full,
             receive_failed: ring.receive_failed,
+            receive_buffer_full: ring.receive_buffer_full,
             voice_ring_full: self.voice_drops.mesh_ring_full,
             peer_unknown: self.voice_drops.peer_unknown,
             accept_failed: self.accept_failed,

@@ -30,6 +30,7 @@ pub fn json(shards: &[ShardTotals]) -> String {
         ("no_send_slot", sum(|shard| shard.no_send_slot)),
         ("voice_ring_full", sum(|shard| shard.voice_ring_full)),
         ("receive_failed", sum(|shard| shard.receive_failed)),
+        ("receive_buffer_full", sum(|shard| shard.receive_buffer_full)),
         ("peer_unknown", sum(|shard| shard.peer_unknown)),
         ("accept_failed", sum(|shard| shard.accept_failed)),
     ] {

@@ -70,6 +70,17 @@ pub fn at_rest(shards: &[Shard], clients: &[Client], store: &Store) -> Result<()
         if kernel.counters().dropped(Drop::MeshBadRecord) > 0 {
             return Err(format!("shard {shard}: a mesh record that does not parse"));
         }
+        let counters = kernel.counters();
+        let reasons =
+            [Drop::Muted, Drop::NotSelected, Drop::Withheld, Drop::TooLate, Drop::NoListener, Drop::PayloadType];
+        let dropped: u64 = reasons.iter().map(|reason| counters.dropped(*reason)).sum();
+        let accepted = counters.voice_received + counters.voice_from_mesh;
+        if accepted != counters.voice_fanned_out + dropped {
+            return Err(format!(
+                "shard {shard}: {accepted} packets, {} went on, {dropped} dropped",
+                counters.voice_fanned_out
+            ));
+        }
         if !kernel.waits_for_rings().is_empty() {
             return Err(format!("shard {shard}: records still wait"));
         }

@@ -17,7 +17,7 @@ use echomesh_proto::reception::Reception;
 use echomesh_proto::rtcp::REPORT_BYTES_MAX;
 use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, Header, OutgoingHeader};
 use echomesh_proto::srtp::{MasterKey, OpenKey, RTCP_INDEX_BYTES, ReplayWindow, SealKey, TAG_BYTES, estimate_index};
-use echomesh_proto::time::{MediaTime, SECOND_US, Time};
+use echomesh_proto::time::{MILLISECOND_US, MediaTime, SECOND_US, Time};
 
 use super::config::Config;
 use super::counters::Drop;
@@ -33,6 +33,9 @@ const DATAGRAMS_MAX: usize = 64;
 
 /// Longest Opus payload that fits a datagram.
 pub(super) const PAYLOAD_BYTES_MAX: usize = DATAGRAM_BYTES_MAX - HEADER_BYTES_MAX - TAG_BYTES;
+
+/// While someone is announced talking and no voice comes for so long, the server is told where we are.
+const MISSED_US: u64 = 400 * MILLISECOND_US;
 
 /// A stream silent for so long may have rolled over unheard: neighbours of its ROC are tried too.
 const PAUSE_US: u64 = 2 * SECOND_US;
@@ -158,6 +161,9 @@ pub(super) struct VoiceRoom {
     way: Way,
     /// When the last datagram came, or voice was opened.
     last_udp: Time,
+    /// When the last voice came, and the last probe for want of it went.
+    last_voice: Time,
+    last_probe: Time,
     heard: BTreeMap<Ssrc, Heard>,
 }
 
@@ -189,6 +195,8 @@ impl VoiceRoom {
             heard_any: false,
             way: Way::Udp,
             last_udp: now,
+            last_voice: now,
+            last_probe: now,
             heard: BTreeMap::new(),
         })
     }
@@ -262,6 +270,14 @@ impl VoiceRoom {
         let blocked = now.since_us(self.last_udp) > BLOCKED_US;
         if blocked && self.way == Way::Udp && self.handed_over.is_none() {
             self.way = Way::Tunnel;
+            self.reports.hurry(now);
+        }
+    }
+
+    /// Someone speaks and nothing comes: the server may not know our address any more.
+    pub(super) fn miss(&mut self, now: Time) {
+        if now.since_us(self.last_voice) >= MISSED_US && now.since_us(self.last_probe) >= MISSED_US {
+            self.last_probe = now;
             self.reports.hurry(now);
         }
     }
@@ -343,6 +359,7 @@ impl VoiceRoom {
         heard.last = now;
         heard.reception.packet(index, header.media_time, now);
         self.heard_any = true;
+        self.last_voice = now;
         self.reports.busy = true;
         let payload = &packet[header.bytes..plain];
         let payload = rtp::payload_without_padding(payload, header.padding).ok_or(Drop::BadPacket)?;

@@ -127,6 +127,9 @@ pub struct Counters {
     pub voice_from_mesh: u64,
     /// RTCP packets authenticated.
     pub rtcp_received: u64,
+    /// Packets, of speakers here or from the mesh, that went on to a listener or a shard; every other accepted
+    /// one is counted by the reason why not.
+    pub voice_fanned_out: u64,
     /// RTCP compounds made for clients.
     pub rtcp_sent: u64,
     /// Requests answered with `STATUS_TRY_AGAIN`.
@@ -149,6 +152,7 @@ impl Default for Counters {
             voice_relayed: 0,
             voice_from_mesh: 0,
             rtcp_received: 0,
+            voice_fanned_out: 0,
             rtcp_sent: 0,
             busy: 0,
             closed: [0; CloseReason::ALL.len()],

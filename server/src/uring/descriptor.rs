@@ -44,6 +44,29 @@ pub fn local_address(stream: &tokio_uring::net::TcpStream) -> io::Result<SocketA
     address.as_socket().ok_or_else(|| io::Error::other("a TCP socket without an IP address"))
 }
 
+/// Entries of SO_MEMINFO, and which of them counts datagrams that found the receive buffer full
+/// (linux/sock_diag.h; Linux 4.12).
+const MEMINFO_ENTRIES: usize = 9;
+const MEMINFO_DROPS: usize = 8;
+
+/// Datagrams that the system dropped because this socket's receive buffer was full; 0 if it cannot tell. Wraps at
+/// 2^32.
+pub fn receive_buffer_drops(socket: &UdpSocket) -> u32 {
+    let mut entries = [0_u32; MEMINFO_ENTRIES];
+    let mut bytes = size_of_val(&entries) as libc::socklen_t;
+    // SAFETY: the system writes at most `bytes` bytes into `entries`, which has as many.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            entries.as_mut_ptr().cast(),
+            &raw mut bytes,
+        )
+    };
+    if result == 0 { entries[MEMINFO_DROPS] } else { 0 }
+}
+
 /// Gives the reuseport group of `socket` a classic BPF program that picks the receiving socket: it
 /// returns the socket's place in the group, in the order of binding (socket(7), Linux 4.5).
 ///

@@ -18,7 +18,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use io_uring::{IoUring, opcode, squeue, types};
 use tokio::io::unix::AsyncFd;
 
-use super::descriptor::watch_readable;
+use super::descriptor::{receive_buffer_drops, watch_readable};
 use super::slots::Slots;
 
 /// Datagrams received in one enter at most.
@@ -54,6 +54,8 @@ pub struct RingCounters {
     pub send_failed: u64,
     /// Receives that failed.
     pub receive_failed: u64,
+    /// Datagrams that the system dropped before they were received: the socket's buffer was full.
+    pub receive_buffer_full: u64,
 }
 
 /// A UDP socket, its ring and the memory between them.
@@ -118,7 +120,8 @@ impl VoiceRing {
 
     /// What happened so far.
     pub fn counters(&self) -> RingCounters {
-        self.counters
+        let receive_buffer_full = u64::from(receive_buffer_drops(&self.socket));
+        RingCounters { receive_buffer_full, ..self.counters }
     }
 
     /// Whether completions wait to be taken.
@@ -414,5 +417,20 @@ mod tests {
         }));
         ring.submit();
         assert_eq!(peer.recv(&mut out).unwrap(), 1);
+    }
+
+    /// Goal: what the system itself drops is counted. Method: more datagrams than the smallest receive buffer
+    /// holds, before one is received.
+    #[test]
+    fn datagrams_the_system_drops_are_counted() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        socket2::SockRef::from(&socket).set_recv_buffer_size(1).unwrap();
+        let ring = VoiceRing::new(socket).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for _ in 0..200 {
+            sender.send_to(&[0; 1_000], address).unwrap();
+        }
+        assert!(ring.counters().receive_buffer_full > 100, "{:?}", ring.counters());
     }
 }

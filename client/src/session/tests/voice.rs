@@ -236,3 +236,20 @@ fn senseless_voice_parameters_end_the_connection() {
         assert_eq!(stage.events.last(), Some(&Event::Disconnected(DisconnectReason::Malformed)));
     }
 }
+
+/// Goal: while someone talks and nothing is heard for 400 ms, the server is told at once where we are: after a NAT
+/// has forgotten a listener, it hears again without having to speak.
+#[test]
+fn a_listener_that_misses_voice_reports_at_once() {
+    let mut stage = Stage::with_voice();
+    stage.session.datagram(stage.now, &mut downlink_packet(0x0201, 1, b"x"));
+    stage.after(5 * SECOND_US);
+    stage.session.datagram(stage.now, &mut downlink_packet(0x0201, 2, b"x"));
+    stage.datagrams();
+    stage.after(SECOND_US / 2);
+    assert!(stage.datagrams().is_empty(), "nobody speaks");
+    stage.receive(&delta(2, RoomEventType::ReChanged, Member { talking: true, ..member(7, 0x0201) }));
+    stage.after(TICK_US);
+    let mut report = stage.datagrams().remove(0);
+    assert!(OpenKey::new(&uplink()).open_rtcp(&mut report).is_ok());
+}

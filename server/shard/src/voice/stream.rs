@@ -324,6 +324,7 @@ impl Shard {
         if peers.is_empty() && relay.is_empty() && copies.is_empty() {
             return Err(Drop::NoListener);
         }
+        self.counters.voice_fanned_out += 1;
         self.counters.voice_forwarded += (peers.len() + copies.len()) as u64;
         self.counters.voice_relayed += u64::from(relay.0.count_ones());
         if !peers.is_empty() || !relay.is_empty() {
