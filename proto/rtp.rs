@@ -38,6 +38,17 @@ pub fn classify(datagram: &[u8]) -> Kind {
     }
 }
 
+/// The stream a voice packet belongs to, by its first bytes alone: what steers it to its shard. `None` if it is
+/// neither RTP nor RTCP, or too short.
+#[must_use]
+pub fn stream_of(packet: &[u8]) -> Option<Ssrc> {
+    match classify(packet) {
+        Kind::Rtp => Some(Ssrc(u32::from_be_bytes(*packet.get(8..)?.first_chunk()?))),
+        Kind::Rtcp => crate::rtcp::sender_ssrc(packet),
+        Kind::Other => None,
+    }
+}
+
 /// Why bytes are not an RTP packet. The sender's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RtpError {

@@ -5,9 +5,8 @@
 //! is allocated.
 
 use echomesh_proto::ids::PeerId;
-use echomesh_proto::rtp::{HEADER_BYTES_MAX, OutgoingHeader};
+use echomesh_proto::rtp::HEADER_BYTES_MAX;
 use echomesh_shard::Voice;
-use echomesh_shard::voice::VoiceHeader;
 
 use crate::mesh::MeshEndpoint;
 use crate::peers::Peers;
@@ -26,7 +25,7 @@ pub struct VoiceDrops {
 pub fn forward(voice: &Voice, payload: &[u8], peers: &[PeerId], table: &Peers, ring: &mut VoiceRing) -> VoiceDrops {
     let mut drops = VoiceDrops::default();
     let mut head = [0; HEADER_BYTES_MAX];
-    let head_bytes = outgoing(&voice.header).write(&mut head);
+    let head_bytes = voice.header.outgoing().write(&mut head);
     let plain_bytes = head_bytes + payload.len();
     for peer in peers {
         let Some(peer) = table.get(*peer) else {
@@ -69,18 +68,6 @@ pub fn relay(voice: &Voice, payload: &[u8], mesh: &mut MeshEndpoint) -> VoiceDro
     drops
 }
 
-fn outgoing(header: &VoiceHeader) -> OutgoingHeader {
-    OutgoingHeader {
-        marker: header.marker,
-        payload_type: header.payload_type,
-        // The low 16 bits of the index are the sequence number (RFC 3711 §3.3.1).
-        sequence: header.index as u16,
-        media_time: header.media_time,
-        ssrc: header.ssrc,
-        audio_level: header.audio_level,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
@@ -90,6 +77,7 @@ mod tests {
     use echomesh_proto::rtp::Header;
     use echomesh_proto::srtp::{MasterKey, OpenKey};
     use echomesh_proto::time::{MediaTime, Time};
+    use echomesh_shard::voice::VoiceHeader;
 
     use super::*;
 

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
 use echomesh_proto::ids::{PeerId, ShardId, Ssrc};
-use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, OutgoingHeader};
-use echomesh_proto::srtp::{MasterKey, RTCP_INDEX_BYTES, SealKey, TAG_BYTES};
-use echomesh_shard::voice::VoiceHeader;
+use echomesh_proto::rtp;
+use echomesh_proto::srtp::{MasterKey, SealKey};
+use echomesh_shard::voice::{VoiceHeader, sealed_rtcp, sealed_rtp};
 use echomesh_shard::{Effect, Effects, Input, Voice};
 
 use crate::world::{Event, World};
@@ -55,21 +55,7 @@ impl Downlink {
         if !self.sealed.insert((peer.generation, header.ssrc, header.index)) {
             return Err(format!("{:08x} {} is sealed twice under one key", header.ssrc.0, header.index));
         }
-        let outgoing = OutgoingHeader {
-            marker: header.marker,
-            payload_type: header.payload_type,
-            sequence: header.index as u16,
-            media_time: header.media_time,
-            ssrc: header.ssrc,
-            audio_level: header.audio_level,
-        };
-        let mut packet = vec![0; HEADER_BYTES_MAX + payload.len() + TAG_BYTES];
-        let head = outgoing.write(&mut packet);
-        let plain = head + payload.len();
-        packet[head..plain].copy_from_slice(payload);
-        let sealed = peer.key.seal_rtp(&mut packet, head, plain, header.index);
-        packet.truncate(sealed);
-        Ok((peer.address, packet))
+        Ok((peer.address, sealed_rtp(&peer.key, header, payload)))
     }
 
     fn seal_report(
@@ -82,27 +68,13 @@ impl Downlink {
         if !self.reported.insert((peer.generation, index)) {
             return Err(format!("report {index} is sealed twice under one key"));
         }
-        let mut packet = compound.to_vec();
-        packet.resize(compound.len() + TAG_BYTES + RTCP_INDEX_BYTES, 0);
-        let sealed = peer.key.seal_rtcp(&mut packet, compound.len(), index);
-        packet.truncate(sealed);
-        Ok((peer.address, packet))
+        Ok((peer.address, sealed_rtcp(&peer.key, compound, index)))
     }
 }
 
 /// Where a client's datagrams come from now.
 pub fn address(client: usize, moves: u16) -> SocketAddr {
     (Ipv4Addr::new(10, 0, 0, 1), PORT + client as u16 * PORTS + moves % PORTS).into()
-}
-
-/// The shard that the reuseport filter would pick, by the low byte of the SSRC.
-fn steered(datagram: &[u8]) -> Option<usize> {
-    let at = match rtp::classify(datagram) {
-        rtp::Kind::Rtp => 8,
-        rtp::Kind::Rtcp => 4,
-        rtp::Kind::Other => return None,
-    };
-    datagram.get(at + 3).map(|byte| usize::from(*byte))
 }
 
 impl World {
@@ -132,7 +104,8 @@ impl World {
     }
 
     pub fn uplink(&mut self, source: SocketAddr, mut datagram: Vec<u8>) {
-        let Some(shard) = steered(&datagram).filter(|shard| *shard < self.shards.len()) else {
+        let shard = rtp::stream_of(&datagram).map(|ssrc| ssrc.shard().index());
+        let Some(shard) = shard.filter(|shard| *shard < self.shards.len()) else {
             self.break_with("a client sent a datagram that no shard owns".to_owned());
             return;
         };

@@ -457,8 +457,8 @@ impl Session {
             voice.find_way(now.time);
             let room = self.rooms.iter().find(|room| *room.name() == voice.room);
             let mut others = room.into_iter().flat_map(Room::members).filter(|member| member.ssrc != voice.ssrc.0);
-            if others.any(|member| member.talking && !member.muted) {
-                voice.miss(now.time);
+            if voice.is_silent(now.time) && others.any(|member| member.talking && !member.muted) {
+                voice.probe(now.time);
             }
             let queues = [&mut self.tunnelled_out, &mut self.datagrams];
             self.counters.rtcp_sent += voice.report(now.time, &self.config.username, queues);

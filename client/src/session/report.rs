@@ -3,7 +3,7 @@
 //!
 //! Not congestion control: a driver reads [`VoiceStatistics`] and decides. One report every 2 s while voice
 //! comes or goes, else every 15 s, which keeps NAT bindings (RFC 4787 REQ-5 asks 2 min, some live 30 s).
-//! Bounds: the `BLOCKS_MAX` streams with most packets are reported. Source: RFC 3550 §6.4, RFC 3611.
+//! Bounds: `BLOCKS_MAX` streams that have news are reported, the lowest SSRCs first. Source: RFC 3550 §6.4, RFC 3611.
 
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::reception::Reception;

@@ -274,12 +274,15 @@ impl VoiceRoom {
         }
     }
 
+    /// Nothing came for a while, and no probe went: is there someone who speaks?
+    pub(super) fn is_silent(&self, now: Time) -> bool {
+        now.since_us(self.last_voice) >= MISSED_US && now.since_us(self.last_probe) >= MISSED_US
+    }
+
     /// Someone speaks and nothing comes: the server may not know our address any more.
-    pub(super) fn miss(&mut self, now: Time) {
-        if now.since_us(self.last_voice) >= MISSED_US && now.since_us(self.last_probe) >= MISSED_US {
-            self.last_probe = now;
-            self.reports.hurry(now);
-        }
+    pub(super) fn probe(&mut self, now: Time) {
+        self.last_probe = now;
+        self.reports.hurry(now);
     }
 
     /// Sends a receiver report if one is due: it opens the path and keeps it. While tunnelled the one by UDP is

@@ -277,7 +277,7 @@ impl Shard {
             }
             Mesh::SessionStays(note) => self.session_stays(&note),
             Mesh::Levels(report) => self.levels(now, &report),
-            Mesh::Selected(selected) => self.selected(selected),
+            Mesh::Selected(selected) => self.selected(&selected),
             Mesh::Losses(losses) => self.listeners_lost(&losses),
             Mesh::TunnelIn(tunnel) => self.tunnelled(now, source, tunnel, effects),
             Mesh::TunnelOut(out) => self.tunnel_out(out, effects),

@@ -247,8 +247,6 @@ impl Shard {
     /// Binds session and connection and answers the login or resume.
     pub(crate) fn attach(&mut self, asker: Asker, id: SessionId, response: LoginResponse, effects: &mut Effects) {
         let connection_id = asker.connection();
-        let Some(session) = self.sessions.get(&id) else { return };
-        let rooms = session.rooms.values().map(|room| room.name.clone()).collect();
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.connection = Some(connection_id);
         let response = LoginResponse {
@@ -256,7 +254,7 @@ impl Shard {
             user_id: session.user.0,
             session_id: id.0,
             username: session.username.clone(),
-            rooms,
+            rooms: session.rooms.values().map(|room| room.name.clone()).collect(),
             resume_seconds: (self.config.limits.resume_us_max / echomesh_proto::time::SECOND_US) as u32,
             server_name: self.config.server_name.clone(),
             server_version: self.config.server_version.clone(),

@@ -4,6 +4,7 @@
 //! Everything else a sender put into its header (CSRCs, other extensions, padding) ends here.
 
 use echomesh_proto::ids::Ssrc;
+use echomesh_proto::rtp::OutgoingHeader;
 use echomesh_proto::time::{MediaTime, Time};
 
 /// Bytes of a mesh voice record before the payload: received (8, microseconds), output index (8), SSRC (4),
@@ -33,6 +34,20 @@ pub struct VoiceHeader {
 }
 
 impl VoiceHeader {
+    /// The RTP header of a listener's copy.
+    #[must_use]
+    pub fn outgoing(&self) -> OutgoingHeader {
+        OutgoingHeader {
+            marker: self.marker,
+            payload_type: self.payload_type,
+            // The low 16 bits of the index are the sequence number (RFC 3711 §3.3.1).
+            sequence: self.index as u16,
+            media_time: self.media_time,
+            ssrc: self.ssrc,
+            audio_level: self.audio_level,
+        }
+    }
+
     /// Writes the head of a mesh voice record.
     #[must_use]
     pub fn to_record(&self) -> [u8; VOICE_RECORD_HEADER_BYTES] {

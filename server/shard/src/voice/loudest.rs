@@ -102,7 +102,6 @@ pub(crate) enum Choice {
 pub(crate) struct Selection {
     /// Whether the room chooses at all.
     pub(crate) is_on: bool,
-    chosen: Vec<u32>,
     /// Until when each of the newcomers here is heard.
     newcomers: [Time; NEWCOMERS],
 }
@@ -216,17 +215,16 @@ impl Shard {
     }
 
     /// A shard with streams: the home has chosen.
-    pub(crate) fn selected(&mut self, selected: Selected) {
+    pub(crate) fn selected(&mut self, selected: &Selected) {
         let number = RoomNumber(selected.room);
         let Some(replica) = self.replicas.get_mut(&number) else { return };
         let turned_on = selected.is_on && !replica.selection.is_on;
         replica.selection.is_on = selected.is_on;
-        replica.selection.chosen = selected.ssrcs;
         let until = self.now.time.after_us(JUDGED_US);
         let sessions = (number, SessionId(0))..=(number, SessionId(u64::MAX));
         for ssrc in self.session_streams.range(sessions).map(|(_, ssrc)| ssrc) {
             let Some(stream) = self.streams.get_mut(ssrc) else { continue };
-            let heard = !replica.selection.is_on || replica.selection.chosen.contains(&ssrc.0);
+            let heard = !replica.selection.is_on || selected.ssrcs.contains(&ssrc.0);
             stream.choice = match stream.choice {
                 _ if heard => Choice::Heard,
                 // Nobody who speaks as the choosing begins is cut before being judged.

@@ -6,6 +6,8 @@
 //! Bounds: one report each `REPORT_TICKS` a stream with an address; the latest `SAMPLES` listeners' losses.
 //! Source: RFC 3550 §6.4, RFC 3611 §4.4, §4.5, §4.7.
 
+use std::collections::BTreeMap;
+
 use echomesh_proto::ids::{ShardId, Ssrc};
 use echomesh_proto::rtcp::{self, Item, ListenerLoss, REPORT_BYTES_MAX, Writer};
 use echomesh_proto::time::{Now, Time};
@@ -121,9 +123,15 @@ impl Shard {
 
     /// Every tick: losses for other shards, and the reports that are due.
     pub(crate) fn report_tick(&mut self, now: Now, effects: &mut Effects) {
+        let mut of_shards: BTreeMap<ShardId, Losses> = BTreeMap::new();
         for (ssrc, loss, burst_ms) in std::mem::take(&mut self.losses) {
-            let (losses, bursts_ms) = (vec![u32::from(loss)], vec![u32::from(burst_ms)]);
-            self.tell(ssrc.shard(), Mesh::Losses(Losses { ssrcs: vec![ssrc.0], losses, bursts_ms }));
+            let losses = of_shards.entry(ssrc.shard()).or_default();
+            losses.ssrcs.push(ssrc.0);
+            losses.losses.push(u32::from(loss));
+            losses.bursts_ms.push(u32::from(burst_ms));
+        }
+        for (shard, losses) in of_shards {
+            self.tell(shard, Mesh::Losses(losses));
         }
         let mut copies = Vec::new();
         let (own, due) = (own_ssrc(self.config.shard), self.ticks % REPORT_TICKS);

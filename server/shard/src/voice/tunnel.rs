@@ -10,12 +10,12 @@
 use echomesh_proto::control::{Body, EchoMsg, VoiceFrame};
 use echomesh_proto::ids::{ConnectionId, ShardId, Ssrc};
 use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
-use echomesh_proto::rtp::{self, HEADER_BYTES_MAX, OutgoingHeader};
-use echomesh_proto::srtp::{RTCP_INDEX_BYTES, SealKey, TAG_BYTES};
+use echomesh_proto::rtp;
+use echomesh_proto::srtp::SealKey;
 use echomesh_proto::time::Now;
 
-use super::VoiceHeader;
 use super::stream::Path;
+use super::{VoiceHeader, sealed_rtcp, sealed_rtp};
 use crate::Shard;
 use crate::counters::Drop;
 use crate::effect::Effects;
@@ -50,39 +50,12 @@ impl Tunnel {
 
     /// This listener's copy of a packet.
     pub(super) fn seal(&self, header: &VoiceHeader, payload: &[u8]) -> Copy {
-        let outgoing = OutgoingHeader {
-            marker: header.marker,
-            payload_type: header.payload_type,
-            sequence: header.index as u16,
-            media_time: header.media_time,
-            ssrc: header.ssrc,
-            audio_level: header.audio_level,
-        };
-        let mut packet = vec![0; HEADER_BYTES_MAX + payload.len() + TAG_BYTES];
-        let head = outgoing.write(&mut packet);
-        let plain = head + payload.len();
-        packet[head..plain].copy_from_slice(payload);
-        let sealed = self.key.seal_rtp(&mut packet, head, plain, header.index);
-        packet.truncate(sealed);
-        self.copy(packet)
+        self.copy(sealed_rtp(&self.key, header, payload))
     }
 
     /// This client's report.
     pub(super) fn seal_report(&self, compound: &[u8], index: u32) -> Copy {
-        let mut packet = compound.to_vec();
-        packet.resize(compound.len() + TAG_BYTES + RTCP_INDEX_BYTES, 0);
-        let sealed = self.key.seal_rtcp(&mut packet, compound.len(), index);
-        packet.truncate(sealed);
-        self.copy(packet)
-    }
-}
-
-/// The stream a packet belongs to, as the reuseport filter finds it.
-fn stream_of(packet: &[u8]) -> Option<Ssrc> {
-    match rtp::classify(packet) {
-        rtp::Kind::Rtp => Some(Ssrc(u32::from_be_bytes(*packet.get(8..)?.first_chunk()?))),
-        rtp::Kind::Rtcp => echomesh_proto::rtcp::sender_ssrc(packet),
-        rtp::Kind::Other => None,
+        self.copy(sealed_rtcp(&self.key, compound, index))
     }
 }
 
@@ -92,7 +65,7 @@ impl Shard {
         let Some(session) = self.connection(id).and_then(|connection| connection.session) else {
             return self.counters.drop(Drop::TunnelForeign);
         };
-        let ssrc = if frame.packet.is_empty() { Some(Ssrc(frame.ssrc)) } else { stream_of(&frame.packet) };
+        let ssrc = if frame.packet.is_empty() { Some(Ssrc(frame.ssrc)) } else { rtp::stream_of(&frame.packet) };
         let Some(ssrc) = ssrc.filter(|ssrc| ssrc.shard().0 < self.config.shards) else {
             return self.counters.drop(Drop::NotRtp);
         };
