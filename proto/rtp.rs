@@ -11,6 +11,9 @@ use crate::time::MediaTime;
 /// Bytes of the fixed header, RFC 3550 §5.1.
 const FIXED_BYTES: usize = 12;
 
+/// P, in the first byte: the payload ends in padding.
+const PADDING_BIT: u8 = 0x20;
+
 /// RFC 8285 §4.2: profile of the one-byte extension form.
 const ONE_BYTE_PROFILE: u16 = 0xBEDE;
 
@@ -110,7 +113,7 @@ impl Header {
             media_time: MediaTime(u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]])),
             ssrc: Ssrc(u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]])),
             audio_level,
-            padding: fixed[0] & 0x20 != 0,
+            padding: fixed[0] & PADDING_BIT != 0,
             bytes,
         })
     }
@@ -170,6 +173,22 @@ impl OutgoingHeader {
         out[14..20].copy_from_slice(&[0, 1, AUDIO_LEVEL_EXTENSION_ID << 4, level, 0, 0]);
         HEADER_BYTES_MAX
     }
+}
+
+/// Lengthens a plain packet by `padding` bytes (RFC 3550 §5.1: the last one counts them, and the header says so).
+/// Returns the new length.
+///
+/// # Panics
+/// If `packet` has no room for them: the caller's bug.
+pub fn pad(packet: &mut [u8], plain_bytes: usize, padding: u8) -> usize {
+    if padding == 0 {
+        return plain_bytes;
+    }
+    let end = plain_bytes + usize::from(padding);
+    packet[0] |= PADDING_BIT;
+    packet[plain_bytes..end].fill(0);
+    packet[end - 1] = padding;
+    end
 }
 
 /// The payload without its padding (RFC 3550 §5.1: the last byte counts it, itself included). `None`
@@ -262,6 +281,28 @@ mod tests {
         assert_eq!(classify(&[0x80, 0x80 | 111]), Kind::Rtp);
         assert_eq!(classify(&[0x16, 3]), Kind::Other);
         assert_eq!(classify(&[0x80]), Kind::Other);
+    }
+
+    /// Goal: what was padded is what is read without its padding, at every length of it.
+    #[test]
+    fn padding_comes_off_again() {
+        let header = OutgoingHeader {
+            marker: false,
+            payload_type: 111,
+            sequence: 7,
+            media_time: MediaTime(9),
+            ssrc: Ssrc(1),
+            audio_level: Some(3),
+        };
+        for padding in [0, 1, 2, 255] {
+            let mut packet = [0xFF; 400];
+            let head = header.write(&mut packet);
+            packet[head..head + 3].copy_from_slice(&[1, 2, 3]);
+            let end = pad(&mut packet, head + 3, padding);
+            assert_eq!(end, head + 3 + usize::from(padding));
+            let read = Header::parse(&packet[..end]).unwrap();
+            assert_eq!(payload_without_padding(&packet[read.bytes..end], read.padding), Some(&[1, 2, 3][..]));
+        }
     }
 
     /// Goal: padding that cannot be is refused.

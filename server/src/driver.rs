@@ -9,20 +9,22 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use echomesh_proto::ids::PeerId;
-use echomesh_proto::time::{Now, Time};
-use echomesh_shard::{ClosedCause, Counters, Effect, Effects, Input, Shard, ShardConfig};
+use echomesh_proto::time::{MILLISECOND_US, Now, Time};
+use echomesh_shard::{ClosedCause, Counters, Effect, Effects, Input, Shard, ShardConfig, Voice};
+use rustix::time::{ClockId, clock_gettime};
 use tokio_uring::net::TcpStream;
 
+use crate::egress::Egress;
 use crate::jobs::{JobPort, JobReply};
 use crate::link::{Link, Links};
 use crate::mesh::MeshEndpoint;
+use crate::pace::{Pace, Pacer};
 use crate::peers::Peers;
 use crate::tls_stream::TlsStream;
 use crate::uring::VoiceRing;
-use crate::voice::{self, VoiceDrops};
 use crate::wake::Wake;
 
 /// Records taken from one ring in one turn.
@@ -34,6 +36,9 @@ const DATAGRAMS_A_TURN: usize = 64;
 /// Longer than any datagram or most records: grown by the longest control records only.
 const PACKET_BYTES: usize = 2_048;
 
+/// The clock that shards share, in the kernel's stamps and in ours.
+const NANOSECONDS_US: u64 = 1_000;
+
 /// What a shard did in its life.
 #[derive(Clone, Debug, Default)]
 pub struct ShardTotals {
@@ -41,6 +46,8 @@ pub struct ShardTotals {
     pub counters: Counters,
     /// Datagrams sent.
     pub datagrams_sent: u64,
+    /// Messages they were sent in.
+    pub messages_sent: u64,
     /// Datagrams the socket did not take: queue full, no route.
     pub send_failed: u64,
     /// Datagrams dropped for want of a send slot.
@@ -82,9 +89,17 @@ pub struct Core {
     now: Now,
     links: Links,
     peers: Peers,
-    /// The datagram or record in hand, which `Effect::Voice` points into.
-    packet: Vec<u8>,
-    voice_drops: VoiceDrops,
+    /// The datagram in hand, and the record in hand: `Effect::Voice` points into one of them.
+    packet: Box<[u8]>,
+    record: Vec<u8>,
+    egress: Egress,
+    pacer: Pacer,
+    /// Of this thread, and when it was read, at the last tick.
+    used: (Duration, Time),
+    /// Unix time less our time, microseconds; read at each tick.
+    unix_offset_us: u64,
+    /// Voice records dropped since a ring to another shard was full.
+    voice_ring_full: u64,
     accept_failed: u64,
     stopping: bool,
 }
@@ -100,11 +115,17 @@ impl Core {
             now: Now::default(),
             links: Links::default(),
             peers: Peers::default(),
-            packet: Vec::with_capacity(PACKET_BYTES),
-            voice_drops: VoiceDrops::default(),
+            packet: vec![0; PACKET_BYTES].into(),
+            record: Vec::with_capacity(PACKET_BYTES),
+            egress: Egress::with_capacity(streams_max),
+            pacer: Pacer::new(),
+            used: (Duration::ZERO, Time(0)),
+            unix_offset_us: 0,
+            voice_ring_full: 0,
             accept_failed: 0,
             stopping: false,
         };
+        core.set_clock();
         core.now = core.read_clock();
         for target in core.parts.mesh.others() {
             let bytes = core.parts.mesh.control_free(target);
@@ -113,9 +134,23 @@ impl Core {
         core
     }
 
-    fn read_clock(&self) -> Now {
+    /// Unix time may be set while we run; ours only goes on.
+    fn set_clock(&mut self) {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { time: Time(self.parts.started.elapsed().as_micros() as u64), unix_ms: unix.as_millis() as u64 }
+        self.unix_offset_us = unix.as_micros() as u64 - self.parts.started.elapsed().as_micros() as u64;
+    }
+
+    /// One reading a turn.
+    fn read_clock(&self) -> Now {
+        let time = Time(self.parts.started.elapsed().as_micros() as u64);
+        Now { time, unix_ms: (time.0 + self.unix_offset_us) / MILLISECOND_US }
+    }
+
+    /// When the system received a datagram; now, if it does not say, or its clock was set meanwhile.
+    fn received(&self, stamp_ns: Option<u64>) -> Time {
+        let received = stamp_ns.map(|stamp_ns| stamp_ns / NANOSECONDS_US);
+        let received = received.and_then(|unix_us| unix_us.checked_sub(self.unix_offset_us));
+        received.map_or(self.now.time, |received| Time(received).min(self.now.time))
     }
 
     /// One turn around some inputs.
@@ -139,16 +174,24 @@ impl Core {
     pub fn turn_voice(&mut self) -> bool {
         self.turn(|core| {
             let mut packet = std::mem::take(&mut core.packet);
+            let mut more = true;
             for _ in 0..DATAGRAMS_A_TURN {
-                packet.resize(PACKET_BYTES, 0);
-                let Some((source, bytes)) = core.parts.voice.receive(&mut packet) else { break };
-                packet.truncate(bytes);
-                core.shard.handle(core.now, Input::Datagram { source, datagram: &mut packet }, &mut core.effects);
+                let Some(got) = core.parts.voice.receive(&mut packet) else {
+                    more = false;
+                    break;
+                };
+                let datagram = &mut packet[..got.bytes];
+                let received = core.received(got.stamp_ns);
+                let input = Input::Datagram { source: got.source, received, datagram };
+                core.shard.handle(core.now, input, &mut core.effects);
                 core.carry_out(&packet);
+                if core.egress.is_full() {
+                    break;
+                }
             }
             core.packet = packet;
-        });
-        self.parts.voice.has_completions()
+            more
+        })
     }
 
     /// One input to the kernel, its effects carried out. Not for voice. Within a turn.
@@ -159,7 +202,9 @@ impl Core {
 
     /// Shuts connections that have lingered, and lets the kernel's deadlines pass.
     pub fn tick(&mut self) {
+        self.set_clock();
         self.turn(|core| {
+            core.measure();
             core.links.shut_overdue(core.now.time);
             core.input(Input::Tick);
         });
@@ -221,38 +266,55 @@ impl Core {
         ShardTotals {
             counters: self.shard.counters().clone(),
             datagrams_sent: ring.sent,
+            messages_sent: ring.messages_sent,
             send_failed: ring.send_queue_full + ring.send_failed,
             no_send_slot: ring.send_slots_full,
             receive_failed: ring.receive_failed,
             receive_buffer_full: ring.receive_buffer_full,
-            voice_ring_full: self.voice_drops.mesh_ring_full,
-            peer_unknown: self.voice_drops.peer_unknown,
+            voice_ring_full: self.voice_ring_full,
+            peer_unknown: self.egress.peer_unknown(),
             accept_failed: self.accept_failed,
         }
+    }
+
+    /// How much of its core the thread used since the last tick, in the kernel's UDP path too.
+    fn measure(&mut self) {
+        let used = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
+        let (before, since) = std::mem::replace(&mut self.used, (used, self.now.time));
+        let passed_us = self.now.time.since_us(since).max(1);
+        let busy = used.saturating_sub(before).as_micros() as u64 * 1_000 / passed_us;
+        self.pacer.used(u32::try_from(busy).unwrap_or(u32::MAX));
+    }
+
+    /// How the voice socket is to be served now.
+    pub fn pace(&self) -> Pace {
+        self.pacer.pace()
     }
 
     /// Takes what waits in the rings of other shards, store and hashers; false if nothing did.
     fn drain_rings(&mut self) -> bool {
         let mut any = false;
-        let mut packet = std::mem::take(&mut self.packet);
+        let mut record = std::mem::take(&mut self.record);
         for source in self.parts.mesh.others() {
             for _ in 0..RECORDS_A_TURN {
-                if !self.parts.mesh.pop_control(source, &mut packet) {
+                if !self.parts.mesh.pop_control(source, &mut record) {
                     break;
                 }
                 any = true;
-                self.input(Input::MeshControl { source, record: &packet });
-            }
-            for _ in 0..RECORDS_A_TURN {
-                if !self.parts.mesh.pop_voice(source, &mut packet) {
-                    break;
-                }
-                any = true;
-                self.shard.handle(self.now, Input::MeshVoice { source, record: &packet }, &mut self.effects);
-                self.carry_out(&packet);
+                self.input(Input::MeshControl { source, record: &record });
             }
         }
-        self.packet = packet;
+        for source in self.parts.mesh.others() {
+            for _ in 0..RECORDS_A_TURN {
+                if self.egress.is_full() || !self.parts.mesh.pop_voice(source, &mut record) {
+                    break;
+                }
+                any = true;
+                self.shard.handle(self.now, Input::MeshVoice { source, record: &record }, &mut self.effects);
+                self.carry_out(&record);
+            }
+        }
+        self.record = record;
         // The kernel bounds what is unanswered, so this ends.
         while let Some(reply) = self.parts.jobs.poll() {
             any = true;
@@ -264,12 +326,17 @@ impl Core {
         any
     }
 
+    fn flush_voice(&mut self) {
+        self.egress.flush(&self.peers, &mut self.parts.voice);
+    }
+
     /// Ends a turn: control rings that have room again, voice to the kernel, other shards woken.
     fn finish(&mut self) {
         for target in self.shard.waits_for_rings().iter() {
             let bytes = self.parts.mesh.control_free(target);
             self.input(Input::RingFree { target, bytes });
         }
+        self.flush_voice();
         self.parts.voice.submit();
         for target in self.parts.mesh.take_touched().iter() {
             self.parts.wakes[target.index()].signal();
@@ -290,11 +357,8 @@ impl Core {
             Effect::Voice(voice) => {
                 let payload =
                     if voice.in_bytes { &bytes[voice.payload.clone()] } else { &packet[voice.payload.clone()] };
-                let relayed = voice::relay(&voice, payload, &mut self.parts.mesh);
-                let ring = &mut self.parts.voice;
-                let forwarded = voice::forward(&voice, payload, &peers[voice.peers.clone()], &self.peers, ring);
-                self.voice_drops.mesh_ring_full += relayed.mesh_ring_full;
-                self.voice_drops.peer_unknown += forwarded.peer_unknown;
+                self.relay(&voice, payload);
+                self.egress.voice(&voice.header, payload, &peers[voice.peers.clone()]);
             }
             Effect::Send { connection, bytes: range } => self.links.send(connection, &bytes[range]),
             Effect::Close { connection, reason } => {
@@ -308,14 +372,36 @@ impl Core {
                 assert!(pushed, "the kernel keeps the credit of control rings");
             }
             Effect::Report { peer, compound, index } => {
-                let sent = voice::report(&bytes[compound], index, peer, &self.peers, &mut self.parts.voice);
-                self.voice_drops.peer_unknown += u64::from(!sent);
+                self.egress.report(&bytes[compound], index, peer, &self.peers, &mut self.parts.voice);
             }
-            Effect::PeerSet { peer, address, key } => self.peers.set(peer, address, key),
-            Effect::PeerMoved { peer, address } => self.peers.set_address(peer, address),
-            Effect::PeerGone { peer } => self.peers.forget(peer),
+            // What waits is for the listener as it was.
+            Effect::PeerSet { peer, address, key } => {
+                self.flush_voice();
+                self.peers.set(peer, self.parts.voice.target(address), &key);
+            }
+            Effect::PeerMoved { peer, address } => {
+                self.flush_voice();
+                self.peers.set_target(peer, self.parts.voice.target(address));
+            }
+            Effect::PeerGone { peer } => {
+                self.flush_voice();
+                self.peers.forget(peer);
+            }
             Effect::Store(request) => self.parts.jobs.store(request),
             Effect::Hash(request) => self.parts.jobs.hash(request),
+        }
+    }
+
+    /// Copies the packet to the voice ring of each shard in `voice.relay`.
+    fn relay(&mut self, voice: &Voice, payload: &[u8]) {
+        if voice.relay.is_empty() {
+            return;
+        }
+        let head = voice.header.to_record();
+        for target in voice.relay.iter() {
+            if !self.parts.mesh.push_voice(target, &head, payload) {
+                self.voice_ring_full += 1;
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod config;
 #[allow(unsafe_code, reason = "a test allocator")]
 mod counting_alloc;
 mod driver;
+mod egress;
 mod hash;
 mod hex;
 mod instance;
@@ -22,6 +23,7 @@ mod jobs;
 mod link;
 mod logging;
 mod mesh;
+mod pace;
 mod peers;
 mod resources;
 mod shard_thread;
@@ -35,7 +37,6 @@ mod tls_stream;
 mod totals;
 #[allow(unsafe_code, reason = "the raw ring and a few system calls: see docs/ARCHITECTURE.md")]
 mod uring;
-mod voice;
 mod wake;
 mod workers;
 

@@ -3,15 +3,15 @@
 //! Not a rule: entries change only as the kernel's effects say, in order with the packets.
 //! Bounds: the kernel numbers peers from 0 up to its limit of streams. Cost: one index.
 
-use std::net::SocketAddr;
-
 use echomesh_proto::ids::PeerId;
 use echomesh_proto::srtp::{MasterKey, SealKey};
+
+use crate::uring::Target;
 
 /// One listener.
 pub struct Peer {
     /// Where its datagrams go.
-    pub address: SocketAddr,
+    pub target: Target,
     /// Seals its downlink.
     pub key: SealKey,
 }
@@ -29,19 +29,18 @@ impl Peers {
     }
 
     /// `Effect::PeerSet`.
-    pub fn set(&mut self, peer: PeerId, address: SocketAddr, key: MasterKey) {
+    pub fn set(&mut self, peer: PeerId, target: Target, key: &MasterKey) {
         let place = peer.0 as usize;
         if self.entries.len() <= place {
             self.entries.resize_with(place + 1, || None);
         }
-        let key = SealKey::new(&key);
-        self.entries[place] = Some(Peer { address, key });
+        self.entries[place] = Some(Peer { target, key: SealKey::new(key) });
     }
 
     /// `Effect::PeerMoved`.
-    pub fn set_address(&mut self, peer: PeerId, address: SocketAddr) {
+    pub fn set_target(&mut self, peer: PeerId, target: Target) {
         if let Some(Some(entry)) = self.entries.get_mut(peer.0 as usize) {
-            entry.address = address;
+            entry.target = target;
         }
     }
 

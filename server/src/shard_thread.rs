@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 use echomesh_proto::time::SECOND_US;
 use echomesh_shard::{ShardConfig, TICK_US};
 use socket2::SockRef;
-use tokio::io::unix::AsyncFd;
 use tokio::time::MissedTickBehavior;
 
 pub use crate::driver::ShardTotals;
 use crate::driver::{Core, Parts, SharedCore};
 use crate::jobs::JobPort;
 use crate::mesh::MeshEndpoint;
+use crate::pace::{Pace, RoundTimer};
 use crate::tcp;
-use crate::uring::VoiceRing;
+use crate::uring::{self, VoiceRing};
 use crate::wake::{Sleeper, Wake};
 
 /// How long connections may take to close when the server stops, microseconds.
@@ -106,14 +106,20 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
     let shard = setup.config.shard;
     let fail = |what| move |error| ShardError { shard: shard.0, what, error };
     let voice = VoiceRing::new(setup.udp).map_err(fail("cannot make the voice ring"))?;
-    let completions = voice.watch().map_err(fail("cannot watch the voice ring"))?;
+    let socket = voice.watched().map_err(fail("cannot watch the voice socket"))?;
+    let rounds = RoundTimer::new().map_err(fail("cannot make its timer"))?;
     let sleeper = setup.wakes[shard.index()].sleeper().map_err(fail("cannot watch its wake-ups"))?;
     let stop_accepting = setup.tcp.try_clone().map_err(fail("cannot hold its listener"))?;
     let listener = tokio_uring::net::TcpListener::from_std(setup.tcp);
     let parts = Parts { voice, mesh: setup.mesh, jobs: setup.jobs, wakes: setup.wakes, started: setup.started };
     let core = Rc::new(RefCell::new(Core::new(setup.config, parts)));
     tokio_uring::spawn(tcp::accept(core.clone(), listener, setup.tls));
-    tokio_uring::spawn(serve_voice(core.clone(), completions));
+    let serving = core.clone();
+    tokio_uring::spawn(async move {
+        if let Err(error) = serve_voice(serving, socket, rounds).await {
+            tracing::error!(shard = shard.0, %error, "voice is no longer received: restart the server");
+        }
+    });
     tokio_uring::spawn(serve_rings(core.clone(), sleeper));
     let mut tick = tokio::time::interval(Duration::from_micros(TICK_US));
     // A late tick is one tick: deadlines are by the clock, not by their number.
@@ -142,14 +148,32 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
     Ok(core.borrow().totals())
 }
 
-/// Datagrams as they come.
-async fn serve_voice(core: SharedCore, completions: AsyncFd<File>) {
-    // It ends with the runtime.
-    while let Ok(mut ready) = completions.readable().await {
-        ready.clear_ready();
-        while core.borrow_mut().turn_voice() {
-            tokio::task::yield_now().await;
+/// Datagrams as they come, or in rounds while there are many.
+///
+/// # Errors
+/// The system has no memory to watch the socket; or the runtime ends.
+async fn serve_voice(core: SharedCore, mut socket: File, timer: RoundTimer) -> io::Result<()> {
+    loop {
+        let watched = uring::watch_readable(socket)?;
+        while core.borrow().pace() == Pace::Prompt {
+            watched.readable().await?.clear_ready();
+            take_voice(&core).await;
         }
+        // Nobody is to be woken for single datagrams now.
+        socket = watched.into_inner();
+        timer.run(true)?;
+        while core.borrow().pace() == Pace::Rounds {
+            timer.round().await?;
+            take_voice(&core).await;
+        }
+        timer.run(false)?;
+    }
+}
+
+/// All that waits in the voice socket; between two turns the connections get theirs.
+async fn take_voice(core: &SharedCore) {
+    while core.borrow_mut().turn_voice() {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -12,8 +12,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// After this long without an acknowledgement a TCP peer is dead; minimal clients need not ping.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Asked for each UDP socket; the kernel grants up to net.core.rmem_max.
-const UDP_BUFFER_BYTES: usize = 4 << 20;
+/// Asked for each UDP socket; without CAP_NET_ADMIN the kernel grants up to net.core.rmem_max and wmem_max.
+const UDP_BUFFER_BYTES: libc::c_int = 4 << 20;
 
 /// Connections that wait to be accepted, for each listener; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 1_024;
@@ -106,8 +106,7 @@ fn socket(address: IpAddr, kind: Type) -> io::Result<Socket> {
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     } else {
-        socket.set_recv_buffer_size(UDP_BUFFER_BYTES)?;
-        socket.set_send_buffer_size(UDP_BUFFER_BYTES)?;
+        crate::uring::set_buffers(&socket, UDP_BUFFER_BYTES)?;
     }
     Ok(socket)
 }

@@ -26,6 +26,7 @@ pub fn json(shards: &[ShardTotals]) -> String {
         ("rtcp_sent", sum(|shard| shard.counters.rtcp_sent)),
         ("busy", sum(|shard| shard.counters.busy)),
         ("datagrams_sent", sum(|shard| shard.datagrams_sent)),
+        ("messages_sent", sum(|shard| shard.messages_sent)),
         ("send_failed", sum(|shard| shard.send_failed)),
         ("no_send_slot", sum(|shard| shard.no_send_slot)),
         ("voice_ring_full", sum(|shard| shard.voice_ring_full)),

@@ -111,7 +111,11 @@ impl World {
         };
         self.trace_voice("uplink from", &source, datagram.len());
         let (now, mut effects) = (self.now(), Effects::default());
-        self.shards[shard].handle(now, Input::Datagram { source, datagram: &mut datagram }, &mut effects);
+        self.shards[shard].handle(
+            now,
+            Input::Datagram { source, received: now.time, datagram: &mut datagram },
+            &mut effects,
+        );
         self.carry_out(shard, effects, &datagram);
     }
 

@@ -93,7 +93,7 @@ pub struct Limits {
     pub answer_us_max: u64,
     /// A session without connection, microseconds.
     pub resume_us_max: u64,
-    /// Age at which voice on a mesh ring is dropped, microseconds.
+    /// Age at which voice is dropped that waits in a socket or a mesh ring, microseconds.
     pub voice_age_us_max: u64,
     /// Wrong passwords and claim codes on one connection before it is closed.
     pub guesses_max: u32,

@@ -85,6 +85,8 @@ reasons! {
         TooLate => "too_late",
         /// Nobody is in the room to hear it.
         NoListener => "no_listener",
+        /// Older than `Limits::voice_age_us_max` when taken from the socket: the shard cannot keep up.
+        Overload => "overload",
         /// Older than `Limits::voice_age_us_max` when taken from a mesh ring.
         Stale => "stale",
         /// A mesh record about a stream this shard does not know (any more, or yet).

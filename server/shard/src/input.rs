@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use echomesh_proto::ids::{ConnectionId, ShardId};
+use echomesh_proto::time::Time;
 
 use crate::jobs::{HashReply, StoreReply};
 
@@ -23,8 +24,9 @@ pub enum Input<'a> {
     /// The connection is over by the peer's or the network's doing; its id is not used again. Not sent
     /// after `Effect::Close`.
     Closed { connection: ConnectionId, cause: ClosedCause },
-    /// A UDP datagram, to be decrypted in place.
-    Datagram { source: SocketAddr, datagram: &'a mut [u8] },
+    /// A UDP datagram, to be decrypted in place, and when the system received it (or it was taken from the
+    /// socket, if that is not known).
+    Datagram { source: SocketAddr, received: Time, datagram: &'a mut [u8] },
     /// A record of another shard's control ring to this one.
     MeshControl { source: ShardId, record: &'a [u8] },
     /// A record of another shard's voice ring to this one: `VoiceRecord` header and payload.

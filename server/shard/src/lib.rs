@@ -172,8 +172,8 @@ impl Shard {
     pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
         self.now = now;
         match input {
-            Input::Datagram { source, datagram } => {
-                self.packet(now, Path::Udp(source), datagram, effects);
+            Input::Datagram { source, received, datagram } => {
+                self.packet(now, Path::Udp(source), received, datagram, effects);
                 return self.settle_voice(now, effects);
             }
             Input::MeshVoice { record, .. } => {

@@ -18,7 +18,7 @@ use crate::effect::Effects;
 use crate::mesh::{Ask, Asker, Line, MemberView, ReplicaDelta, RoomSession};
 use crate::requests::ROSTER_PAGE;
 use crate::session::InRoom;
-use crate::voice::Selection;
+use crate::voice::{Audience, Selection};
 use crate::{Shard, home_request};
 
 /// Members up to which joins and leaves are told at once.
@@ -47,6 +47,8 @@ pub(crate) struct Replica {
     urgent: bool,
     /// Streams of this shard that hear the room.
     pub(crate) listeners: Vec<Ssrc>,
+    /// The same for the voice path.
+    pub(crate) audience: Audience,
     /// For each shard: streams there that hear the room.
     remote_listeners: Vec<u32>,
     /// Other shards with listeners.
@@ -63,6 +65,7 @@ impl Replica {
         }
         let ssrc = Ssrc(view.ssrc);
         if ssrc.shard() == own {
+            self.audience.changed();
             if present {
                 self.listeners.push(ssrc);
             } else if let Some(at) = self.listeners.iter().position(|listener| *listener == ssrc) {

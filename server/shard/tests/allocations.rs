@@ -26,7 +26,7 @@ fn packet(cluster: &mut Cluster, microphone: &mut Microphone, effects: &mut Effe
     let (now, source) = (cluster.now, microphone.address);
     effects.clear();
     let before = counting_alloc::count();
-    shard.handle(now, Input::Datagram { source, datagram: &mut datagram }, effects);
+    shard.handle(now, Input::Datagram { source, received: now.time, datagram: &mut datagram }, effects);
     let allocated = counting_alloc::count() - before;
     let record = effects.list.iter().find_map(|effect| match effect {
         Effect::Voice(voice) if !voice.relay.is_empty() => {

@@ -5,6 +5,7 @@ mod cluster;
 
 use cluster::{Cluster, announce, config};
 use echomesh_proto::control::StatusCode;
+use echomesh_proto::time::Time;
 use echomesh_shard::Drop;
 
 fn dropped(cluster: &Cluster, reason: Drop) -> u64 {
@@ -275,4 +276,30 @@ fn a_misbehaving_sender_harms_nobody() {
     microphone.index = newest + 20_000;
     cluster.talk(&mut microphone);
     assert_eq!(cluster.heard.last().unwrap().header.index, last + 20_001, "a loss stays a gap");
+}
+
+/// Goal: a shard that cannot keep up sheds the oldest voice, counted, and no report; the next packet is heard and
+/// its listeners see a loss. Method: a packet that the system has had for longer than voice may age, one that
+/// it has not, and a report as old as the first.
+#[test]
+fn overload_sheds_the_oldest_voice() {
+    let mut cluster = Cluster::new(1);
+    let mut microphone = {
+        let ada = cluster.member(0, "ada", "hall");
+        cluster.open_voice(ada, "hall", "127.0.0.1:5001")
+    };
+    let bob = cluster.member(0, "bob", "hall");
+    cluster.open_voice(bob, "hall", "127.0.0.1:5002");
+    cluster.talk(&mut microphone);
+    cluster.pass(1_000_000);
+    let (address, old) = (microphone.address, Time(cluster.now.time.0 - 60_001));
+    let (packet, next, report) = (microphone.packet(), microphone.packet(), microphone.report(9));
+    cluster.late_datagram(0, address, old, packet);
+    assert_eq!((dropped(&cluster, Drop::Overload), cluster.heard.len()), (1, 1));
+    cluster.late_datagram(0, address, Time(cluster.now.time.0 - 60_000), next);
+    assert_eq!((dropped(&cluster, Drop::Overload), cluster.heard.len()), (1, 2));
+    assert_eq!(cluster.heard[1].header.index, cluster.heard[0].header.index + 2);
+    let reports = cluster.shards[0].counters().rtcp_received;
+    cluster.late_datagram(0, address, old, report);
+    assert_eq!(cluster.shards[0].counters().rtcp_received, reports + 1);
 }

@@ -44,6 +44,40 @@ pub fn local_address(stream: &tokio_uring::net::TcpStream) -> io::Result<SocketA
     address.as_socket().ok_or_else(|| io::Error::other("a TCP socket without an IP address"))
 }
 
+/// Has the system stamp each datagram of this socket with the time it was received (`SO_TIMESTAMPNS`, socket(7)).
+///
+/// # Errors
+/// None that is expected of a socket.
+pub fn stamp_datagrams(socket: &UdpSocket) -> io::Result<()> {
+    set_option(socket, libc::SO_TIMESTAMPNS, 1)
+}
+
+/// Gives a socket buffers of this size, past the system's limit if this process may (`SO_RCVBUFFORCE`, socket(7)).
+///
+/// # Errors
+/// None that is expected of a socket.
+pub fn set_buffers(socket: &impl AsRawFd, bytes: libc::c_int) -> io::Result<()> {
+    for (forced, asked) in [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)] {
+        set_option(socket, forced, bytes).or_else(|_| set_option(socket, asked, bytes))?;
+    }
+    Ok(())
+}
+
+/// Sets an option of the socket itself whose value is an int.
+fn set_option(socket: &impl AsRawFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option is an int, which the system copies during the call.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw const value).cast(),
+            size_of_val(&value) as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Entries of SO_MEMINFO, and which of them counts datagrams that found the receive buffer full
 /// (linux/sock_diag.h; Linux 4.12).
 const MEMINFO_ENTRIES: usize = 9;

@@ -93,7 +93,6 @@ pub fn probe() -> Result<Features, ProbeError> {
     let needed = [
         opcode::RecvMsg::CODE,
         opcode::SendMsg::CODE,
-        opcode::AsyncCancel::CODE,
         opcode::Accept::CODE,
         opcode::Read::CODE,
         opcode::Write::CODE,

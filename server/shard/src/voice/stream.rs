@@ -1,8 +1,8 @@
 //! Voice streams that live on this shard, and the path of a packet: authenticate, decide, fan out.
 //!
 //! Not sealing or sending: the driver does both from `Effect::Voice`. Address and numbering rules:
-//! docs/PROTOCOL.md, voice. Cost per packet: two map look-ups, one AES-GCM open, one pass over the
-//! local listeners; no allocation.
+//! docs/PROTOCOL.md, voice. Cost per packet: a few map look-ups, one AES-GCM open, one pass over a flat list
+//! of the local listeners (`audience`); no allocation.
 
 use std::net::SocketAddr;
 
@@ -117,6 +117,9 @@ impl Shard {
             if stream.address.take().is_some() {
                 effects.list.push(Effect::PeerGone { peer: stream.peer });
             }
+            if let Some(replica) = self.replicas.get_mut(&room) {
+                replica.audience.changed();
+            }
         }
         stream.epoch += 1;
         let announce = VoiceAnnounce {
@@ -183,6 +186,9 @@ impl Shard {
     pub(crate) fn close_stream(&mut self, ssrc: Ssrc, effects: &mut Effects) {
         let Some(stream) = self.streams.remove(&ssrc) else { return };
         self.session_streams.remove(&(stream.room, stream.session));
+        if let Some(replica) = self.replicas.get_mut(&stream.room) {
+            replica.audience.changed();
+        }
         self.free_peers.push(stream.peer);
         if stream.address.is_some() {
             effects.list.push(Effect::PeerGone { peer: stream.peer });
@@ -208,11 +214,14 @@ impl Shard {
         }
     }
 
-    /// A voice packet of a client, by whichever way.
-    pub(crate) fn packet(&mut self, now: Now, path: Path, datagram: &mut [u8], effects: &mut Effects) {
+    /// A voice packet of a client, by whichever way, which has waited here since `received`.
+    pub(crate) fn packet(&mut self, now: Now, path: Path, received: Time, datagram: &mut [u8], effects: &mut Effects) {
         let outcome = match rtp::classify(datagram) {
             _ if datagram.len() > DATAGRAM_BYTES_MAX => Err(Drop::BadPacket),
-            rtp::Kind::Rtp => self.rtp(now, path, datagram, effects),
+            // More comes than this shard can carry: the oldest goes, before it costs anything. RTCP is little,
+            // and keeps the way open.
+            rtp::Kind::Rtp if now.time.since_us(received) > self.config.limits.voice_age_us_max => Err(Drop::Overload),
+            rtp::Kind::Rtp => self.rtp(now, path, received, datagram, effects),
             rtp::Kind::Rtcp => self.rtcp(now, path, datagram, effects),
             rtp::Kind::Other => Err(Drop::NotRtp),
         };
@@ -232,12 +241,23 @@ impl Shard {
         let newest = stream.rtcp_window.highest().is_none_or(|highest| index > highest);
         stream.rtcp_window.accept(index);
         self.counters.rtcp_received += 1;
-        stream.heard_from(path, newest, effects);
+        if stream.heard_from(path, newest, effects)
+            && let Some(replica) = self.replicas.get_mut(&stream.room)
+        {
+            replica.audience.changed();
+        }
         self.take_report(now, ssrc, &datagram[..plain]);
         Ok(())
     }
 
-    fn rtp(&mut self, now: Now, path: Path, datagram: &mut [u8], effects: &mut Effects) -> Result<(), Drop> {
+    fn rtp(
+        &mut self,
+        now: Now,
+        path: Path,
+        received: Time,
+        datagram: &mut [u8],
+        effects: &mut Effects,
+    ) -> Result<(), Drop> {
         let header = Header::parse(datagram).map_err(|_| Drop::BadPacket)?;
         let stream = self.streams.get_mut(&header.ssrc).ok_or(Drop::UnknownSsrc)?;
         let index = estimate_index(stream.rtp_window.highest(), header.sequence);
@@ -247,7 +267,7 @@ impl Shard {
         let plain = stream.open_key.open_rtp(datagram, header.bytes, index).map_err(|_| Drop::AuthFailed)?;
         let newest = stream.rtp_window.highest().is_none_or(|highest| index > highest);
         stream.rtp_window.accept(index);
-        stream.heard_from(path, newest, effects);
+        let moved = stream.heard_from(path, newest, effects);
         stream.reception.packet(index, header.media_time, now.time);
         self.counters.voice_received += 1;
         if header.payload_type != OPUS_PAYLOAD_TYPE {
@@ -256,7 +276,11 @@ impl Shard {
         let payload =
             rtp::payload_without_padding(&datagram[header.bytes..plain], header.padding).ok_or(Drop::BadPacket)?;
         let payload = header.bytes..header.bytes + payload.len();
-        let replica = self.replicas.get_mut(&stream.room);
+        let mut replica = self.replicas.get_mut(&stream.room);
+        if moved && let Some(replica) = &mut replica {
+            replica.audience.changed();
+        }
+        let relay = replica.as_ref().map_or(ShardSet::default(), |replica| replica.relay);
         let withhold = stream.withhold(now.time, header.audio_level, replica.map(|replica| &mut replica.selection));
         let (index, first) = match stream.numbering.map(index, withhold.is_some()) {
             Numbered::Forward { index, first } => (index, first),
@@ -267,7 +291,7 @@ impl Shard {
             self.rolled.push(header.ssrc);
         }
         let header = VoiceHeader {
-            received: now.time,
+            received,
             ssrc: header.ssrc,
             index,
             media_time: header.media_time,
@@ -276,7 +300,6 @@ impl Shard {
             audio_level: header.audio_level,
         };
         let room = stream.room;
-        let relay = self.replicas.get(&room).map_or(ShardSet::default(), |replica| replica.relay);
         let in_bytes = matches!(path, Path::Tunnel(..));
         self.fan_out(room, &header, Packet { bytes: datagram, payload, in_bytes }, relay, effects)
     }
@@ -307,18 +330,15 @@ impl Shard {
         relay: ShardSet,
         effects: &mut Effects,
     ) -> Result<(), Drop> {
-        let replica = self.replicas.get(&room).ok_or(Drop::NoListener)?;
+        let replica = self.replicas.get_mut(&room).ok_or(Drop::NoListener)?;
+        replica.audience.refresh(&replica.listeners, &self.streams);
         let start = effects.peers.len();
+        effects.peers.extend(replica.audience.peers(header.ssrc));
         // Allocates only where someone's UDP is blocked.
         let mut copies = Vec::new();
-        for ssrc in replica.listeners.iter().filter(|ssrc| **ssrc != header.ssrc) {
-            match self.streams.get(ssrc) {
-                Some(Stream { tunnel: Some(tunnel), .. }) => {
-                    copies.push(tunnel.seal(header, &packet.bytes[packet.payload.clone()]));
-                }
-                Some(stream) if stream.address.is_some() => effects.peers.push(stream.peer),
-                Some(_) | None => {}
-            }
+        for ssrc in replica.audience.tunnelled(header.ssrc) {
+            let tunnel = self.streams.get(&ssrc).and_then(|stream| stream.tunnel.as_ref());
+            copies.extend(tunnel.map(|tunnel| tunnel.seal(header, &packet.bytes[packet.payload.clone()])));
         }
         let peers = start..effects.peers.len();
         if peers.is_empty() && relay.is_empty() && copies.is_empty() {
@@ -372,26 +392,29 @@ impl Stream {
 
     /// An authenticated packet came this way; only one newer than all before moves the return path, so
     /// that a replay or a late packet cannot. A tunnel stands until its client ends it: that UDP works one
-    /// way does not say that it works the other.
-    fn heard_from(&mut self, path: Path, newest: bool, effects: &mut Effects) {
+    /// way does not say that it works the other. Whether the room's audience is to be listed anew.
+    fn heard_from(&mut self, path: Path, newest: bool, effects: &mut Effects) -> bool {
         if !newest {
-            return;
+            return false;
         }
         match path {
             Path::Udp(source) => {
                 let effect = match self.address {
-                    Some(address) if address == source => return,
+                    Some(address) if address == source => return false,
                     None => Effect::PeerSet { peer: self.peer, address: source, key: self.downlink.clone() },
                     Some(_) => Effect::PeerMoved { peer: self.peer, address: source },
                 };
-                self.address = Some(source);
+                let first = self.address.replace(source).is_none();
                 effects.list.push(effect);
+                first
             }
             Path::Tunnel(shard, connection) => {
                 let same = |tunnel: &Tunnel| (tunnel.shard, tunnel.connection) == (shard, connection);
-                if !self.tunnel.as_ref().is_some_and(same) {
-                    self.tunnel = Some(Tunnel::new(shard, connection, SealKey::new(&self.downlink)));
+                if self.tunnel.as_ref().is_some_and(same) {
+                    return false;
                 }
+                self.tunnel = Some(Tunnel::new(shard, connection, SealKey::new(&self.downlink)));
+                true
             }
         }
     }

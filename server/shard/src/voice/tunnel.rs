@@ -97,10 +97,13 @@ impl Shard {
         };
         if tunnel.packet.is_empty() {
             stream.tunnel = None;
+            if let Some(replica) = self.replicas.get_mut(&stream.room) {
+                replica.audience.changed();
+            }
             return;
         }
         let mut packet = tunnel.packet;
-        self.packet(now, Path::Tunnel(source, connection), &mut packet, effects);
+        self.packet(now, Path::Tunnel(source, connection), now.time, &mut packet, effects);
     }
 
     /// Copies go to their connections, or to the shards that have these.

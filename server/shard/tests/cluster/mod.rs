@@ -14,7 +14,7 @@ use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, ShardId, Ssrc, UserI
 use echomesh_proto::rtcp::{REPORT_BYTES_MAX, Writer};
 use echomesh_proto::rtp::OutgoingHeader;
 use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
-use echomesh_proto::time::{MediaTime, Now};
+use echomesh_proto::time::{MediaTime, Now, Time};
 use echomesh_shard::voice::VoiceHeader;
 use echomesh_shard::{
     CloseReason, ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, Registration, Security, Shard,
@@ -157,9 +157,15 @@ impl Cluster {
         self.apply(shard, effects, &packet);
     }
 
-    pub fn datagram(&mut self, shard: usize, source: SocketAddr, mut datagram: Vec<u8>) {
+    pub fn datagram(&mut self, shard: usize, source: SocketAddr, datagram: Vec<u8>) {
+        self.late_datagram(shard, source, self.now.time, datagram);
+    }
+
+    /// A datagram that the system has had since `received`.
+    pub fn late_datagram(&mut self, shard: usize, source: SocketAddr, received: Time, mut datagram: Vec<u8>) {
         let mut effects = Effects::default();
-        self.shards[shard].handle(self.now, Input::Datagram { source, datagram: &mut datagram }, &mut effects);
+        let input = Input::Datagram { source, received, datagram: &mut datagram };
+        self.shards[shard].handle(self.now, input, &mut effects);
         self.apply(shard, effects, &datagram);
         self.run();
     }
