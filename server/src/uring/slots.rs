@@ -179,7 +179,7 @@ impl Slots {
     /// What a completed `RECVMSG` of `bytes` brought.
     pub fn arrived(&self, slot: u32, bytes: usize) -> Arrived<'_> {
         let slot = &self.slots[slot as usize];
-        let control_bytes = (slot.header.msg_controllen as usize).min(CONTROL_BYTES);
+        let control_bytes = slot.header.msg_controllen.min(CONTROL_BYTES);
         Arrived {
             source: slot.name.address(),
             stamp_ns: read_stamp(&slot.control.0[..control_bytes]),
