@@ -105,7 +105,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let limits = Limits::default();
     let wakes = wakes(config.shards)?;
     // The last thing that may fail for the machine's reasons: a first start must not lose its claim code.
-    let (workers, ports, loaded) = WorkerThreads::start(&config.data_dir, &limits, &wakes)?;
+    let (workers, ports, loaded) = WorkerThreads::start(config, &limits, &wakes)?;
     let cores = cores(config);
     let rooms = loaded.rooms.len();
     let stop = Arc::new(AtomicBool::new(false));
