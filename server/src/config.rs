@@ -1,7 +1,7 @@
 //! The settings as the server runs by them: flags, then environment (clap joins the two), then the
 //! file, then defaults; checked once, here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// What hashing a new password costs.
     pub password: HashCost,
+    /// Where to serve metrics; `None` is nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Pin shards to cores.
     pub pin: bool,
     /// A tracing filter.
@@ -97,6 +99,7 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         plaintext_anywhere: given.plaintext_anywhere.unwrap_or(false),
         tls: tls_files(given.tls_cert, given.tls_key)?,
         password: password(given.password_memory_kib, given.password_passes)?,
+        metrics: given.metrics,
         pin: !given.no_pin.unwrap_or(false),
         log: given.log.unwrap_or_else(|| "info".to_owned()),
         log_format: given.log_format.unwrap_or(LogFormat::Text),
