@@ -43,6 +43,7 @@ const OUTSIDE: &[&str] = &[
     "chrono",
     "core_affinity",
     "getrandom",
+    "hyper",
     "io-uring",
     "libc",
     "log",

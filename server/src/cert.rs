@@ -13,6 +13,7 @@ use ring::digest::{SHA256, digest};
 use rustls::crypto::ring as provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 
 use crate::config::TlsFiles;
 use crate::hex::hex;
@@ -74,7 +75,11 @@ fn settings(
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
+    // One key for all shards, new at each start and every 12 hours: a client resumes on whichever shard takes it.
     tls.ticketer = provider::Ticketer::new()?;
+    // A reconnect takes one ticket and is given the next. So nothing is kept of a session here.
+    tls.send_tls13_tickets = 1;
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(tls)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Not what they amount to: `config` settles precedence, defaults and bounds.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
@@ -89,6 +89,18 @@ pub struct Settings {
     /// Private key of --tls-cert, PEM
     #[arg(long, env = "ECHOMESH_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// Memory that hashing a new password takes, KiB, 8 to 4194304. Fewer make a login cheap, and a stolen
+    /// database cheap to guess: below 7168 with 5 passes is for tests. Passwords hashed before stay valid
+    /// [default: 19456]
+    #[arg(long, env = "ECHOMESH_PASSWORD_MEMORY_KIB", value_name = "N")]
+    pub password_memory_kib: Option<u32>,
+    /// Passes over that memory, 1 to 64 [default: 2]
+    #[arg(long, env = "ECHOMESH_PASSWORD_PASSES", value_name = "N")]
+    pub password_passes: Option<u32>,
+    /// Serve Prometheus metrics at http://IP:PORT/metrics; port 0 takes a free one. There is no login: whoever
+    /// can connect reads the figures, so prefer 127.0.0.1 or a private network [default: off]
+    #[arg(long, env = "ECHOMESH_METRICS", value_name = "IP:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Let the scheduler move shards between cores [default: false]
     #[arg(
         long, env = "ECHOMESH_NO_PIN", value_name = "BOOL",
@@ -156,6 +168,9 @@ impl Settings {
             plaintext_anywhere: self.plaintext_anywhere.or(other.plaintext_anywhere),
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),
+            password_memory_kib: self.password_memory_kib.or(other.password_memory_kib),
+            password_passes: self.password_passes.or(other.password_passes),
+            metrics: self.metrics.or(other.metrics),
             no_pin: self.no_pin.or(other.no_pin),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),

@@ -1,12 +1,14 @@
 //! The settings as the server runs by them: flags, then environment (clap joins the two), then the
 //! file, then defaults; checked once, here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use echomesh_proto::limits::SHARDS_MAX;
 
 use crate::cli::{Flags, LogFormat, Registration, Settings};
+use crate::hash::{HashCost, MEMORY_KIB, PASSES};
 use crate::start_error::StartError;
 
 /// TCP and UDP port of EchoMesh.
@@ -46,6 +48,10 @@ pub struct Config {
     pub plaintext_anywhere: bool,
     /// The operator's; `None` is self-signed.
     pub tls: Option<TlsFiles>,
+    /// What hashing a new password costs.
+    pub password: HashCost,
+    /// Where to serve metrics; `None` is nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Pin shards to cores.
     pub pin: bool,
     /// A tracing filter.
@@ -92,6 +98,8 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         speakers_max: given.speakers_max.unwrap_or(SPEAKERS_MAX),
         plaintext_anywhere: given.plaintext_anywhere.unwrap_or(false),
         tls: tls_files(given.tls_cert, given.tls_key)?,
+        password: password(given.password_memory_kib, given.password_passes)?,
+        metrics: given.metrics,
         pin: !given.no_pin.unwrap_or(false),
         log: given.log.unwrap_or_else(|| "info".to_owned()),
         log_format: given.log_format.unwrap_or(LogFormat::Text),
@@ -128,6 +136,19 @@ fn server_name(given: Option<String>) -> Result<String, StartError> {
 
 /// Speakers of a room heard at once: more voices at a time nobody can follow.
 const SPEAKERS_MAX: u32 = 8;
+
+fn password(memory_kib: Option<u32>, passes: Option<u32>) -> Result<HashCost, StartError> {
+    let default = HashCost::default();
+    let (memory_kib, passes) = (memory_kib.unwrap_or(default.memory_kib), passes.unwrap_or(default.passes));
+    let bounded = |name: &str, value: u32, bounds: RangeInclusive<u32>| {
+        let (min, max) = (bounds.start(), bounds.end());
+        let sentence = || StartError::Settings(format!("{name} is {value}: it must be {min} to {max}"));
+        bounds.contains(&value).then_some(()).ok_or_else(sentence)
+    };
+    bounded("password-memory-kib", memory_kib, MEMORY_KIB)?;
+    bounded("password-passes", passes, PASSES)?;
+    Ok(HashCost { memory_kib, passes })
+}
 
 fn spread_after(given: Option<u32>) -> Result<u32, StartError> {
     match given.unwrap_or(SPREAD_AFTER) {
@@ -187,6 +208,8 @@ mod tests {
             (["--spread-after", "0"], "spread-after"),
             (["--server-name", ""], "server-name"),
             (["--tls-cert", "c.pem"], "tls-key"),
+            (["--password-memory-kib", "7"], "password-memory-kib is 7: it must be 8 to"),
+            (["--password-passes", "0"], "password-passes is 0"),
             (["--config", "/nowhere/server.toml"], "/nowhere/server.toml"),
         ] {
             assert!(refused(&flags).contains(name), "{}", refused(&flags));

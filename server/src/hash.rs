@@ -4,12 +4,14 @@
 //! In: requests from the desks of all shards. Out: one reply each, `Busy` included.
 //! Bounds: `QUEUE_MAX` requests admitted; of them, waiting or worked on, one for each address prefix
 //! (/24 or /56), or `LOOPBACK_MAX` for loopback, where bots and proxies of this machine come from. So
-//! one guesser cannot keep others from logging in. Cost: 19 MiB and about 20 ms of a core a password.
+//! one guesser cannot keep others from logging in. Cost: 19 MiB and about 20 ms of a core a password,
+//! unless the operator chose another [`HashCost`].
 //! Source: OWASP Password Storage Cheat Sheet, Argon2id, first choice: m = 19 MiB, t = 2, p = 1.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -34,6 +36,34 @@ const SALT_BYTES: usize = 16;
 
 /// Lower priority than the shards' threads: `nice` steps.
 const NICE: i32 = 5;
+
+/// Memory a hash may take, KiB: from the least of RFC 9106 §3.1 (8 a lane) to 4 GiB.
+pub const MEMORY_KIB: RangeInclusive<u32> = 8..=4_194_304;
+
+/// Passes over it: one is Argon2's least; 64 over the default memory take most of a second.
+pub const PASSES: RangeInclusive<u32> = 1..=64;
+
+/// Argon2id's cost of a new hash. A stored hash names its own, by which it is verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashCost {
+    /// Within [`MEMORY_KIB`].
+    pub memory_kib: u32,
+    /// Within [`PASSES`].
+    pub passes: u32,
+}
+
+impl Default for HashCost {
+    fn default() -> Self {
+        Self { memory_kib: 19 * 1024, passes: 2 }
+    }
+}
+
+impl HashCost {
+    fn argon2(self) -> Argon2<'static> {
+        let params = Params::new(self.memory_kib, self.passes, 1, None).expect("config keeps the bounds of RFC 9106");
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+    }
+}
 
 /// What the hashers share. Locked for microseconds, and never by a shard.
 struct Queue {
@@ -64,19 +94,25 @@ enum Prefix {
 ///
 /// # Errors
 /// The system gives no thread.
-pub fn spawn(threads: usize, desks: Vec<HashDesk>, stop: &Arc<AtomicBool>) -> io::Result<Vec<JoinHandle<()>>> {
+pub fn spawn(
+    threads: usize,
+    cost: HashCost,
+    desks: Vec<HashDesk>,
+    stop: &Arc<AtomicBool>,
+) -> io::Result<Vec<JoinHandle<()>>> {
     let shares = Vec::with_capacity(QUEUE_MAX);
     let queue = Arc::new(Mutex::new(Queue { desks, waiting: VecDeque::with_capacity(QUEUE_MAX), shares }));
     (0..threads)
         .map(|number| {
             let (queue, stop) = (queue.clone(), stop.clone());
-            std::thread::Builder::new().name(format!("hasher-{number}")).spawn(move || serve(&queue, &stop))
+            std::thread::Builder::new().name(format!("hasher-{number}")).spawn(move || serve(&queue, cost, &stop))
         })
         .collect()
 }
 
-fn serve(queue: &Mutex<Queue>, stop: &AtomicBool) {
+fn serve(queue: &Mutex<Queue>, cost: HashCost, stop: &AtomicBool) {
     crate::resources::be_nice(NICE);
+    let argon2 = cost.argon2();
     let mut done: Option<(Admitted, HashOutcome)> = None;
     while !stop.load(Ordering::Acquire) {
         let next = {
@@ -89,7 +125,7 @@ fn serve(queue: &Mutex<Queue>, stop: &AtomicBool) {
         };
         match next {
             Some(admitted) => {
-                let outcome = hash(&admitted.request);
+                let outcome = hash(&argon2, &admitted.request);
                 done = Some((admitted, outcome));
             }
             None => std::thread::park(),
@@ -145,9 +181,7 @@ impl Prefix {
     }
 }
 
-fn hash(request: &HashRequest) -> HashOutcome {
-    let params = Params::new(19 * 1024, 2, 1, None).expect("within the bounds of RFC 9106 §3.1");
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+fn hash(argon2: &Argon2<'_>, request: &HashRequest) -> HashOutcome {
     let password = request.password.as_bytes();
     if let Some(phc) = &request.verify {
         let right = PasswordHash::new(phc).is_ok_and(|hash| argon2.verify_password(password, &hash).is_ok());
@@ -185,7 +219,8 @@ mod tests {
     /// included (RFC 9106; PHC string format).
     #[test]
     fn passwords_verify() {
-        let outcome = |password: &str, verify| hash(&request(0, "192.0.2.1", password, verify));
+        let argon2 = HashCost::default().argon2();
+        let outcome = |password: &str, verify| hash(&argon2, &request(0, "192.0.2.1", password, verify));
         let HashOutcome::Hashed(first) = outcome("secret", None) else { panic!("not hashed") };
         let HashOutcome::Hashed(second) = outcome("secret", None) else { panic!("not hashed") };
         assert_ne!(first, second);
@@ -193,6 +228,22 @@ mod tests {
         assert_eq!(outcome("secret", Some(first.clone())), HashOutcome::Verified(true));
         assert_eq!(outcome("Secret", Some(first)), HashOutcome::Verified(false));
         assert_eq!(outcome("secret", Some("damaged".into())), HashOutcome::Verified(false));
+    }
+
+    /// Goal: a change of the cost is for new passwords and leaves the stored ones valid, in both directions.
+    #[test]
+    fn a_stored_hash_is_verified_by_its_own_cost() {
+        let costs = [HashCost { memory_kib: 8, passes: 1 }, HashCost { memory_kib: 64, passes: 3 }];
+        for (stored, now) in [(costs[0], costs[1]), (costs[1], costs[0])] {
+            let HashOutcome::Hashed(phc) = hash(&stored.argon2(), &request(0, "192.0.2.1", "secret", None)) else {
+                panic!("not hashed")
+            };
+            assert!(phc.contains(&format!("$m={},t={},p=1$", stored.memory_kib, stored.passes)), "{phc}");
+            for (password, right) in [("secret", true), ("Secret", false)] {
+                let verify = request(0, "192.0.2.1", password, Some(phc.clone()));
+                assert_eq!(hash(&now.argon2(), &verify), HashOutcome::Verified(right));
+            }
+        }
     }
 
     /// Goal: a flood from one /24 or /56 has one place in the queue, loopback eight, and a place is free
@@ -233,7 +284,7 @@ mod tests {
             desks.push(desk);
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let threads = spawn(2, desks, &stop).unwrap();
+        let threads = spawn(2, HashCost { memory_kib: 8, passes: 1 }, desks, &stop).unwrap();
         let workers = Workers {
             store: std::thread::current(),
             hash: threads.iter().map(|thread| thread.thread().clone()).collect(),

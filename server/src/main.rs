@@ -23,6 +23,7 @@ mod jobs;
 mod link;
 mod logging;
 mod mesh;
+mod metrics;
 mod pace;
 mod peers;
 mod resources;
@@ -56,6 +57,7 @@ use cert::Identity;
 use config::Config;
 use instance::Instance;
 use jobs::JobPort;
+use metrics::Board;
 use shard_thread::{ShardError, ShardSetup, ShardTotals};
 use signals::Signals;
 use sockets::Sockets;
@@ -102,16 +104,18 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let identity = cert::load(config.tls.as_ref(), &config.data_dir)?;
     let sockets = sockets::bind(config.address, config.port, config.voice_port, usize::from(config.shards))
         .map_err(StartError::Machine)?;
+    let metrics = config.metrics.map(metrics::bind).transpose()?;
     let (address, voice_port) = (sockets.address, sockets.voice_port);
     let limits = Limits::default();
     let wakes = wakes(config.shards)?;
     // The last thing that may fail for the machine's reasons: a first start must not lose its claim code.
-    let (workers, ports, loaded) = WorkerThreads::start(&config.data_dir, &limits, &wakes)?;
+    let (workers, ports, loaded) = WorkerThreads::start(config, &limits, &wakes)?;
     let cores = cores(config);
     let rooms = loaded.rooms.len();
     let stop = Arc::new(AtomicBool::new(false));
-    let shards = ShardsStart { config, limits: &limits, identity: &identity, cores: &cores, stop: &stop };
-    let shards = shards.start(sockets, wakes, ports, loaded.rooms)?;
+    let board = Arc::new(Board::new(config.shards));
+    let start = ShardsStart { config, limits: &limits, identity: &identity, cores: &cores, board: &board, stop: &stop };
+    let shards = start.start(sockets, wakes, ports, loaded.rooms)?;
     let summary = Summary {
         config,
         features: &features,
@@ -122,11 +126,17 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
         advice: &resources::advice(config.shards, &limits, features.counts_locked_memory),
         address,
         voice_port,
+        metrics: metrics.as_ref().map(|listener| listener.address),
     };
+    let metrics = metrics.map(|listener| metrics::spawn(listener, board.clone())).transpose();
+    let metrics = metrics.map_err(|error| StartError::system("cannot start the metrics' thread", &error))?;
     say(&summary.to_string());
     signals.wait(&shards);
     tracing::info!("stopping");
     stop.store(true, Ordering::Release);
+    if let Some(metrics) = metrics {
+        metrics.stop();
+    }
     let ends: Vec<_> = shards.into_iter().map(|shard| shard.join().expect("a panic has aborted")).collect();
     workers.stop();
     ends.into_iter().map(|end| end.map_err(|error| StartError::Machine(error.to_string()))).collect()
@@ -149,6 +159,7 @@ struct ShardsStart<'a> {
     limits: &'a Limits,
     identity: &'a Identity,
     cores: &'a [CoreId],
+    board: &'a Arc<Board>,
     stop: &'a Arc<AtomicBool>,
 }
 
@@ -175,6 +186,7 @@ impl ShardsStart<'_> {
                 jobs,
                 wakes: wakes.clone(),
                 started,
+                board: self.board.clone(),
                 stop: self.stop.clone(),
             };
             let thread = shard_thread::spawn(setup);

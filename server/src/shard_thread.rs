@@ -23,6 +23,7 @@ pub use crate::driver::ShardTotals;
 use crate::driver::{Core, Parts, SharedCore};
 use crate::jobs::JobPort;
 use crate::mesh::MeshEndpoint;
+use crate::metrics::Board;
 use crate::pace::{Pace, RoundTimer};
 use crate::tcp;
 use crate::uring::{self, VoiceRing};
@@ -54,6 +55,8 @@ pub struct ShardSetup {
     pub wakes: Vec<Arc<Wake>>,
     /// Origin of the clock all shards share.
     pub started: Instant,
+    /// Where it leaves its figures once a tick.
+    pub board: Arc<Board>,
     /// Set to stop; seen within a tick.
     pub stop: Arc<AtomicBool>,
 }
@@ -127,6 +130,7 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
     while !setup.stop.load(Ordering::Relaxed) {
         tick.tick().await;
         core.borrow_mut().tick();
+        setup.board.publish(shard, &core.borrow().totals());
     }
     core.borrow_mut().stop();
     // Completes the accept under way. An error means that the listener is gone already.

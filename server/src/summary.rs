@@ -27,6 +27,8 @@ pub struct Summary<'a> {
     pub address: SocketAddr,
     /// Where voice arrives.
     pub voice_port: u16,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl fmt::Display for Summary<'_> {
@@ -36,6 +38,9 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "  shards       {}, {}", config.shards, self.placement())?;
         writeln!(f, "  control      {} (TLS 1.3; plaintext {})", self.address, self.plaintext())?;
         writeln!(f, "  voice        UDP port {} (SRTP)", self.voice_port)?;
+        if let Some(address) = self.metrics {
+            writeln!(f, "  metrics      http://{address}/metrics")?;
+        }
         let origin = if config.tls.is_some() { "your certificate" } else { "self-signed: tell it to your users" };
         writeln!(f, "  fingerprint  SHA256:{} ({origin})", self.fingerprint)?;
         if let Some(code) = self.claim_code {
@@ -90,9 +95,17 @@ mod tests {
             advice: &["open files: 64".to_owned()],
             address: "[::1]:4000".parse().unwrap(),
             voice_port: 4001,
+            metrics: Some("127.0.0.1:9100".parse().unwrap()),
         };
         let text = summary.to_string();
-        for part in ["SHA256:ab12", "echomesh claim c0de", "/srv/echomesh (3 rooms)", "core 0, 1", "open files: 64"] {
+        for part in [
+            "SHA256:ab12",
+            "echomesh claim c0de",
+            "/srv/echomesh (3 rooms)",
+            "core 0, 1",
+            "open files: 64",
+            "http://127.0.0.1:9100/metrics",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(text.ends_with("\nlistening on [::1]:4000 (voice udp 4001)\n"), "{text}");

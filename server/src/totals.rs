@@ -1,4 +1,6 @@
-//! What the server did, as one JSON line at its end: for scripts, tests and people.
+//! The figures of a shard: one table of names, from which the JSON line at the end and the metrics come.
+//!
+//! Not a counter itself: [`ShardTotals`] holds those. A new field of it takes one line in [`TOTALS`].
 
 use std::fmt::Write;
 
@@ -6,45 +8,63 @@ use echomesh_shard::{CloseReason, Counters, Drop};
 
 use crate::shard_thread::ShardTotals;
 
-/// `{"totals":{…}}`: each counter summed over the shards, and under `closed` and `dropped` how often
+/// A figure that only grows.
+pub struct Total {
+    /// In the JSON line; as a metric `echomesh_NAME_total`.
+    pub name: &'static str,
+    /// What it counts, for who reads the metrics.
+    pub help: &'static str,
+    /// Where it is.
+    pub get: fn(&ShardTotals) -> u64,
+}
+
+const fn total(name: &'static str, help: &'static str, get: fn(&ShardTotals) -> u64) -> Total {
+    Total { name, help, get }
+}
+
+/// Every figure but those that are counted by reason.
+#[rustfmt::skip] // A table is read by its lines.
+pub const TOTALS: &[Total] = &[
+    total("accepted", "Control connections accepted.", |of| of.counters.accepted),
+    total("logins", "Logins that succeeded.", |of| of.counters.logins),
+    total("logins_refused", "Logins refused.", |of| of.counters.logins_refused),
+    total("resumes", "Sessions resumed after their connection was lost.", |of| of.counters.resumes),
+    total("chat_stored", "Chat lines stored and acknowledged.", |of| of.counters.chat_stored),
+    total("chat_delivered", "Chat lines handed to connections.", |of| of.counters.chat_delivered),
+    total("voice_received", "Voice packets accepted from speakers.", |of| of.counters.voice_received),
+    total("voice_forwarded", "Copies of voice packets for listeners.", |of| of.counters.voice_forwarded),
+    total("voice_relayed", "Voice packets handed to other shards.", |of| of.counters.voice_relayed),
+    total("voice_from_mesh", "Voice packets taken from other shards.", |of| of.counters.voice_from_mesh),
+    total("rtcp_received", "RTCP packets accepted.", |of| of.counters.rtcp_received),
+    total("rtcp_sent", "RTCP packets made for clients.", |of| of.counters.rtcp_sent),
+    total("busy", "Requests answered with: try again.", |of| of.counters.busy),
+    total("datagrams_sent", "Datagrams given to the system.", |of| of.datagrams_sent),
+    total("messages_sent", "Messages they went in: several datagrams for one listener go in one.", |of| of.messages_sent),
+    total("send_failed", "Datagrams the system did not take.", |of| of.send_failed),
+    total("no_send_slot", "Datagrams dropped since all send slots were taken.", |of| of.no_send_slot),
+    total("voice_ring_full", "Voice packets dropped since the ring to another shard was full.", |of| of.voice_ring_full),
+    total("receive_failed", "Receives of datagrams that failed.", |of| of.receive_failed),
+    total("receive_buffer_full", "Datagrams the system dropped since a receive buffer was full.", |of| of.receive_buffer_full),
+    total("peer_unknown", "Copies of voice packets dropped since the listener was gone.", |of| of.peer_unknown),
+    total("accept_failed", "Control connections that could not be accepted.", |of| of.accept_failed),
+];
+
+/// `{"totals":{…}}`: each figure summed over the shards, and under `closed` and `dropped` how often
 /// each reason occurred; reasons that did not are left out.
 pub fn json(shards: &[ShardTotals]) -> String {
-    let sum = |of: fn(&ShardTotals) -> u64| shards.iter().map(of).sum::<u64>();
     let mut line = String::from("{\"totals\":{");
-    for (name, count) in [
-        ("accepted", sum(|shard| shard.counters.accepted)),
-        ("logins", sum(|shard| shard.counters.logins)),
-        ("logins_refused", sum(|shard| shard.counters.logins_refused)),
-        ("resumes", sum(|shard| shard.counters.resumes)),
-        ("chat_stored", sum(|shard| shard.counters.chat_stored)),
-        ("chat_delivered", sum(|shard| shard.counters.chat_delivered)),
-        ("voice_received", sum(|shard| shard.counters.voice_received)),
-        ("voice_forwarded", sum(|shard| shard.counters.voice_forwarded)),
-        ("voice_relayed", sum(|shard| shard.counters.voice_relayed)),
-        ("voice_from_mesh", sum(|shard| shard.counters.voice_from_mesh)),
-        ("rtcp_received", sum(|shard| shard.counters.rtcp_received)),
-        ("rtcp_sent", sum(|shard| shard.counters.rtcp_sent)),
-        ("busy", sum(|shard| shard.counters.busy)),
-        ("datagrams_sent", sum(|shard| shard.datagrams_sent)),
-        ("messages_sent", sum(|shard| shard.messages_sent)),
-        ("send_failed", sum(|shard| shard.send_failed)),
-        ("no_send_slot", sum(|shard| shard.no_send_slot)),
-        ("voice_ring_full", sum(|shard| shard.voice_ring_full)),
-        ("receive_failed", sum(|shard| shard.receive_failed)),
-        ("receive_buffer_full", sum(|shard| shard.receive_buffer_full)),
-        ("peer_unknown", sum(|shard| shard.peer_unknown)),
-        ("accept_failed", sum(|shard| shard.accept_failed)),
-    ] {
+    for Total { name, get, .. } in TOTALS {
+        let count: u64 = shards.iter().map(get).sum();
         write!(line, "\"{name}\":{count},").expect("a String takes all");
     }
-    let closed = CloseReason::ALL.iter().map(|reason| (reason.as_str(), total(shards, |of| of.closed(*reason))));
-    let dropped = Drop::ALL.iter().map(|reason| (reason.as_str(), total(shards, |of| of.dropped(*reason))));
+    let closed = CloseReason::ALL.iter().map(|reason| (reason.as_str(), sum(shards, |of| of.closed(*reason))));
+    let dropped = Drop::ALL.iter().map(|reason| (reason.as_str(), sum(shards, |of| of.dropped(*reason))));
     let (closed, dropped) = (reasons(closed), reasons(dropped));
     write!(line, "\"closed\":{{{closed}}},\"dropped\":{{{dropped}}}}}}}").expect("a String takes all");
     line
 }
 
-fn total(shards: &[ShardTotals], of: impl Fn(&Counters) -> u64) -> u64 {
+fn sum(shards: &[ShardTotals], of: impl Fn(&Counters) -> u64) -> u64 {
     shards.iter().map(|shard| of(&shard.counters)).sum()
 }
 
@@ -68,5 +88,16 @@ mod tests {
         assert!(line.starts_with("{\"totals\":{\"accepted\":0,"), "{line}");
         assert!(line.contains("\"voice_received\":14,") && line.contains("\"send_failed\":4,"), "{line}");
         assert!(line.ends_with("\"closed\":{},\"dropped\":{}}}"), "{line}");
+    }
+
+    /// Goal: no figure has the name of another, or of one that is counted by reason.
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> =
+            TOTALS.iter().map(|total| total.name).chain(["dropped", "connections_closed"]).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
     }
 }

@@ -1,12 +1,12 @@
 //! The threads beside the shards, store and password hashers: started together, stopped in order.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use echomesh_shard::Limits;
 
+use crate::config::Config;
 use crate::jobs::{self, JobPort, Workers};
 use crate::start_error::StartError;
 use crate::store::{self, Loaded};
@@ -30,7 +30,7 @@ impl WorkerThreads {
     /// # Errors
     /// The database cannot be used, or the system gives no threads.
     pub fn start(
-        data_dir: &Path,
+        config: &Config,
         limits: &Limits,
         wakes: &[Arc<Wake>],
     ) -> Result<(Self, Vec<JobPort>, Loaded), StartError> {
@@ -42,9 +42,9 @@ impl WorkerThreads {
             hash_desks.push(hash_desk);
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let hashers = hash::spawn(resources::hashers(), hash_desks, &stop)
+        let hashers = hash::spawn(resources::hashers(), config.password, hash_desks, &stop)
             .map_err(|error| StartError::system("cannot start a password hasher's thread", &error))?;
-        let (store, loaded) = store::spawn(data_dir.join(DATABASE), store_desks, stop.clone())?;
+        let (store, loaded) = store::spawn(config.data_dir.join(DATABASE), store_desks, stop.clone())?;
         let workers = Workers {
             store: store.thread().clone(),
             hash: hashers.iter().map(|hasher| hasher.thread().clone()).collect(),

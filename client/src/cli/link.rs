@@ -22,6 +22,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use super::clock;
 use super::failure::Failure;
 use super::settings::Settings;
+use super::tls::Tls;
 use super::transport::Transport;
 
 /// Datagrams read before the session's other work gets a turn.
@@ -68,6 +69,8 @@ pub struct Link {
     pub heard: Vec<HeardPacket>,
     settings: Settings,
     purpose: Use,
+    /// Kept, so that a reconnect resumes; `None` is plaintext.
+    tls: Option<Tls>,
     transport: Option<Transport>,
     peer: IpAddr,
     udp: Option<VoiceSocket>,
@@ -126,7 +129,8 @@ impl Link {
         config.voice_index_seed = getrandom::u32()
             .map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?
             as u16;
-        let transport = Transport::connect(settings).await?;
+        let tls = if settings.plaintext { None } else { Some(Tls::new(&settings.host)?) };
+        let transport = Transport::connect(settings, tls.as_ref()).await?;
         let mut ticks = interval(Duration::from_micros(echomesh_client::session::TICK_US));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut link = Self {
@@ -134,6 +138,7 @@ impl Link {
             heard: Vec::new(),
             settings: settings.clone(),
             purpose,
+            tls,
             peer: transport.peer(),
             transport: Some(transport),
             udp: None,
@@ -344,7 +349,7 @@ impl Link {
         loop {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
-            match Transport::connect(&self.settings).await {
+            match Transport::connect(&self.settings, self.tls.as_ref()).await {
                 Ok(transport) => {
                     self.peer = transport.peer();
                     self.transport = Some(transport);

@@ -6,7 +6,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConnection;
@@ -16,8 +15,8 @@ use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::settings::Settings;
-use super::tls::{self, Judge};
-use super::trust::{Known, KnownServers, Policy, Verdict};
+use super::tls::Tls;
+use super::trust::{Fingerprint, Known, KnownServers, Policy, Verdict};
 
 /// Longest wait for a connection to one address, and for a handshake.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -53,19 +52,17 @@ impl Write for NoWait<'_> {
 }
 
 impl Transport {
-    /// Connects, and with TLS shakes hands and remembers what was trusted.
+    /// Connects, and with TLS shakes hands and remembers what was trusted. Without `tls`: in plaintext.
     ///
     /// # Errors
     /// `Failure::Connection`, `Trust`, or `Usage` for plaintext beyond this machine.
-    pub async fn connect(settings: &Settings) -> Result<Self, Failure> {
+    pub async fn connect(settings: &Settings, tls: Option<&Tls>) -> Result<Self, Failure> {
         let (stream, peer) = connect_tcp(settings).await?;
         // Frames are small and answers are waited for. A refusal only costs latency.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!("TCP_NODELAY: {error}");
         }
-        if settings.plaintext {
-            return Ok(Self { stream, tls: None, peer });
-        }
+        let Some(tls) = tls else { return Ok(Self { stream, tls: None, peer }) };
         let file = settings.known_servers.as_deref();
         let known = file.map(KnownServers::read).transpose()?.unwrap_or_default();
         let policy = Policy {
@@ -74,11 +71,11 @@ impl Transport {
             known: known.get(&settings.server()),
             file: file.map_or_else(String::new, |file| file.display().to_string()),
         };
-        let (tls, judge) = tls::client(&settings.host, policy)?;
-        let mut transport = Self { stream, tls: Some(Box::new(tls)), peer };
+        let mut transport = Self { stream, tls: Some(Box::new(tls.connection(policy)?)), peer };
         let shaken = timeout(CONNECT_MAX, transport.handshake()).await;
         let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        remember(settings, &judge, shaken)?;
+        let verdict = transport.tls.as_ref().and_then(|connection| tls.verdict(connection));
+        remember(settings, verdict, shaken)?;
         Ok(transport)
     }
 
@@ -206,9 +203,13 @@ async fn connect_tcp(settings: &Settings) -> Result<(TcpStream, SocketAddr), Fai
 }
 
 /// After the handshake: acts on the verdict, and says what failed in terms of what to do.
-fn remember(settings: &Settings, judge: &Arc<Judge>, shaken: io::Result<()>) -> Result<(), Failure> {
+fn remember(
+    settings: &Settings,
+    verdict: Option<(Fingerprint, Verdict)>,
+    shaken: io::Result<()>,
+) -> Result<(), Failure> {
     let server = settings.server();
-    let (shown, verdict) = match (judge.verdict(), shaken) {
+    let (shown, verdict) = match (verdict, shaken) {
         (Some((_, Verdict::Refused(text))), _) => return Err(Failure::Trust(text)),
         (_, Err(error)) => {
             let text = format!("no TLS connection to {server}: {error}. Is it an EchoMesh server?");
