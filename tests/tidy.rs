@@ -71,6 +71,7 @@ const DIRECTIONS: &[(&str, bool, &[&[&str]])] = &[
     ("echomesh-client", false, &[OUTSIDE, &["echomesh-shard", "echomesh-audio", "echomesh-playout"]]),
     ("echomesh-client", true, &[&["echomesh-shard", "echomesh-server", "io-uring", "tokio-uring"]]),
     ("echomesh-audio", true, &[&["echomesh-shard", "echomesh-server", "echomesh-client", "prost", "tokio"]]),
+    ("echomesh-loadtest", true, &[&["echomesh-audio", "echomesh-playout", "echomesh-server", "alsa", "opus", "tokio"]]),
     ("echomesh-server", true, &[&["echomesh-audio", "echomesh-playout", "echomesh-client", "alsa", "opus"]]),
     ("echomesh-sim", true, &[&["echomesh-audio", "echomesh-server", "alsa", "opus", "tokio", "getrandom", "rand"]]),
 ];
