@@ -31,7 +31,7 @@ use crate::wake::Wake;
 const RECORDS_A_TURN: usize = 256;
 
 /// Datagrams taken from the socket in one turn.
-const DATAGRAMS_A_TURN: usize = 64;
+const DATAGRAMS_A_TURN: usize = 256;
 
 /// Longer than any datagram or most records: grown by the longest control records only.
 const PACKET_BYTES: usize = 2_048;

@@ -22,7 +22,7 @@ use run::{Run, fill};
 
 /// Copies after which a turn's packets are sent: a few milliseconds of the kernel's UDP path, in which the
 /// shard does nothing else.
-const COPIES_MAX: usize = 1_024;
+const COPIES_MAX: usize = 4_096;
 
 /// No copy.
 const NONE: u32 = u32::MAX;
