@@ -89,8 +89,8 @@ fn settings(
     tls.ignore_client_order = true;
     // One key for all shards, new at each start and every 12 hours: a client resumes on whichever shard takes it.
     tls.ticketer = provider::Ticketer::new()?;
-    // A reconnect takes one ticket and is given the next. So nothing is kept of a session here.
-    tls.send_tls13_tickets = 1;
+    // A reconnect takes one ticket and is given two: one is for an attempt that breaks off. Nothing is kept here.
+    tls.send_tls13_tickets = 2;
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(tls)
 }
