@@ -3,7 +3,8 @@
 //! No rules: bytes go to the kernel, its effects come back through [`Link`]. Each connection has a reader
 //! and a writer task. Neither ever drops a read or write under way, whose buffer is io_uring's and whose
 //! bytes would be lost: a connection ends by shutting its socket down, which completes both.
-//! Bounds: one read of `READ_BYTES_MAX` and one write in flight each.
+//! Bounds: one read of `READ_BYTES_MAX` and one write in flight each; an idle connection holds
+//! `READ_BYTES_IDLE` for the read that waits.
 
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
@@ -18,6 +19,9 @@ use crate::driver::SharedCore;
 use crate::link::{Link, Next};
 use crate::tls_stream::TlsStream;
 use crate::uring::{canonical, local_address};
+
+/// Buffer of a read that waits for a silent peer: most requests fit, and ten thousand of them are 5 MB.
+const READ_BYTES_IDLE: usize = 512;
 
 /// Pause after a failed accept: out of file descriptors, say, until some connection closes.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -62,10 +66,15 @@ fn admit(core: &SharedCore, stream: TcpStream, remote: SocketAddr, tls: &Arc<Ser
 
 /// Reads until the end; says why it ended.
 async fn read(core: &SharedCore, link: &Rc<Link>) -> ClosedCause {
-    let mut buffer = Vec::with_capacity(READ_BYTES_MAX);
+    let mut buffer = Vec::with_capacity(READ_BYTES_IDLE);
     loop {
         link.until_reading().await;
-        buffer.clear();
+        let wanted = if buffer.len() < READ_BYTES_IDLE { READ_BYTES_IDLE } else { READ_BYTES_MAX };
+        if buffer.capacity() == wanted {
+            buffer.clear();
+        } else {
+            buffer = Vec::with_capacity(wanted);
+        }
         let (outcome, returned) = link.stream.read(buffer).await;
         buffer = returned;
         match outcome {

@@ -5,7 +5,7 @@ use std::path::Path;
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{JobToken, Limits, StoreJob, StoreOutcome, StoreRequest};
 
-use super::work::CLIENT_ID_MS;
+use super::chat::CLIENT_ID_MS;
 use super::*;
 use crate::jobs::{JobPort, JobReply, Workers, rings};
 use crate::wake::Wake;
@@ -78,6 +78,55 @@ fn a_client_id_names_one_line_for_a_day() {
     assert!(matches!(one(&mut store, &later), StoreOutcome::ChatDuplicate { message_id: 2, .. }));
     assert_eq!(one(&mut store, &line(1, "", "x", 1)), StoreOutcome::ChatStored { message_id: 3 });
     assert_eq!(one(&mut store, &line(1, "", "x", 1)), StoreOutcome::ChatStored { message_id: 4 });
+}
+
+/// Goal: lines of one batch are numbered in its order, whatever its length and whatever else is in it, and
+/// each number names its line. Method: runs of lines around the lengths of statements, then each is asked
+/// for again by its client's id.
+#[test]
+fn a_batch_of_lines_is_numbered_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = furnished(&directory.path().join("db"));
+    let mut next = 1;
+    for count in [1, 2, 15, 16, 17, 63, 64, 65, 200] {
+        let id = |at: u64| format!("{count}-{at}");
+        let mut jobs: Vec<StoreJob> = (0..count).map(|at| line(1, &id(at), &id(at), 1)).collect();
+        let middle = jobs.len() / 2;
+        jobs.insert(middle, room("hall"));
+        let mut outcomes = store.carry_out(&jobs.iter().collect::<Vec<_>>());
+        assert_eq!(outcomes.remove(middle), StoreOutcome::Exists);
+        let numbers = (next..).take(count as usize);
+        let expected: Vec<_> = numbers.map(|message_id| StoreOutcome::ChatStored { message_id }).collect();
+        assert_eq!(outcomes, expected, "{count} lines");
+        for at in 0..count {
+            let again = one(&mut store, &line(1, &id(at), "", 2));
+            let right = matches!(&again, StoreOutcome::ChatDuplicate { message_id, content, .. }
+                if *message_id == next + at && *content == id(at));
+            assert!(right, "{again:?}");
+        }
+        next += count;
+    }
+}
+
+/// Goal: resends among new lines, of this batch and of earlier ones, give the line as stored and store
+/// nothing twice.
+#[test]
+fn resends_in_a_batch_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = furnished(&directory.path().join("db"));
+    assert_eq!(one(&mut store, &line(1, "a", "first", 1)), StoreOutcome::ChatStored { message_id: 1 });
+    let jobs = [("b", "two"), ("a", "again"), ("", "free"), ("b", "again"), ("", "free"), ("c", "three")]
+        .map(|(id, content)| line(1, id, content, 2));
+    let outcomes = store.carry_out(&jobs.iter().collect::<Vec<_>>());
+    let told: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            StoreOutcome::ChatStored { message_id } => (*message_id, ""),
+            StoreOutcome::ChatDuplicate { message_id, content, .. } => (*message_id, content.as_str()),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, [(2, ""), (1, "first"), (3, ""), (2, "two"), (4, ""), (5, "")]);
 }
 
 /// Goal: the claim code works once, for one account, and copying it with blanks does no harm.

@@ -6,10 +6,8 @@ use ring::digest::{SHA256, digest};
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
+use super::chat::{self, Line};
 use crate::hex::hex;
-
-/// How long a client's own id names one line (docs/PROTOCOL.md), milliseconds.
-pub(super) const CLIENT_ID_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// All jobs or none: their outcomes in order, on disk when this returns.
 ///
@@ -37,8 +35,16 @@ async fn carry_out_all(
     jobs: &[&StoreJob],
 ) -> Result<Vec<StoreOutcome>, sqlx::Error> {
     let mut outcomes = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        outcomes.push(carry_out(connection, job).await?);
+    let mut rest = jobs;
+    while let Some((first, others)) = rest.split_first() {
+        let lines: Vec<Line<'_>> = rest.iter().map_while(|job| Line::of(job)).collect();
+        if lines.is_empty() {
+            outcomes.push(carry_out(connection, first).await?);
+            rest = others;
+        } else {
+            chat::append(connection, &lines, &mut outcomes).await?;
+            rest = &rest[lines.len()..];
+        }
     }
     Ok(outcomes)
 }
@@ -71,17 +77,7 @@ async fn carry_out(connection: &mut SqliteConnection, job: &StoreJob) -> Result<
                 _ => StoreOutcome::RoomCreated { room: RoomNumber(done.last_insert_rowid() as u64) },
             })
         }
-        StoreJob::AppendChat { room, user, client_id, content, time_ms } => {
-            if let Some(before) = stored_before(connection, *user, client_id, *time_ms).await? {
-                return Ok(before);
-            }
-            let query = sqlx::query(
-                "INSERT INTO chat_lines (room, account, client_id, content, time_ms) VALUES ($1, $2, $3, $4, $5)",
-            );
-            let query = query.bind(room.0 as i64).bind(user.0 as i64).bind(client_id).bind(content);
-            let done = query.bind(*time_ms as i64).execute(connection).await?;
-            Ok(StoreOutcome::ChatStored { message_id: done.last_insert_rowid() as u64 })
-        }
+        StoreJob::AppendChat { .. } => unreachable!("Line::of takes these"),
     }
 }
 
@@ -105,35 +101,6 @@ async fn claim(connection: &mut SqliteConnection, user: UserId, code: &str) -> R
     let query = sqlx::query("UPDATE accounts SET owner = 1 WHERE id = $1").bind(user.0 as i64);
     query.execute(connection).await?;
     Ok(StoreOutcome::Claimed)
-}
-
-/// The line that this user stored under this id in the last 24 hours. An older one gives the id back.
-async fn stored_before(
-    connection: &mut SqliteConnection,
-    user: UserId,
-    client_id: &str,
-    time_ms: u64,
-) -> Result<Option<StoreOutcome>, sqlx::Error> {
-    if client_id.is_empty() {
-        return Ok(None);
-    }
-    let query = sqlx::query(
-        "SELECT id, room, content, time_ms FROM chat_lines
-         WHERE account = $1 AND client_id = $2 AND client_id <> ''",
-    );
-    let query = query.bind(user.0 as i64).bind(client_id);
-    let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(None) };
-    let (message_id, stored_ms) = (row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(3)? as u64);
-    if stored_ms.saturating_add(CLIENT_ID_MS) <= time_ms {
-        sqlx::query("UPDATE chat_lines SET client_id = '' WHERE id = $1").bind(message_id).execute(connection).await?;
-        return Ok(None);
-    }
-    Ok(Some(StoreOutcome::ChatDuplicate {
-        message_id: message_id as u64,
-        room: RoomNumber(row.try_get::<i64, _>(1)? as u64),
-        content: row.try_get(2)?,
-        time_ms: stored_ms,
-    }))
 }
 
 /// What is kept of a claim code. Blanks and capitals from copying do not count.

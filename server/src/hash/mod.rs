@@ -2,15 +2,13 @@
 //!
 //! Not a cache and not a rule of logins: it answers what it is asked.
 //! In: requests from the desks of all shards. Out: one reply each, `Busy` included.
-//! Bounds: `QUEUE_MAX` requests admitted; of them, waiting or worked on, one for each address prefix
-//! (/24 or /56), or `LOOPBACK_MAX` for loopback, where bots and proxies of this machine come from. So
-//! one guesser cannot keep others from logging in. Cost: 19 MiB and about 20 ms of a core a password,
-//! unless the operator chose another [`HashCost`].
+//! Bounds: `queue` has them, and says whose turn it is.
+//! Cost: 19 MiB and about 20 ms of a core a password, unless the operator chose another [`HashCost`].
 //! Source: OWASP Password Storage Cheat Sheet, Argon2id, first choice: m = 19 MiB, t = 2, p = 1.
 
-use std::collections::VecDeque;
+mod queue;
+
 use std::io;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,18 +16,20 @@ use std::thread::JoinHandle;
 
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
-use echomesh_shard::{HashOutcome, HashReply, HashRequest};
+use echomesh_shard::{HashOutcome, HashRequest};
 
 use crate::jobs::HashDesk;
+use queue::{Admitted, Queue};
 
-/// Requests admitted at a time: 64 × 20 ms is under the 10 s a login may take.
-const QUEUE_MAX: usize = 64;
+/// How long the last of a full queue waits for one hasher: far less than the 10 s a login may take.
+const QUEUE_MS: usize = 1_300;
 
-/// Requests of one address prefix at a time.
-const PREFIX_MAX: usize = 1;
+/// Requests that wait at most, however cheap or dear they are: what four shards may have unanswered, and enough
+/// for prefixes to take turns.
+const QUEUE_BOUNDS: (usize, usize) = (8, 1_024);
 
-/// Requests from loopback at a time.
-const LOOPBACK_MAX: usize = 8;
+/// Milliseconds of a hash at the default cost, measured.
+const DEFAULT_MS: usize = 20;
 
 /// Bytes of salt (RFC 9106 §3.1: 16 recommended).
 const SALT_BYTES: usize = 16;
@@ -59,34 +59,17 @@ impl Default for HashCost {
 }
 
 impl HashCost {
+    /// Requests that fill a queue of `QUEUE_MS`; the time of a hash goes with memory times passes.
+    fn queue_max(self) -> usize {
+        let work = |cost: Self| cost.memory_kib as usize * cost.passes as usize;
+        let (min, max) = QUEUE_BOUNDS;
+        (QUEUE_MS / DEFAULT_MS * work(Self::default()) / work(self)).clamp(min, max)
+    }
+
     fn argon2(self) -> Argon2<'static> {
         let params = Params::new(self.memory_kib, self.passes, 1, None).expect("config keeps the bounds of RFC 9106");
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
     }
-}
-
-/// What the hashers share. Locked for microseconds, and never by a shard.
-struct Queue {
-    desks: Vec<HashDesk>,
-    waiting: VecDeque<Admitted>,
-    /// Prefixes of all that is admitted, those being worked on included.
-    shares: Vec<Prefix>,
-}
-
-struct Admitted {
-    shard: usize,
-    prefix: Prefix,
-    request: HashRequest,
-}
-
-/// Addresses that share one part of the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Prefix {
-    Loopback,
-    /// An IPv4 /24.
-    V4([u8; 3]),
-    /// An IPv6 /56: what one household or host gets at least (RFC 6177 §2).
-    V6([u8; 7]),
 }
 
 /// Starts `threads` hashers that serve these desks (one a shard) until `stop` is set and they are
@@ -100,8 +83,7 @@ pub fn spawn(
     desks: Vec<HashDesk>,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<Vec<JoinHandle<()>>> {
-    let shares = Vec::with_capacity(QUEUE_MAX);
-    let queue = Arc::new(Mutex::new(Queue { desks, waiting: VecDeque::with_capacity(QUEUE_MAX), shares }));
+    let queue = Arc::new(Mutex::new(Queue::new(desks, cost.queue_max())));
     (0..threads)
         .map(|number| {
             let (queue, stop) = (queue.clone(), stop.clone());
@@ -118,10 +100,10 @@ fn serve(queue: &Mutex<Queue>, cost: HashCost, stop: &AtomicBool) {
         let next = {
             let mut queue = queue.lock().expect("a hasher that panics stops the process");
             if let Some((admitted, outcome)) = done.take() {
-                queue.finish(&admitted, outcome);
+                queue.answer(&admitted, outcome);
             }
             queue.admit();
-            queue.waiting.pop_front()
+            queue.next()
         };
         match next {
             Some(admitted) => {
@@ -129,54 +111,6 @@ fn serve(queue: &Mutex<Queue>, cost: HashCost, stop: &AtomicBool) {
                 done = Some((admitted, outcome));
             }
             None => std::thread::park(),
-        }
-    }
-}
-
-impl Queue {
-    /// Takes what the shards have asked, and answers `Busy` to what is over the bounds.
-    fn admit(&mut self) {
-        for (shard, desk) in self.desks.iter_mut().enumerate() {
-            let mut refused = false;
-            while let Some(request) = desk.take() {
-                let prefix = Prefix::of(request.remote);
-                let share = self.shares.iter().filter(|other| **other == prefix).count();
-                if self.shares.len() < QUEUE_MAX && share < prefix.share_max() {
-                    self.shares.push(prefix);
-                    self.waiting.push_back(Admitted { shard, prefix, request });
-                } else {
-                    desk.reply(HashReply { token: request.token, outcome: HashOutcome::Busy });
-                    refused = true;
-                }
-            }
-            if refused {
-                desk.wake();
-            }
-        }
-    }
-
-    fn finish(&mut self, admitted: &Admitted, outcome: HashOutcome) {
-        let share = self.shares.iter().position(|prefix| *prefix == admitted.prefix);
-        self.shares.swap_remove(share.expect("an admitted request has a share until it is answered"));
-        let desk = &mut self.desks[admitted.shard];
-        desk.reply(HashReply { token: admitted.request.token, outcome });
-        desk.wake();
-    }
-}
-
-impl Prefix {
-    fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            address if address.is_loopback() => Prefix::Loopback,
-            IpAddr::V4(v4) => Prefix::V4(*v4.octets().first_chunk().expect("an IPv4 address has 4 bytes")),
-            IpAddr::V6(v6) => Prefix::V6(*v6.octets().first_chunk().expect("an IPv6 address has 16 bytes")),
-        }
-    }
-
-    fn share_max(self) -> usize {
-        match self {
-            Prefix::Loopback => LOOPBACK_MAX,
-            Prefix::V4(_) | Prefix::V6(_) => PREFIX_MAX,
         }
     }
 }
@@ -202,17 +136,12 @@ mod tests {
     use echomesh_shard::{JobToken, Limits};
 
     use super::*;
-    use crate::jobs::{JobPort, JobReply, PortRings, Workers, rings};
+    use crate::jobs::{JobPort, JobReply, Workers, rings};
     use crate::wake::Wake;
 
     fn request(slot: u32, remote: &str, password: &str, verify: Option<String>) -> HashRequest {
         let token = JobToken { slot, generation: 0 };
         HashRequest { token, remote: remote.parse().unwrap(), password: password.into(), verify }
-    }
-
-    fn port(rings: PortRings) -> JobPort {
-        let here = std::thread::current();
-        JobPort::new(rings, Workers { store: here.clone(), hash: vec![here] })
     }
 
     /// Goal: what was hashed verifies, with a salt of its own, and nothing else does, a damaged record
@@ -246,31 +175,13 @@ mod tests {
         }
     }
 
-    /// Goal: a flood from one /24 or /56 has one place in the queue, loopback eight, and a place is free
-    /// again once its request is answered.
+    /// Goal: a full queue is worked off in about the same time whatever a hash costs, within bounds.
     #[test]
-    fn the_queue_is_fair_by_prefix() {
-        let wake = Arc::new(Wake::new().unwrap());
-        let (port_rings, _store, desk) = rings(&Limits::default(), &wake);
-        let mut port = port(port_rings);
-        let flood =
-            ["192.0.2.1", "192.0.2.9", "198.51.100.1", "2001:db8:0:1::1", "2001:db8:0:2::1", "::ffff:192.0.2.7"];
-        for (slot, remote) in flood.iter().chain(&["127.0.0.1"; LOOPBACK_MAX + 1]).enumerate() {
-            port.hash(request(slot as u32, remote, "x", None));
-        }
-        let mut queue = Queue { desks: vec![desk], waiting: VecDeque::new(), shares: Vec::new() };
-        queue.admit();
-        let admitted: Vec<u32> = queue.waiting.iter().map(|one| one.request.token.slot).collect();
-        assert_eq!(admitted, [0, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13]);
-        for slot in [1, 4, 5, 14] {
-            let busy = HashReply { token: JobToken { slot, generation: 0 }, outcome: HashOutcome::Busy };
-            assert_eq!(port.poll(), Some(JobReply::Hash(busy)));
-        }
-        let first = queue.waiting.pop_front().unwrap();
-        queue.finish(&first, HashOutcome::Verified(true));
-        port.hash(request(20, "192.0.2.1", "x", None));
-        queue.admit();
-        assert_eq!(queue.waiting.back().unwrap().request.token.slot, 20);
+    fn cheap_hashes_make_a_long_queue() {
+        let queue_max = |memory_kib, passes| HashCost { memory_kib, passes }.queue_max();
+        assert_eq!(HashCost::default().queue_max(), 65);
+        assert_eq!(queue_max(64 * 1024, 3), 12);
+        assert_eq!((queue_max(8, 1), queue_max(4_194_304, 64)), (1_024, 8));
     }
 
     /// Goal: two hashers answer every request of two shards exactly once, and stop when told.
