@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::results::{self, Generator, Report, ServerUnderTest, VoiceOutcome};
 use crate::server::{Hashing, Server, Start};
 use crate::workload::{self, Workload};
-use crate::{machine, ramp};
+use crate::{chat, churn, idle, logins, machine, ramp};
 
 /// Name of the server's program.
 const SERVER: &str = "echomesh-server";
@@ -62,7 +62,7 @@ fn one(args: &Args, report: &mut Report, workload: &Workload, shards: u32) -> Ou
     let placement = placement(args, shards);
     let bench = bench(args, placement.generator.clone());
     report.generator.cores.clone_from(&bench.cores);
-    let hashing = if matches!(workload, Workload::Logins { .. }) { Hashing::Default } else { Hashing::Cheap };
+    let hashing = if matches!(workload, Workload::Passwords { .. }) { Hashing::Default } else { Hashing::Cheap };
     let server = open_server(args, &bench, shards, placement, hashing)?;
     report.server.address = server.address.to_string();
     report.server.arguments.clone_from(&server.arguments);
@@ -76,14 +76,21 @@ fn one(args: &Args, report: &mut Report, workload: &Workload, shards: u32) -> Ou
 
 /// Plays one workload.
 fn perform(bench: &Bench, server: &Server, workload: &Workload, outcomes: &mut Vec<results::Outcome>) -> Outcome<()> {
+    use results::Outcome as Of;
     match workload {
-        Workload::Voice(name, load, times) => {
-            outcomes.push(results::Outcome::Voice(voice(bench, server, name, *load, *times)?));
-        }
+        Workload::Voice(name, load, times) => outcomes.push(Of::Voice(voice(bench, server, name, *load, *times)?)),
         Workload::Ramp(name, load, search) => {
-            outcomes.push(results::Outcome::Ramp(ramp::run(bench, server, name, *load, search)?));
+            outcomes.push(Of::Ramp(ramp::run(bench, server, name, *load, search)?));
         }
-        _ => return Err(Failure("not yet".to_owned())),
+        Workload::Idle { clients } => outcomes.push(Of::Idle(idle::run(bench, server, *clients)?)),
+        Workload::Passwords { share } => outcomes.push(Of::Logins(logins::passwords(bench, server, *share)?)),
+        Workload::Handshakes { share } => {
+            outcomes.extend(logins::others(bench, server, *share)?.into_iter().map(Of::Logins));
+        }
+        Workload::Chat { members, window, seconds } => {
+            outcomes.push(Of::Chat(chat::run(bench, server, *members, *window, *seconds)?));
+        }
+        Workload::Churn { load, seconds } => outcomes.push(Of::Churn(churn::run(bench, server, *load, *seconds)?)),
     }
     Ok(())
 }
@@ -105,7 +112,7 @@ fn clients(workload: &Workload) -> u64 {
         Workload::Churn { load, .. } => load.clients() as u64 * 2,
         Workload::Idle { clients } => u64::from(*clients),
         Workload::Chat { members, .. } => u64::from(*members),
-        Workload::Logins { .. } => 1_000,
+        Workload::Passwords { .. } | Workload::Handshakes { .. } => 1_000,
     }
 }
 
