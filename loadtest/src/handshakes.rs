@@ -25,7 +25,7 @@ const WAIT_MS: u16 = 100;
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// From connecting to the end of the handshake.
+    /// From connecting to the end of the handshake; where tickets are used, of those that did.
     pub latency: Histogram,
     /// Those that used a ticket.
     pub resumed: usize,
@@ -77,8 +77,11 @@ pub fn run(
             slot.connection.write(&[]).map_err(failed)?;
             if !slot.finished && !slot.connection.is_handshaking() {
                 slot.finished = true;
-                done.latency.record(clock::real().saturating_sub(slot.started));
-                done.resumed += usize::from(slot.connection.is_resumed());
+                let resumed = slot.connection.is_resumed();
+                done.resumed += usize::from(resumed);
+                if resumed || !wait_for_tickets {
+                    done.latency.record(clock::real().saturating_sub(slot.started));
+                }
             }
             if slot.finished && (!wait_for_tickets || slot.connection.has_tickets()) {
                 slot.connection.farewell();

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicUsize;
 
 use crate::bench::Bench;
 use crate::client::Wanted;
-use crate::clock::{self, SECOND};
+use crate::clock::{self, seconds};
 use crate::crowd::{make_rooms, room_name};
 use crate::failure::Outcome;
 use crate::fleet::{Fleet, Pace};
@@ -19,15 +19,14 @@ use crate::tls::{self, Tickets};
 /// Rooms they are spread over.
 const ROOMS: u32 = 100;
 
-/// After the last has come, until its coming is over for all; and how long nothing is then measured, nanoseconds.
-const SETTLE: u64 = 2 * SECOND;
-const MEASURE: u64 = 4 * SECOND;
+/// After the last has come, until its coming is over for all, as a share of the time that nothing is then measured.
+const SETTLE: f64 = 0.5;
 
-/// Runs it.
+/// Runs it; nothing is measured for so many seconds.
 ///
 /// # Errors
 /// As for `Fleet::connect`.
-pub fn run(bench: &Bench, server: &Server, clients: u32) -> Outcome<IdleOutcome> {
+pub fn run(bench: &Bench, server: &Server, clients: u32, measured_s: f64) -> Outcome<IdleOutcome> {
     let tls = tls::config(server.fingerprint.as_deref(), Tickets::Unused)?;
     let rooms = ROOMS.min(clients);
     make_rooms(&mut Fleet::new(server.address, tls.clone())?, rooms)?;
@@ -49,9 +48,9 @@ pub fn run(bench: &Bench, server: &Server, clients: u32) -> Outcome<IdleOutcome>
     })?;
     let joined = Reading::take(server.pid);
     let readings = threads::alone(bench, "idle", |_: &AtomicUsize| {
-        serve(&mut fleets, SETTLE)?;
+        serve(&mut fleets, seconds(measured_s * SETTLE))?;
         let before = Reading::take(server.pid);
-        serve(&mut fleets, MEASURE)?;
+        serve(&mut fleets, seconds(measured_s))?;
         Ok((before, Reading::take(server.pid)))
     })?;
     let messages = fleets.iter().flat_map(|fleet| &fleet.clients);

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use crate::bench::Bench;
 use crate::client::{Stage, Wanted};
 use crate::clock::{self, MILLISECOND, SECOND};
+use crate::crowd::{make_rooms, room_name};
 use crate::failure::{Failure, Outcome};
 use crate::fleet::{Concurrency, Fleet, SetUp};
 use crate::handshakes;
@@ -24,6 +25,9 @@ const HANDSHAKES: f64 = 1_000.0;
 const HANDSHAKES_AT_ONCE: usize = 16;
 const RESUMED_AT_ONCE: usize = 4;
 const RESUMES: f64 = 500.0;
+
+/// Rooms that the sessions to be resumed are in.
+const RESUME_ROOMS: u32 = 50;
 
 /// Longest time for all resumes: a session waits a minute for its client.
 const RESUMES_MAX: u64 = 50 * SECOND;
@@ -96,7 +100,8 @@ fn handshake(bench: &Bench, server: &Server, share: f64, tickets: Tickets) -> Ou
         let first = Reading::take(server.pid);
         let shaken = handshakes::run(server.address, &tls, count, at_once, used, done)?;
         let last = Reading::take(server.pid);
-        if used && shaken.resumed < count {
+        // One now and then finds that the others have taken all.
+        if used && shaken.resumed < count * 9 / 10 {
             let text = format!(
                 "{} of {count} handshakes did not use their ticket: does the server give any?",
                 count - shaken.resumed
@@ -108,12 +113,16 @@ fn handshake(bench: &Bench, server: &Server, share: f64, tickets: Tickets) -> Ou
     })
 }
 
-/// Sessions whose connections are dropped, all at once, come back.
+/// Sessions whose connections are dropped, all at once, come back, each into its room: one in no room would end with
+/// its connection.
 fn resumes(bench: &Bench, server: &Server, share: f64) -> Outcome<LoginsOutcome> {
     let count = (RESUMES * share).max(1.0) as usize;
     let tls = tls::config(server.fingerprint.as_deref(), Tickets::Used)?;
+    make_rooms(&mut Fleet::new(server.address, tls.clone())?, RESUME_ROOMS)?;
     let limits = Concurrency { connections: bench.connections, logins: bench.logins };
-    let all: Vec<Wanted> = (0..count).map(|number| wanted(number, true)).collect();
+    let room = |number: usize| (number as u32 % RESUME_ROOMS, room_name(number as u32 % RESUME_ROOMS));
+    let all: Vec<Wanted> =
+        (0..count).map(|number| Wanted { room: Some(room(number)), ..wanted(number, true) }).collect();
     let mut fleet = Fleet::new(server.address, tls)?;
     threads::alone(bench, "resume: logins", |done| fleet.connect(&all, limits, done))?;
     threads::alone(bench, "resume", |done| {

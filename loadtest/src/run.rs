@@ -55,7 +55,32 @@ fn run(args: &Args, report: &mut Report) -> Outcome<()> {
             }
         }
     }
-    Ok(())
+    if args.smoke { report.outcomes.iter().try_for_each(is_sound) } else { Ok(()) }
+}
+
+/// Whether a load that any server carries left nothing to explain.
+fn is_sound(outcome: &results::Outcome) -> Outcome<()> {
+    let complaint = match outcome {
+        results::Outcome::Voice(VoiceOutcome { measured, .. }) => {
+            let agrees = measured.counters.as_ref().is_none_or(|counters| counters.agrees);
+            if measured.received != measured.expected || measured.duplicates > 0 {
+                "packets of an easy load were lost, or came twice"
+            } else if measured.opened != measured.received || measured.open_failed > 0 {
+                "packets did not decrypt"
+            } else if !agrees {
+                "the server's counters and the tool's do not agree"
+            } else {
+                return Ok(());
+            }
+        }
+        results::Outcome::Chat(chat)
+            if chat.refused > 0 || chat.deliveries != chat.lines_sent * u64::from(chat.members - 1) =>
+        {
+            "chat lines were refused or did not reach everyone"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure(format!("{complaint}: run it again without other load, and see --json for the figures")))
 }
 
 fn one(args: &Args, report: &mut Report, workload: &Workload, shards: u32) -> Outcome<()> {
@@ -82,7 +107,9 @@ fn perform(bench: &Bench, server: &Server, workload: &Workload, outcomes: &mut V
         Workload::Ramp(name, load, search) => {
             outcomes.push(Of::Ramp(ramp::run(bench, server, name, *load, search)?));
         }
-        Workload::Idle { clients } => outcomes.push(Of::Idle(idle::run(bench, server, *clients)?)),
+        Workload::Idle { clients, seconds } => {
+            outcomes.push(Of::Idle(idle::run(bench, server, *clients, *seconds)?));
+        }
         Workload::Passwords { share } => outcomes.push(Of::Logins(logins::passwords(bench, server, *share)?)),
         Workload::Handshakes { share } => {
             outcomes.extend(logins::others(bench, server, *share)?.into_iter().map(Of::Logins));
@@ -110,7 +137,7 @@ fn clients(workload: &Workload) -> u64 {
     match workload {
         Workload::Voice(_, load, _) | Workload::Ramp(_, load, _) => load.clients() as u64,
         Workload::Churn { load, .. } => load.clients() as u64 * 2,
-        Workload::Idle { clients } => u64::from(*clients),
+        Workload::Idle { clients, .. } => u64::from(*clients),
         Workload::Chat { members, .. } => u64::from(*members),
         Workload::Passwords { .. } | Workload::Handshakes { .. } => 1_000,
     }

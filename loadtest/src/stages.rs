@@ -112,7 +112,7 @@ impl Fleet {
         match outcome {
             Outcome::Done(Done::Chat(line)) => self.chat.acknowledged(&line.content),
             Outcome::Done(Done::Room(_)) if client.stage == Stage::Leaving => client.stage = Stage::Away,
-            Outcome::Refused { status, .. } if status == StatusCode::StatusExists => {}
+            Outcome::Refused { status: StatusCode::StatusExists, .. } => {}
             Outcome::Refused { message, .. }
                 if matches!(client.stage, Stage::Entering | Stage::Opening | Stage::Leaving) =>
             {

@@ -19,6 +19,9 @@ const OPENED_RAMP: f64 = 1.0 / 16.0;
 const RAMP_LIMIT_S: f64 = 34.0;
 const RAMP_FINE: f64 = 0.04;
 
+/// How long idle members are measured, seconds.
+const IDLE_S: f64 = 4.0;
+
 /// Members of a room of `voice` and `ramp`.
 const MEMBERS: u32 = 10;
 
@@ -33,6 +36,8 @@ pub enum Workload {
     Idle {
         /// How many.
         clients: u32,
+        /// Measured.
+        seconds: f64,
     },
     /// Logins by password.
     Passwords {
@@ -96,7 +101,7 @@ fn single(name: Name, args: &Args) -> Workload {
         Name::W4 => Workload::Voice("w4", fixed(1, 500, 2, OPENED), STEADY),
         Name::W5 => Workload::Ramp("w5", fixed(100, 10, 2, OPENED_RAMP), ramp(110)),
         Name::W5big => Workload::Ramp("w5big", fixed(4, 100, 4, OPENED_RAMP), ramp(15)),
-        Name::Idle => Workload::Idle { clients: args.clients },
+        Name::Idle => Workload::Idle { clients: args.clients, seconds: args.seconds.unwrap_or(IDLE_S) },
         Name::Logins => Workload::Passwords { share: 1.0 },
         Name::Chat | Name::ChatOpen => Workload::Chat {
             members: args.members.unwrap_or(100),
@@ -129,7 +134,7 @@ pub fn all(args: &Args) -> Vec<Workload> {
         Workload::Ramp(name, load, search) => Workload::Ramp(name, load, Search { limit_s: 20.0, ..search }),
         other => other,
     };
-    let idle = Workload::Idle { clients: args.clients };
+    let idle = of(Name::Idle);
     let [passwords, handshakes] = logins(0.5);
     vec![of(Name::W1), of(Name::W2), of(Name::W3), short_ramp, passwords, handshakes, idle, of(Name::Chat)]
 }
@@ -144,7 +149,7 @@ fn smoke() -> Vec<Workload> {
     vec![
         Workload::Voice("smoke", load, times),
         Workload::Ramp("smoke-ramp", load, search),
-        Workload::Idle { clients: 40 },
+        Workload::Idle { clients: 40, seconds: 0.5 },
         Workload::Chat { members: 10, window: Some(4), seconds: 0.5 },
     ]
 }
