@@ -31,7 +31,7 @@ fn one(outcome: &Outcome, out: &mut String) -> std::fmt::Result {
             }
             Ok(())
         }
-        _ => Ok(()),
+        other => writeln!(out, "{other:?}"),
     }
 }
 
