@@ -71,6 +71,7 @@ const DIRECTIONS: &[(&str, bool, &[&[&str]])] = &[
     ("echomesh-client", true, &[&["echomesh-shard", "echomesh-server", "io-uring", "tokio-uring"]]),
     ("echomesh-audio", true, &[&["echomesh-shard", "echomesh-server", "echomesh-client", "prost", "tokio"]]),
     ("echomesh-server", true, &[&["echomesh-audio", "echomesh-playout", "echomesh-client", "alsa", "opus"]]),
+    ("echomesh-loadtest", true, &[&["echomesh-shard", "echomesh-audio", "alsa", "opus", "tokio-uring"]]),
     ("echomesh-sim", true, &[&["echomesh-audio", "echomesh-server", "alsa", "opus", "tokio", "getrandom", "rand"]]),
 ];
 
