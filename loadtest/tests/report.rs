@@ -22,9 +22,7 @@ fn assert_drawn(page: &str) {
     }
     for tag in ["svg", "table", "section", "figure", "g", "ul", "div", "text", "details"] {
         let (opened, closed) = (format!("<{tag}"), format!("</{tag}>"));
-        let opens = page
-            .match_indices(&opened)
-            .filter(|(at, _)| page[at + opened.len()..].starts_with(|next: char| next == '>' || next == ' '));
+        let opens = page.match_indices(&opened).filter(|(at, _)| page[at + opened.len()..].starts_with(['>', ' ']));
         assert_eq!(opens.count(), page.matches(&closed).count(), "{tag} opened and closed");
     }
 }
