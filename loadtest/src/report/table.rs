@@ -13,7 +13,7 @@ use crate::results::{Outcome, Report, Step};
 pub fn summary(report: &Report) -> String {
     let machine = &report.machine;
     let mut text = format!(
-        "{} on {}, {}, Linux {}; server {}\n",
+        "{} on {}, {}, {}; server {}\n",
         one_line(&report.tool),
         one_line(&machine.processor),
         several(machine.cores, "core"),

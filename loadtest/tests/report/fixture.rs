@@ -161,7 +161,7 @@ pub fn empty() -> Report {
         tool: "echomesh-loadtest 0.1.0".to_owned(),
         started_unix_ms: 1_790_000_000_000,
         machine: Machine {
-            kernel: "6.18.44".to_owned(),
+            kernel: "Linux 6.18.44".to_owned(),
             processor: "AMD EPYC".to_owned(),
             cores: 2,
             memory_mib: 24_000,
