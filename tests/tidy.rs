@@ -70,8 +70,8 @@ const DIRECTIONS: &[(&str, bool, &[&[&str]])] = &[
     ("echomesh-client", false, &[OUTSIDE, &["echomesh-shard", "echomesh-audio", "echomesh-playout"]]),
     ("echomesh-client", true, &[&["echomesh-shard", "echomesh-server", "io-uring", "tokio-uring"]]),
     ("echomesh-audio", true, &[&["echomesh-shard", "echomesh-server", "echomesh-client", "prost", "tokio"]]),
+    ("echomesh-loadtest", true, &[&["echomesh-audio", "echomesh-playout", "echomesh-server", "alsa", "opus", "tokio"]]),
     ("echomesh-server", true, &[&["echomesh-audio", "echomesh-playout", "echomesh-client", "alsa", "opus"]]),
-    ("echomesh-loadtest", true, &[&["echomesh-shard", "echomesh-audio", "alsa", "opus", "tokio-uring"]]),
     ("echomesh-sim", true, &[&["echomesh-audio", "echomesh-server", "alsa", "opus", "tokio", "getrandom", "rand"]]),
 ];
 
