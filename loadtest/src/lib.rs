@@ -39,7 +39,6 @@ pub mod server;
 mod stages;
 pub mod step;
 pub mod streams;
-pub mod summary;
 pub mod talk;
 pub mod tls;
 pub mod workload;

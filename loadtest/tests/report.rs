@@ -175,6 +175,19 @@ fn what_is_wrong_is_said_plainly() {
     }
 }
 
+/// Goal: a headline that is quoted alone still carries its doubt; unknown shards are not told as none.
+#[test]
+fn doubt_is_on_the_headline_too() {
+    let mut report = voice_of(step(60, 9, 5.0, 0.15));
+    if let Outcome::Voice(voice) = &mut report.outcomes[0] {
+        voice.measured.disturbed = true;
+        voice.shards = 0;
+    }
+    let page = html(&report);
+    assert!(page.contains("<p class=\"under\">disturbed by other work;"));
+    assert!(!page.contains("0 shards"));
+}
+
 /// Goal: a ramp that its generator ended claims nothing about the server.
 #[test]
 fn a_limited_generator_makes_no_claim() {

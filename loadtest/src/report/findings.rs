@@ -56,12 +56,17 @@ pub fn findings(report: &Report) -> Vec<Finding> {
 
 /// How a voice outcome is called everywhere.
 pub fn name_of_voice(voice: &VoiceOutcome) -> String {
-    format!("{}, {}", voice.name, several(voice.shards, "shard"))
+    named(&voice.name, voice.shards)
 }
 
 /// How a ramp is called everywhere.
 pub fn name_of_ramp(ramp: &RampOutcome) -> String {
-    format!("{}, {}", ramp.name, several(ramp.shards, "shard"))
+    named(&ramp.name, ramp.shards)
+}
+
+/// The shards of a server elsewhere may be unknown, which is told as 0.
+fn named(name: &str, shards: u32) -> String {
+    if shards == 0 { name.to_owned() } else { format!("{name}, {}", several(shards, "shard")) }
 }
 
 /// Why the ramp ended, and what that means for its result: the rest of a sentence about the ramp.

@@ -44,6 +44,15 @@ pub fn headlines(report: &Report) -> Vec<Headline> {
     told
 }
 
+/// What was measured beside other work is not to be read without that.
+fn doubted(step: &Step, under: String) -> String {
+    match (step.disturbed, step.generator_limited) {
+        (true, _) => format!("disturbed by other work; {under}"),
+        (_, true) => format!("the generator was at its limit; {under}"),
+        _ => under,
+    }
+}
+
 /// The run in the middle of several, by a figure; the lower of two.
 fn middle<T>(mut runs: Vec<&T>, figure: impl Fn(&T) -> f64) -> Option<&T> {
     runs.sort_by(|one, other| figure(one).total_cmp(&figure(other)));
@@ -72,11 +81,14 @@ fn ramps(report: &Report) -> Vec<Headline> {
             Some(Headline {
                 what: format!("Most voice carried: {}", name_of_ramp(ramp)),
                 figure: format!("{}{}/s", if least { "≥ " } else { "" }, count(step.forwarded_per_s)),
-                under: format!(
-                    "datagrams to listeners, {} in rooms of {}, p99 {}",
-                    several(step.speakers_total, "speaker"),
-                    whole(ramp.load.members),
-                    time_us(step.latency_us.p99)
+                under: doubted(
+                    step,
+                    format!(
+                        "datagrams to listeners, {} in rooms of {}, p99 {}",
+                        several(step.speakers_total, "speaker"),
+                        whole(ramp.load.members),
+                        time_us(step.latency_us.p99)
+                    ),
                 ),
             })
         })
@@ -99,22 +111,28 @@ fn voices(report: &Report) -> Vec<Headline> {
     let mut told = vec![Headline {
         what: format!("Latency one way, p99: {}", name_of_voice(voice)),
         figure: time_us(step.latency_us.p99),
-        under: format!(
-            "p50 {}, {} datagrams/s, loss {}",
-            time_us(step.latency_us.p50),
-            count(step.forwarded_per_s),
-            percent(step.loss)
+        under: doubted(
+            step,
+            format!(
+                "p50 {}, {} datagrams/s, loss {}",
+                time_us(step.latency_us.p50),
+                count(step.forwarded_per_s),
+                percent(step.loss)
+            ),
         ),
     }];
     if let Some(server) = &step.server {
         told.push(Headline {
             what: format!("Server CPU for one datagram: {}", name_of_voice(voice)),
             figure: format!("{} µs", short(server.us_per_datagram)),
-            under: if server.core_busy.is_some() {
-                "all non-idle time of its core, the kernel's network work included".to_owned()
-            } else {
-                "time of the server's process".to_owned()
-            },
+            under: doubted(
+                step,
+                if server.core_busy.is_some() {
+                    "all non-idle time of its core, the kernel's network work included".to_owned()
+                } else {
+                    "time of the server's process".to_owned()
+                },
+            ),
         });
     }
     told
