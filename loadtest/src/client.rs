@@ -13,7 +13,7 @@ use echomesh_client::{Config, Drop, Event, Input, Session, VoiceFrame};
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
 use echomesh_proto::rtp::{self, Kind};
-use echomesh_proto::time::{MediaTime, Now};
+use echomesh_proto::time::{MediaTime, Now, SECOND_US, Time};
 use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ClientConfig;
 
@@ -76,6 +76,8 @@ pub struct Client {
     pub wanted: Wanted,
     /// How far it has come.
     pub stage: Stage,
+    /// When a packet was last opened of a client that opens none.
+    sampled: Time,
     /// When its connection was begun, nanoseconds of the real-time clock.
     pub started: u64,
     /// Its stream; 0 before voice is open.
@@ -108,6 +110,7 @@ impl Client {
         Ok(Self {
             session: Session::new(config),
             wanted,
+            sampled: Time::default(),
             stage: Stage::Handshake,
             started,
             ssrc: Ssrc(0),
@@ -243,7 +246,7 @@ impl Client {
         match rtp::classify(datagram) {
             Kind::Rtp => {
                 let measured = self.count(datagram, stamp, streams, heard);
-                if self.wanted.opens {
+                if self.wanted.opens || self.is_sample(now) {
                     let opened = self.open_packet(now, datagram);
                     heard.opened += u64::from(opened && measured);
                 }
@@ -251,6 +254,16 @@ impl Client {
             Kind::Rtcp => drop(self.open_packet(now, datagram)),
             Kind::Other => heard.unknown += 1,
         }
+    }
+
+    /// Of a client that opens nothing one packet a second is opened all the same: a session that hears nothing by
+    /// UDP takes it for blocked and moves its voice into the control connection.
+    fn is_sample(&mut self, now: Now) -> bool {
+        let due = now.time.since_us(self.sampled) >= SECOND_US;
+        if due {
+            self.sampled = now.time;
+        }
+        due
     }
 
     /// Counts a packet by its clear header. Whether it is one of the measured time, and new.

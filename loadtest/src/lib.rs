@@ -10,7 +10,7 @@
 //!   [`threads`]: threads with clients.
 //! - [`streams`], [`talk`], [`heard`], [`crowd`], [`step`], [`ramp`]: voice.
 //! - [`logins`], [`handshakes`], [`idle`], [`chat`], [`churn`]: the rest.
-//! - [`results`], [`summary`]: what comes out.
+//! - [`results`]: what comes out. [`report`]: how it is told.
 #![forbid(unsafe_code)]
 
 pub mod args;
@@ -39,13 +39,13 @@ pub mod processor;
 pub mod progress;
 pub mod ramp;
 pub mod receive;
+pub mod report;
 pub mod results;
 pub mod run;
 pub mod server;
 mod stages;
 pub mod step;
 pub mod streams;
-pub mod summary;
 pub mod talk;
 pub mod threads;
 pub mod tls;

@@ -1,21 +1,22 @@
 //! The program `echomesh-loadtest`: see its --help, and the library's head for how it is made.
 #![forbid(unsafe_code)]
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use echomesh_loadtest::args::Args;
 use echomesh_loadtest::failure::{Failure, Outcome};
 use echomesh_loadtest::results::Report;
-use echomesh_loadtest::{interrupt, run, server, summary};
+use echomesh_loadtest::{interrupt, report, run, server};
 
 fn main() -> ExitCode {
     let args = Args::parse();
     server::stop_on_panic();
     let done = interrupt::take_signals().and_then(|()| {
-        let (report, done) = run::all(&args);
-        print!("{}", summary::text(&report));
-        done.and(write(&args, &report))
+        let (results, done) = run::all(&args);
+        print!("{}", report::summary(&results));
+        done.and(write(&args, &results))
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,10 +27,18 @@ fn main() -> ExitCode {
     }
 }
 
-fn write(args: &Args, report: &Report) -> Outcome<()> {
-    let Some(path) = &args.json else { return Ok(()) };
-    let text =
-        serde_json::to_string_pretty(report).map_err(|error| Failure::because("the results are no JSON", error))?;
-    std::fs::write(path, text + "\n")
-        .map_err(|error| Failure::because(&format!("cannot write {}; check --json", path.display()), error))
+/// Everything is tried, so that a page that cannot be written does not cost the JSON.
+fn write(args: &Args, results: &Report) -> Outcome<()> {
+    let json = args.json.as_deref().map_or(Ok(()), |path| {
+        let text = serde_json::to_string_pretty(results)
+            .map_err(|error| Failure::because("the results are no JSON", error))?;
+        save(path, &(text + "\n"), "--json")
+    });
+    let page = args.report.as_deref().map_or(Ok(()), |path| save(path, &report::html(results), "--report"));
+    json.and(page)
+}
+
+fn save(path: &Path, text: &str, option: &str) -> Outcome<()> {
+    std::fs::write(path, text)
+        .map_err(|error| Failure::because(&format!("cannot write {}; check {option}", path.display()), error))
 }
