@@ -35,6 +35,7 @@ pub const TOTALS: &[Total] = &[
     total("voice_forwarded", "Copies of voice packets for listeners.", |of| of.counters.voice_forwarded),
     total("voice_relayed", "Voice packets handed to other shards.", |of| of.counters.voice_relayed),
     total("voice_from_mesh", "Voice packets taken from other shards.", |of| of.counters.voice_from_mesh),
+    total("voice_fanned_out", "Voice packets that went on to a listener or a shard.", |of| of.counters.voice_fanned_out),
     total("rtcp_received", "RTCP packets accepted.", |of| of.counters.rtcp_received),
     total("rtcp_sent", "RTCP packets made for clients.", |of| of.counters.rtcp_sent),
     total("busy", "Requests answered with: try again.", |of| of.counters.busy),

@@ -1,7 +1,7 @@
 //! Chat lines into the table: many in one statement, for each statement is a round trip to SQLite's thread.
 //!
 //! Not a transaction: `work` has that around all jobs of a batch.
-//! Bounds: `LINES_MAX` lines a statement, and so few different statements that all stay prepared.
+//! Bounds: `LINES_MAX` lines a statement; as many different statements, which all stay prepared.
 //! Cost: 16 lines take one round trip where they took sixteen, or thirty-two with ids of the client's.
 
 use echomesh_proto::ids::{RoomNumber, UserId};
@@ -12,11 +12,8 @@ use sqlx::{QueryBuilder, Row};
 /// How long a client's own id names one line (docs/PROTOCOL.md), milliseconds.
 pub(super) const CLIENT_ID_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Most lines of one statement.
-const LINES_MAX: usize = 64;
-
-/// Up to here a statement has as many lines as there are; above, `LINES_MAX` or this.
-const LINES_ODD_MAX: usize = 16;
+/// Most lines of one statement: sqlx keeps 100 statements prepared.
+pub(super) const LINES_MAX: usize = 64;
 
 /// A line to store.
 #[derive(Clone, Copy, Debug)]
@@ -42,31 +39,39 @@ impl<'a> Line<'a> {
 /// Whatever SQLite says but that a client's id is taken, which is an outcome.
 pub(super) async fn append(
     connection: &mut SqliteConnection,
-    mut lines: &[Line<'_>],
+    lines: &[Line<'_>],
     outcomes: &mut Vec<StoreOutcome>,
 ) -> Result<(), sqlx::Error> {
-    while !lines.is_empty() {
-        let count = match lines.len() {
-            count if count >= LINES_MAX => LINES_MAX,
-            count => count.min(LINES_ODD_MAX),
-        };
-        let (part, rest) = lines.split_at(count);
-        lines = rest;
-        match insert(connection, part).await {
-            Ok(first) => {
-                outcomes.extend((first..).take(count).map(|message_id| StoreOutcome::ChatStored { message_id }));
-            }
-            // A client's id is taken: that INSERT did nothing, the transaction goes on. It is rare, so it may
-            // be slow.
-            Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => {
-                for line in part {
-                    outcomes.push(append_one(connection, line).await?);
-                }
-            }
-            Err(error) => return Err(error),
+    for part in lines.chunks(LINES_MAX) {
+        if let Some(stored) = append_new(connection, part).await? {
+            outcomes.extend(stored);
+            continue;
+        }
+        // It is rare, so it may be slow.
+        for line in part {
+            outcomes.push(append_one(connection, line).await?);
         }
     }
     Ok(())
+}
+
+/// Stores these lines, at most `LINES_MAX`, in one statement. `None` if a client's id is taken: then it has
+/// done nothing, and a transaction it is in goes on.
+///
+/// # Errors
+/// Whatever else SQLite says.
+pub(super) async fn append_new(
+    connection: &mut SqliteConnection,
+    lines: &[Line<'_>],
+) -> Result<Option<Vec<StoreOutcome>>, sqlx::Error> {
+    match insert(connection, lines).await {
+        Ok(first) => {
+            let numbers = (first..).take(lines.len());
+            Ok(Some(numbers.map(|message_id| StoreOutcome::ChatStored { message_id }).collect()))
+        }
+        Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Stores lines whose client's ids are new. Gives the number of the first; the others follow it, since rows

@@ -17,6 +17,9 @@ pub(super) async fn transaction(
     connection: &mut SqliteConnection,
     jobs: &[&StoreJob],
 ) -> Result<Vec<StoreOutcome>, sqlx::Error> {
+    if let Some(outcomes) = one_statement(connection, jobs).await? {
+        return Ok(outcomes);
+    }
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     let error = match carry_out_all(connection, jobs).await {
         Ok(outcomes) => match sqlx::raw_sql("COMMIT").execute(&mut *connection).await {
@@ -28,6 +31,26 @@ pub(super) async fn transaction(
     // An error here means that SQLite has rolled back by itself, as it does when the disk is full.
     let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
     Err(error)
+}
+
+/// Jobs that one statement does: that is a transaction of itself, on disk when it ends, and saves two round
+/// trips. `None` if it takes more than one; then nothing is done.
+async fn one_statement(
+    connection: &mut SqliteConnection,
+    jobs: &[&StoreJob],
+) -> Result<Option<Vec<StoreOutcome>>, sqlx::Error> {
+    match jobs {
+        [job @ (StoreJob::FindAccount { .. } | StoreJob::CreateAccount { .. } | StoreJob::CreateRoom { .. })] => {
+            Ok(Some(vec![carry_out(connection, job).await?]))
+        }
+        _ => {
+            let lines: Option<Vec<Line<'_>>> = jobs.iter().map(|job| Line::of(job)).collect();
+            match lines.filter(|lines| lines.len() <= chat::LINES_MAX) {
+                Some(lines) => chat::append_new(connection, &lines).await,
+                None => Ok(None),
+            }
+        }
+    }
 }
 
 async fn carry_out_all(
