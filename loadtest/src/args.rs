@@ -91,7 +91,7 @@ pub struct Args {
     /// How speakers talk: continuous, or seconds of speech and of silence, such as 1.5/3
     #[arg(long, value_name = "TALK", default_value = "continuous", help_heading = "Load")]
     pub talk: Talk,
-    /// Measured time of `voice`, chat and churn workloads [default: 5, chat 3, churn 10]
+    /// Measured time of `voice`, idle, chat and churn workloads [default: 5, idle 4, chat 3, churn 10]
     #[arg(long, value_parser = measured, help_heading = "Load")]
     pub seconds: Option<f64>,
     /// Clients of `idle`

@@ -59,6 +59,10 @@ pub enum Stage {
     Opening,
     /// It is where it should be.
     Ready,
+    /// The leave is sent.
+    Leaving,
+    /// It is in no room, and will be in another.
+    Away,
     /// Its connection is over.
     Ended,
 }
@@ -303,6 +307,9 @@ impl Client {
 
     /// Packets that should have opened and did not, since the beginning.
     pub fn open_failures(&self) -> u64 {
+        if !self.wanted.opens {
+            return 0;
+        }
         let reasons = [Drop::AuthFailed, Drop::UnknownSsrc, Drop::Replayed, Drop::BadPacket, Drop::NotAnnounced];
         reasons.into_iter().map(|reason| self.session.counters().dropped(reason)).sum()
     }

@@ -46,6 +46,11 @@ impl Connection {
         self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// Whether the server has given tickets for later handshakes.
+    pub fn has_tickets(&self) -> bool {
+        self.tls.tls13_tickets_received() > 0
+    }
+
     /// Whether bytes wait that the socket did not take.
     pub fn wants_write(&self) -> bool {
         self.tls.wants_write()

@@ -4,8 +4,7 @@
 //! The main thread only waits and reads the kernel's tables, which takes half a millisecond.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use crate::bench::Bench;
@@ -22,6 +21,7 @@ use crate::server::Server;
 use crate::step::{self, Measured};
 use crate::streams::Streams;
 use crate::talk::{Plan, Speaker, Spurts};
+use crate::threads::{self, join, on_core};
 use crate::tls::{self, Tickets};
 
 /// Longest wait for the server's first report to every client: it sends one each 2 s.
@@ -32,9 +32,6 @@ const LEAD: u64 = 5 * MILLISECOND;
 
 /// The server's counters are refreshed each 50 ms.
 const REFRESH: Duration = Duration::from_millis(120);
-
-/// Between two looks of the main thread at how far the others are.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Clients with voice.
 pub struct Crowd {
@@ -88,9 +85,7 @@ impl Crowd {
 
     fn connect(&mut self, bench: &Bench) -> Outcome<()> {
         let load = self.load;
-        let threads = self.fleets.len();
-        let clients = load.clients();
-        let wanted = |client: usize| {
+        threads::connect(bench, &mut self.fleets, load.clients(), |client| {
             let room = client as u32 / load.members;
             Wanted {
                 name: format!("lt{client:05}"),
@@ -100,23 +95,6 @@ impl Crowd {
                 resumable: true,
                 counted: true,
             }
-        };
-        let done = AtomicUsize::new(0);
-        let limits = Concurrency { connections: bench.connections / threads, logins: (bench.logins / threads).max(1) };
-        let parts: Vec<Vec<Wanted>> =
-            (0..threads).map(|thread| (thread..clients).step_by(threads).map(wanted).collect()).collect();
-        let (fleets, cores) = (&mut self.fleets, &self.cores);
-        std::thread::scope(|scope| {
-            let mut handles = Vec::with_capacity(threads);
-            for (thread, (fleet, part)) in fleets.iter_mut().zip(&parts).enumerate() {
-                let (done, core) = (&done, cores.get(thread).copied());
-                handles.push(on_core(scope, core, move || fleet.connect(part, limits, done))?);
-            }
-            while handles.iter().any(|handle| !handle.is_finished()) {
-                std::thread::sleep(LOOK);
-                bench.progress.say(&format!("{} of {clients} clients connected", done.load(Ordering::Relaxed)));
-            }
-            join(handles).map(drop)
         })
     }
 
@@ -294,26 +272,4 @@ pub fn make_rooms(fleet: &mut Fleet, rooms: u32) -> Outcome<()> {
 
 fn sleep_until(time: u64) {
     std::thread::sleep(Duration::from_nanos(time.saturating_sub(clock::real())));
-}
-
-/// A thread of the step, on its core.
-fn on_core<'scope, T: Send + 'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    core: Option<u32>,
-    work: impl FnOnce() -> Outcome<T> + Send + 'scope,
-) -> Outcome<ScopedJoinHandle<'scope, Outcome<T>>> {
-    let pinned = move || {
-        if let Some(core) = core {
-            core_affinity::set_for_current(core_affinity::CoreId { id: core as usize });
-        }
-        crate::bench::exact_sleep();
-        work()
-    };
-    let spawned = std::thread::Builder::new().name("clients".to_owned()).spawn_scoped(scope, pinned);
-    spawned.map_err(|error| Failure::because("the system gives no thread; raise `ulimit -u`", error))
-}
-
-fn join<T>(handles: Vec<ScopedJoinHandle<'_, Outcome<T>>>) -> Outcome<Vec<T>> {
-    // A thread that panics stops the process: panics abort in release, and tests see theirs here.
-    handles.into_iter().map(|handle| handle.join().expect("a thread of clients panicked")).collect()
 }

@@ -18,6 +18,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use rustls::ClientConfig;
 
 use crate::chat_counts::ChatCounts;
+use crate::churn::Churn;
 use crate::client::{Client, Stage, Wanted};
 use crate::clock::{self, MICROSECOND, MILLISECOND, SECOND};
 use crate::failure::{Failure, Outcome};
@@ -39,6 +40,9 @@ const BATCH: u64 = 250 * MICROSECOND;
 
 /// Longest wait for a socket in one turn otherwise, nanoseconds.
 const WAIT: u64 = 20 * MILLISECOND;
+
+/// Connections without a login yet, for each login that may be under way: a server closes those that wait long.
+const OUTSIDE: usize = 2;
 
 /// A setup in which nothing has happened for so long has failed, nanoseconds.
 const STALL: u64 = 30 * SECOND;
@@ -84,6 +88,8 @@ pub struct Fleet {
     pub chat: ChatCounts,
     /// Of connecting.
     pub set_up: SetUp,
+    /// Clients that come and go meanwhile.
+    pub churn: Option<Churn>,
     /// The speakers of all threads.
     pub streams: Arc<Streams>,
     pub(crate) address: SocketAddr,
@@ -91,12 +97,18 @@ pub struct Fleet {
     pub(crate) poll: Epoll,
     ready: Vec<EpollEvent>,
     full: bool,
+    polled: u64,
+    poll_every: u64,
     events: Vec<Event>,
     bytes: Vec<u8>,
     /// Clients that wait to log in, and those that were told to try again later, with the time.
     waiting: VecDeque<usize>,
     pub(crate) later: Vec<(u64, usize)>,
     pub(crate) logging_in: usize,
+    /// Times a client got where it should be.
+    pub(crate) arrived: usize,
+    /// Connected, or about to be, and not logged in.
+    pub(crate) outside: usize,
     pub(crate) login_started: Vec<u64>,
     ticked: u64,
     tick_next: usize,
@@ -120,17 +132,22 @@ impl Fleet {
             heard: Heard::default(),
             chat: ChatCounts::default(),
             set_up: SetUp::default(),
+            churn: None,
             streams: Arc::default(),
             address,
             tls,
             poll,
             ready: vec![EpollEvent::empty(); EVENTS],
             full: false,
+            polled: 0,
+            poll_every: std::env::var("POLL_US").ok().and_then(|x| x.parse::<u64>().ok()).unwrap_or(0) * 1000,
             events: Vec::new(),
             bytes: Vec::new(),
             waiting: VecDeque::new(),
             later: Vec::new(),
             logging_in: 0,
+            outside: 0,
+            arrived: 0,
             login_started: Vec::new(),
             ticked: clock::real(),
             tick_next: 0,
@@ -145,17 +162,20 @@ impl Fleet {
     /// # Errors
     /// A login or join was refused, a connection ended, or nothing happened for long.
     pub fn connect(&mut self, wanted: &[Wanted], limits: Concurrency, done: &AtomicUsize) -> Outcome<()> {
-        let first = self.clients.len();
+        let first = self.arrived;
         let mut counted = 0;
         let mut moved = clock::real();
         let mut opened = 0;
         while counted < wanted.len() {
-            while opened < wanted.len() && opened < counted + limits.connections {
+            while opened < wanted.len()
+                && opened < counted + limits.connections
+                && self.outside < limits.logins * OUTSIDE
+            {
                 self.open(wanted[opened].clone())?;
                 opened += 1;
             }
             self.serve_until(clock::real() + WAIT, limits)?;
-            let there = self.clients[first..].iter().filter(|client| client.stage == Stage::Ready).count();
+            let there = self.arrived - first;
             if there != counted {
                 done.fetch_add(there - counted, Ordering::Relaxed);
                 (counted, moved) = (there, clock::real());
@@ -216,6 +236,7 @@ impl Fleet {
     }
 
     fn begin(&mut self, at: usize) -> Outcome<()> {
+        self.outside += 1;
         let connection = self.clients[at].connection().expect("it was opened just now");
         let event = EpollEvent::new(EpollFlags::EPOLLIN, token(at, false));
         self.poll.add(connection, event).map_err(|error| Failure::because("epoll takes no more sockets", error))?;
@@ -231,7 +252,7 @@ impl Fleet {
         self.events = events;
     }
 
-    fn start_logins(&mut self, limits: Concurrency) {
+    pub(crate) fn start_logins(&mut self, limits: Concurrency) {
         let now = clock::real();
         let due: Vec<usize> = self.later.iter().filter(|(time, _)| *time <= now).map(|(_, at)| *at).collect();
         self.later.retain(|(time, _)| *time > now);
@@ -256,6 +277,7 @@ impl Fleet {
     pub fn turn(&mut self, until: u64, pace: Pace) -> Outcome<()> {
         let real = clock::real();
         self.tick(real);
+        self.churn(real)?;
         let rest = until.saturating_sub(real);
         let timeout = match pace {
             Pace::Batch => {
@@ -267,6 +289,13 @@ impl Fleet {
             Pace::Wait if self.full => 0,
             Pace::Wait => (rest.min(WAIT)).div_ceil(MILLISECOND) as u16,
         };
+        if pace == Pace::Batch {
+            let now = clock::real();
+            if !self.full && now < self.polled + self.poll_every && now + BATCH < until.max(now) + self.poll_every {
+                return Ok(());
+            }
+            self.polled = now;
+        }
         let mut ready = std::mem::take(&mut self.ready);
         // Interrupted by a signal: as if nothing had come.
         let count = self.poll.wait(&mut ready, timeout).unwrap_or(0);

@@ -7,23 +7,30 @@
 //! - [`args`], [`workload`], [`load`], [`payload`]: what to do, as data. [`run`]: doing it.
 //! - [`server`], [`metrics`]: the server. [`bench`], [`machine`], [`processor`]: this tool and its machine.
 //! - [`client`], [`connection`], [`receive`], [`tls`]: one client. [`fleet`], `stages`: many on one thread.
+//!   [`threads`]: threads with clients.
 //! - [`streams`], [`talk`], [`heard`], [`crowd`], [`step`], [`ramp`]: voice.
+//! - [`logins`], [`handshakes`], [`idle`], [`chat`], [`churn`]: the rest.
 //! - [`results`]: what comes out. [`report`]: how it is told.
 #![forbid(unsafe_code)]
 
 pub mod args;
 pub mod bench;
+pub mod chat;
 pub mod chat_counts;
+pub mod churn;
 pub mod client;
 pub mod clock;
 pub mod connection;
 pub mod crowd;
 pub mod failure;
 pub mod fleet;
+pub mod handshakes;
 pub mod heard;
 pub mod histogram;
+pub mod idle;
 pub mod interrupt;
 pub mod load;
+pub mod logins;
 pub mod machine;
 pub mod metrics;
 mod opus_vbr;
@@ -40,5 +47,6 @@ mod stages;
 pub mod step;
 pub mod streams;
 pub mod talk;
+pub mod threads;
 pub mod tls;
 pub mod workload;

@@ -14,7 +14,7 @@ use crate::progress::Progress;
 use crate::results::{self, Generator, Report, ServerUnderTest, VoiceOutcome};
 use crate::server::{Hashing, Server, Start};
 use crate::workload::{self, Workload};
-use crate::{machine, ramp};
+use crate::{chat, churn, idle, logins, machine, ramp};
 
 /// Name of the server's program.
 const SERVER: &str = "echomesh-server";
@@ -55,14 +55,39 @@ fn run(args: &Args, report: &mut Report) -> Outcome<()> {
             }
         }
     }
-    Ok(())
+    if args.smoke { report.outcomes.iter().try_for_each(is_sound) } else { Ok(()) }
+}
+
+/// Whether a load that any server carries left nothing to explain.
+fn is_sound(outcome: &results::Outcome) -> Outcome<()> {
+    let complaint = match outcome {
+        results::Outcome::Voice(VoiceOutcome { measured, .. }) => {
+            let agrees = measured.counters.as_ref().is_none_or(|counters| counters.agrees);
+            if measured.received != measured.expected || measured.duplicates > 0 {
+                "packets of an easy load were lost, or came twice"
+            } else if measured.opened != measured.received || measured.open_failed > 0 {
+                "packets did not decrypt"
+            } else if !agrees {
+                "the server's counters and the tool's do not agree"
+            } else {
+                return Ok(());
+            }
+        }
+        results::Outcome::Chat(chat)
+            if chat.refused > 0 || chat.deliveries != chat.lines_sent * u64::from(chat.members - 1) =>
+        {
+            "chat lines were refused or did not reach everyone"
+        }
+        _ => return Ok(()),
+    };
+    Err(Failure(format!("{complaint}: run it again without other load, and see --json for the figures")))
 }
 
 fn one(args: &Args, report: &mut Report, workload: &Workload, shards: u32) -> Outcome<()> {
     let placement = placement(args, shards);
     let bench = bench(args, placement.generator.clone());
     report.generator.cores.clone_from(&bench.cores);
-    let hashing = if matches!(workload, Workload::Logins { .. }) { Hashing::Default } else { Hashing::Cheap };
+    let hashing = if matches!(workload, Workload::Passwords { .. }) { Hashing::Default } else { Hashing::Cheap };
     let server = open_server(args, &bench, shards, placement, hashing)?;
     report.server.address = server.address.to_string();
     report.server.arguments.clone_from(&server.arguments);
@@ -76,14 +101,23 @@ fn one(args: &Args, report: &mut Report, workload: &Workload, shards: u32) -> Ou
 
 /// Plays one workload.
 fn perform(bench: &Bench, server: &Server, workload: &Workload, outcomes: &mut Vec<results::Outcome>) -> Outcome<()> {
+    use results::Outcome as Of;
     match workload {
-        Workload::Voice(name, load, times) => {
-            outcomes.push(results::Outcome::Voice(voice(bench, server, name, *load, *times)?));
-        }
+        Workload::Voice(name, load, times) => outcomes.push(Of::Voice(voice(bench, server, name, *load, *times)?)),
         Workload::Ramp(name, load, search) => {
-            outcomes.push(results::Outcome::Ramp(ramp::run(bench, server, name, *load, search)?));
+            outcomes.push(Of::Ramp(ramp::run(bench, server, name, *load, search)?));
         }
-        _ => return Err(Failure("not yet".to_owned())),
+        Workload::Idle { clients, seconds } => {
+            outcomes.push(Of::Idle(idle::run(bench, server, *clients, *seconds)?));
+        }
+        Workload::Passwords { share } => outcomes.push(Of::Logins(logins::passwords(bench, server, *share)?)),
+        Workload::Handshakes { share } => {
+            outcomes.extend(logins::others(bench, server, *share)?.into_iter().map(Of::Logins));
+        }
+        Workload::Chat { members, window, seconds } => {
+            outcomes.push(Of::Chat(chat::run(bench, server, *members, *window, *seconds)?));
+        }
+        Workload::Churn { load, seconds } => outcomes.push(Of::Churn(churn::run(bench, server, *load, *seconds)?)),
     }
     Ok(())
 }
@@ -103,9 +137,9 @@ fn clients(workload: &Workload) -> u64 {
     match workload {
         Workload::Voice(_, load, _) | Workload::Ramp(_, load, _) => load.clients() as u64,
         Workload::Churn { load, .. } => load.clients() as u64 * 2,
-        Workload::Idle { clients } => u64::from(*clients),
+        Workload::Idle { clients, .. } => u64::from(*clients),
         Workload::Chat { members, .. } => u64::from(*members),
-        Workload::Logins { .. } => 1_000,
+        Workload::Passwords { .. } | Workload::Handshakes { .. } => 1_000,
     }
 }
 

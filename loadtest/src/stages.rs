@@ -32,7 +32,7 @@ impl Fleet {
                 let wait = if retry_after_ms == 0 { RETRY } else { u64::from(retry_after_ms) * MILLISECOND };
                 self.later.push((clock::real() + wait, at));
             }
-            Event::Answer(Answer { request, outcome }) => self.answered(at, now, request, outcome),
+            Event::Answer(Answer { outcome, .. }) => self.answered(at, outcome),
             Event::RosterComplete { .. } if self.clients[at].stage == Stage::Entering => self.entered(at, now),
             Event::VoiceOpen { ssrc, udp_port, .. } => self.voice_opened(at, ssrc, udp_port),
             Event::Chat(line) => self.chat.delivered(&line.content),
@@ -49,6 +49,7 @@ impl Fleet {
 
     fn logged_in(&mut self, at: usize, now: Now, resumed: bool) {
         self.logging_in = self.logging_in.saturating_sub(1);
+        self.outside = self.outside.saturating_sub(1);
         self.set_up.login.record(clock::real().saturating_sub(self.login_started[at]));
         self.set_up.resumed += u64::from(resumed);
         let client = &mut self.clients[at];
@@ -74,7 +75,7 @@ impl Fleet {
         self.must(at, asked);
     }
 
-    fn must(&mut self, at: usize, asked: Result<RequestId, RequestError>) {
+    pub(crate) fn must(&mut self, at: usize, asked: Result<RequestId, RequestError>) {
         if let Err(error) = asked {
             self.end(at, &error.to_string());
         }
@@ -101,21 +102,24 @@ impl Fleet {
         let client = &mut self.clients[at];
         if client.stage != Stage::Ready {
             client.stage = Stage::Ready;
+            self.arrived += 1;
             self.set_up.ready.record(clock::real().saturating_sub(client.started));
         }
     }
 
-    fn answered(&mut self, at: usize, now: Now, request: RequestId, outcome: Outcome) {
+    fn answered(&mut self, at: usize, outcome: Outcome) {
         let client = &mut self.clients[at];
         match outcome {
             Outcome::Done(Done::Chat(line)) => self.chat.acknowledged(&line.content),
-            Outcome::Refused { status, .. } if status == StatusCode::StatusExists => {}
-            Outcome::Refused { message, .. } if matches!(client.stage, Stage::Entering | Stage::Opening) => {
+            Outcome::Done(Done::Room(_)) if client.stage == Stage::Leaving => client.stage = Stage::Away,
+            Outcome::Refused { status: StatusCode::StatusExists, .. } => {}
+            Outcome::Refused { message, .. }
+                if matches!(client.stage, Stage::Entering | Stage::Opening | Stage::Leaving) =>
+            {
                 self.end(at, &format!("refused: {message}"));
             }
             Outcome::Refused { .. } | Outcome::TimedOut => self.chat.refused(),
             Outcome::Done(_) | Outcome::ConnectionLost => {}
         }
-        let _ = (now, request);
     }
 }

@@ -164,7 +164,7 @@ mod tests {
         for wrong in [960, 961, 2_880] {
             assert_eq!(stream.sent_at(MediaTime(wrong)), None, "{wrong}");
         }
-        (0..FRAMES).for_each(|_| drop(stream.sent(1)));
+        (0..FRAMES as u64).for_each(|time| assert_eq!(stream.sent(time + 1).0 % FRAME_SAMPLES, 0));
         assert_eq!(stream.sent_at(first), None);
     }
 

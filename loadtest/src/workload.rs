@@ -19,6 +19,9 @@ const OPENED_RAMP: f64 = 1.0 / 16.0;
 const RAMP_LIMIT_S: f64 = 34.0;
 const RAMP_FINE: f64 = 0.04;
 
+/// How long idle members are measured, seconds.
+const IDLE_S: f64 = 4.0;
+
 /// Members of a room of `voice` and `ramp`.
 const MEMBERS: u32 = 10;
 
@@ -33,9 +36,16 @@ pub enum Workload {
     Idle {
         /// How many.
         clients: u32,
+        /// Measured.
+        seconds: f64,
     },
-    /// Logins, handshakes and resumes.
-    Logins {
+    /// Logins by password.
+    Passwords {
+        /// A share of the usual count: 1 for all.
+        share: f64,
+    },
+    /// Handshakes and resumes.
+    Handshakes {
         /// A share of the usual counts: 1 for all.
         share: f64,
     },
@@ -62,9 +72,21 @@ fn load(rooms: u32, members: u32, speakers: u32, args: &Args, opened: f64) -> Lo
     Load { rooms, members, speakers, payload: args.payload, talk: args.talk, opened }
 }
 
-/// The workload of this name; the user's own figures go into those that have no fixed ones.
+/// The workloads of this name; the user's own figures go into those that have no fixed ones.
 #[must_use]
-pub fn named(name: Name, args: &Args) -> Workload {
+pub fn named(name: Name, args: &Args) -> Vec<Workload> {
+    match name {
+        // Two servers: only one of them hashes passwords by its defaults.
+        Name::Logins => logins(1.0).to_vec(),
+        _ => vec![single(name, args)],
+    }
+}
+
+fn logins(share: f64) -> [Workload; 2] {
+    [Workload::Passwords { share }, Workload::Handshakes { share }]
+}
+
+fn single(name: Name, args: &Args) -> Workload {
     // Named voice workloads compare with others' only as they are.
     let fixed = |rooms, members, speakers, opened| Load {
         talk: Talk::Continuous,
@@ -79,8 +101,8 @@ pub fn named(name: Name, args: &Args) -> Workload {
         Name::W4 => Workload::Voice("w4", fixed(1, 500, 2, OPENED), STEADY),
         Name::W5 => Workload::Ramp("w5", fixed(100, 10, 2, OPENED_RAMP), ramp(110)),
         Name::W5big => Workload::Ramp("w5big", fixed(4, 100, 4, OPENED_RAMP), ramp(15)),
-        Name::Idle => Workload::Idle { clients: args.clients },
-        Name::Logins => Workload::Logins { share: 1.0 },
+        Name::Idle => Workload::Idle { clients: args.clients, seconds: args.seconds.unwrap_or(IDLE_S) },
+        Name::Logins => Workload::Passwords { share: 1.0 },
         Name::Chat | Name::ChatOpen => Workload::Chat {
             members: args.members.unwrap_or(100),
             window: (name == Name::Chat).then_some(args.window),
@@ -105,15 +127,16 @@ pub fn all(args: &Args) -> Vec<Workload> {
         return smoke();
     }
     if !args.workloads.is_empty() {
-        return args.workloads.iter().map(|name| named(*name, args)).collect();
+        return args.workloads.iter().flat_map(|name| named(*name, args)).collect();
     }
-    let of = |name| named(name, args);
+    let of = |name| single(name, args);
     let short_ramp = match of(Name::W5) {
         Workload::Ramp(name, load, search) => Workload::Ramp(name, load, Search { limit_s: 20.0, ..search }),
         other => other,
     };
-    let idle = Workload::Idle { clients: args.clients };
-    vec![of(Name::W1), of(Name::W2), of(Name::W3), short_ramp, Workload::Logins { share: 0.5 }, idle, of(Name::Chat)]
+    let idle = of(Name::Idle);
+    let [passwords, handshakes] = logins(0.5);
+    vec![of(Name::W1), of(Name::W2), of(Name::W3), short_ramp, passwords, handshakes, idle, of(Name::Chat)]
 }
 
 /// A little of each, for tests: about ten seconds.
@@ -126,7 +149,7 @@ fn smoke() -> Vec<Workload> {
     vec![
         Workload::Voice("smoke", load, times),
         Workload::Ramp("smoke-ramp", load, search),
-        Workload::Idle { clients: 40 },
+        Workload::Idle { clients: 40, seconds: 0.5 },
         Workload::Chat { members: 10, window: Some(4), seconds: 0.5 },
     ]
 }
