@@ -197,4 +197,6 @@ fn a_limited_generator_makes_no_claim() {
     assert!(page.contains("≥ 181,350/s") && page.contains("nothing is claimed"));
     assert!(summary(&report).contains("nothing is claimed"));
     assert!(!page.contains("Nothing disturbed this run"));
+    let ramp = RampOutcome { stopped_by: Stop::Time, first_failed: None, ..ramp("w5", 1, 412, load(100, 10, 1)) };
+    assert!(html(&with(Outcome::Ramp(ramp))).contains("≥ 181,350/s"), "time ended it before any step failed");
 }

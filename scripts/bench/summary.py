@@ -201,6 +201,8 @@ def control(measured):
         lines_of_it = table(["", unit, "p50 ms", "p99 ms", "server CPU %"], rows)
         if lines_of_it:
             lines += [f"## {title}", "", *lines_of_it]
+    if any("Text to" in line for line in lines):
+        lines += ["EchoMesh acknowledges a line only when it is on disk; Mumble and uMurmur pass it on and keep nothing.", ""]
     if any("Logins" in line for line in lines):
         lines += [
             "The peers' logins are of users without an account: TLS and the state of the server, no password hashed. "

@@ -64,6 +64,15 @@ pub fn name_of_ramp(ramp: &RampOutcome) -> String {
     named(&ramp.name, ramp.shards)
 }
 
+/// Whether the ramp ended before it found what the server cannot carry.
+pub fn at_least(ramp: &RampOutcome) -> bool {
+    match ramp.stopped_by {
+        Stop::Generator | Stop::Exhausted => true,
+        Stop::Time => ramp.first_failed.is_none(),
+        Stop::Loss | Stop::Latency => false,
+    }
+}
+
 /// The shards of a server elsewhere may be unknown, which is told as 0.
 fn named(name: &str, shards: u32) -> String {
     if shards == 0 { name.to_owned() } else { format!("{name}, {}", several(shards, "shard")) }
@@ -91,7 +100,12 @@ pub fn reason(ramp: &RampOutcome) -> String {
                 .to_owned()
         }
         (Stop::Exhausted, _) => "stopped because all members speak: the server carries at least this much.".to_owned(),
-        (Stop::Time, _) => "stopped by the time limit: the limit lies between what held and what did not.".to_owned(),
+        (Stop::Time, None) => {
+            "stopped by the time limit before any step failed: the server carries at least this much.".to_owned()
+        }
+        (Stop::Time, Some(_)) => {
+            "stopped by the time limit: the limit lies between what held and what did not.".to_owned()
+        }
     }
 }
 
@@ -162,7 +176,7 @@ fn of_step(name: &str, step: &Step, must_hold: bool, found: &mut Vec<Finding>) {
     }
     if step.receive_buffer_drops > 0 {
         let drops = whole(step.receive_buffer_drops);
-        say(false, format!("the kernel dropped {drops} datagrams at full receive buffers of this machine."));
+        say(false, format!("full receive buffers on this machine, of whatever program, dropped {drops} datagrams."));
     }
     if !step.generator_limited && step.send_late_us.count > 0 && step.send_late_us.p99 > SEND_LATE_MAX_US {
         say(false, format!("one packet in a hundred was sent {} late or more.", time_us(step.send_late_us.p99)));

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::findings::{name_of_ramp, name_of_voice};
+use super::findings::{at_least, name_of_ramp, name_of_voice};
 use super::numbers::{count, memory_kib, percent, several, short, time_us, whole};
-use crate::results::{Outcome, RampOutcome, Report, Step, Stop, VoiceOutcome};
+use crate::results::{Outcome, RampOutcome, Report, Step, VoiceOutcome};
 
 /// One figure.
 pub struct Headline {
@@ -77,7 +77,7 @@ fn ramps(report: &Report) -> Vec<Headline> {
         .filter_map(|runs| {
             let ramp = middle(runs, speakers)?;
             let step = best(ramp)?;
-            let least = matches!(ramp.stopped_by, Stop::Generator | Stop::Exhausted);
+            let least = at_least(ramp);
             Some(Headline {
                 what: format!("Most voice carried: {}", name_of_ramp(ramp)),
                 figure: format!("{}{}/s", if least { "≥ " } else { "" }, count(step.forwarded_per_s)),

@@ -95,10 +95,14 @@ fn setup(report: &Report) -> String {
         ("Generator", format!("{}, {cores}", several(generator.threads, "thread"))),
         (
             "Packets opened",
-            format!(
-                "{} of those received were decrypted and authenticated, the rest counted by their clear RTP header",
-                percent(generator.opened_share)
-            ),
+            if generator.opened_share >= 1.0 {
+                "each one received was decrypted and authenticated (in ramps, perhaps a share)".to_owned()
+            } else {
+                format!(
+                    "{} of those received were decrypted and authenticated, the rest counted by their clear RTP header",
+                    percent(generator.opened_share)
+                )
+            },
         ),
     ];
     let mut list = String::from("<dl>");

@@ -12,12 +12,12 @@ use super::scale::{Kind, Scale};
 
 /// Size of the drawing, in its own units; the page scales it.
 const WIDTH: f64 = 390.0;
-const HEIGHT: f64 = 262.0;
+const HEIGHT: f64 = 276.0;
 
 /// Where the plotting area ends.
 const LEFT: f64 = 50.0;
 const RIGHT: f64 = WIDTH - 14.0;
-const TOP: f64 = 30.0;
+const TOP: f64 = 44.0;
 const BOTTOM: f64 = HEIGHT - 44.0;
 
 /// Half the size of a mark.
@@ -40,6 +40,8 @@ pub struct Point {
     pub told: String,
     /// Drawn as a cross: measured, but not within the limits.
     pub failed: bool,
+    /// The line goes through it; one that was measured again stands beside the line.
+    pub joined: bool,
 }
 
 /// Points joined in the order given.
@@ -158,7 +160,8 @@ impl Series {
 
     fn draw(&self, svg: &mut String, x: &Scale, y: &Scale) {
         let look = self.look % SERIES_MAX;
-        let path: Vec<String> = self.placed(x, y).map(|(x, y, _)| format!("{x:.1} {y:.1}")).collect();
+        let joined = self.placed(x, y).filter(|(.., point)| point.joined);
+        let path: Vec<String> = joined.map(|(x, y, _)| format!("{x:.1} {y:.1}")).collect();
         let _ = write!(svg, "<g class=\"c{look}\">");
         if path.len() > 1 {
             let dashed = if self.dashed { " dash" } else { "" };
@@ -182,9 +185,10 @@ impl Rule {
             }
             Self::Down(value, label) => {
                 let Some(at) = x.position(*value).map(across) else { return };
+                // Above the plotting area, where no line can be.
                 let right = at > f64::midpoint(LEFT, RIGHT);
-                let (class, shift) = if right { (" end", -6.0) } else { ("", 6.0) };
-                (format!("M{at:.1} {TOP}V{BOTTOM}"), class, at + shift, BOTTOM - 8.0, label)
+                let (class, shift) = if right { (" end", 4.0) } else { ("", -4.0) };
+                (format!("M{at:.1} {:.1}V{BOTTOM}", TOP - 4.0), class, at + shift, TOP - 8.0, label)
             }
         };
         let label = escape(label);

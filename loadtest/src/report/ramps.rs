@@ -69,7 +69,7 @@ fn rooms(ramp: &RampOutcome) -> String {
 
 /// One line of a plot: of each step its value, if it has one.
 fn line(name: &str, look: usize, steps: &[&Step], value: impl Fn(&Step) -> Option<(f64, String)>) -> Series {
-    let points = steps.iter().filter_map(|step| {
+    let points = steps.iter().enumerate().filter_map(|(at, step)| {
         let (y, told) = value(step)?;
         let speakers = several(step.speakers_total, "speaker");
         Some(Point {
@@ -77,6 +77,8 @@ fn line(name: &str, look: usize, steps: &[&Step], value: impl Fn(&Step) -> Optio
             y,
             told: format!("{speakers}: {told} {name}"),
             failed: !step.held,
+            // Of a load that was measured again, the last is the one that counted.
+            joined: steps.get(at + 1).is_none_or(|next| next.speakers_total != step.speakers_total),
         })
     });
     Series { name: name.to_owned(), look, dashed: false, points: points.collect() }

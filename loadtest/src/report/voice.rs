@@ -111,13 +111,13 @@ pub fn trusted(step: &Step) -> Cell {
     }
 }
 
-/// What one datagram costs the server, beside the latencies; empty where it is not known.
+/// What one datagram costs the server, beside the latencies; empty where there is nothing to compare.
 fn costs(voices: &[&VoiceOutcome]) -> String {
     let known: Vec<(String, f64)> = voices
         .iter()
         .filter_map(|voice| Some((name_of_voice(voice), voice.measured.server.as_ref()?.us_per_datagram)))
         .collect();
-    if known.is_empty() {
+    if known.len() < 2 {
         return String::new();
     }
     let most = known.iter().map(|(_, us)| *us).fold(f64::MIN_POSITIVE, f64::max);
@@ -167,6 +167,7 @@ fn percentile_points(name: &str, latency: &Percentiles) -> Vec<Point> {
             y: us / 1e3,
             told: format!("{name}: {label} {}", time_us(us)),
             failed: false,
+            joined: true,
         })
         .collect()
 }
