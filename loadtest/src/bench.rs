@@ -64,15 +64,15 @@ impl Bench {
 /// Lets this process have as many sockets as the system allows, and says if that is too few.
 ///
 /// # Errors
-/// It is too few for so many clients.
-pub fn allow_sockets(clients: u64) -> Outcome<()> {
+/// It is too few for so many.
+pub fn allow_sockets(sockets: u64) -> Outcome<()> {
     let unknown = |error| Failure::because("the limit of open files is not known; check `ulimit -n`", error);
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(unknown)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(unknown)?;
-    let needed = 2 * clients + SPARE_FILES;
+    let needed = sockets + SPARE_FILES;
     if hard < needed {
         return Err(Failure(format!(
-            "{clients} clients need {needed} open files and the limit is {hard}: raise it with `ulimit -Hn {needed}` \
+            "the clients need {needed} open files and the limit is {hard}: raise it with `ulimit -Hn {needed}` \
              as root, or ask for fewer clients"
         )));
     }

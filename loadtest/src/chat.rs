@@ -42,7 +42,7 @@ pub fn run(bench: &Bench, server: &Server, members: u32, window: Option<u32>, me
             room: Some((0, room_name(0))),
             voice: false,
             opens: false,
-            resumable: true,
+            resumable: false,
             counted: false,
         })
         .collect();

@@ -6,20 +6,23 @@
 
 use crate::bench::Bench;
 use crate::client::{Stage, Wanted};
-use crate::clock::{self, MILLISECOND};
+use crate::clock::{self, MILLISECOND, SECOND};
 use crate::crowd::{Crowd, room_name};
 use crate::failure::Outcome;
-use crate::fleet::{Concurrency, Fleet, SetUp};
+use crate::fleet::{Concurrency, Fleet, Pace, SetUp};
 use crate::load::{Load, Times};
 use crate::results::ChurnOutcome;
 use crate::server::Server;
 use crate::threads;
 
 /// Clients that come and go.
-const VISITORS: usize = 60;
+pub const VISITORS: usize = 60;
 
 /// Between two moves, nanoseconds: 20 a second.
 const EVERY: u64 = 50 * MILLISECOND;
+
+/// Longest wait for all to have left at the end, nanoseconds.
+const GOODBYE: u64 = SECOND;
 
 /// Of its moves, each so many a visitor loses its connection instead of leaving the room.
 const RECONNECT_EACH: u64 = 3;
@@ -49,6 +52,24 @@ impl Fleet {
         }
         self.churn = Some(churn);
         moved
+    }
+
+    /// Visitors leave for good, so that none stays in a room as one whose connection was lost.
+    fn send_away(&mut self, visitors: std::ops::Range<usize>) -> Outcome<()> {
+        for at in visitors.clone() {
+            let Some((_, room)) = self.clients[at].wanted.room.clone() else { continue };
+            if self.clients[at].session.is_logged_in() {
+                self.clients[at].stage = Stage::Leaving;
+                let asked = self.handle(at, clock::now(), |client, now, _| client.session.leave(now, &room));
+                self.must(at, asked);
+            }
+        }
+        let end = clock::real() + GOODBYE;
+        while clock::real() < end && self.clients[visitors.clone()].iter().any(|client| client.stage == Stage::Leaving)
+        {
+            self.turn(end, Pace::Wait)?;
+        }
+        Ok(())
     }
 
     fn move_one(&mut self, churn: &mut Churn) -> Outcome<()> {
@@ -127,6 +148,7 @@ pub fn run(bench: &Bench, server: &Server, load: Load, seconds: f64) -> Outcome<
     let fleet = &mut crowd.fleets[0];
     let (leaves, reconnects) = fleet.churn.take().map_or((0, 0), |churn| (churn.leaves, churn.reconnects));
     let join_us = fleet.set_up.ready.percentiles_us();
+    fleet.send_away(first..first + VISITORS)?;
     let joins = join_us.count - fleet.set_up.resumed.min(join_us.count);
     Ok(ChurnOutcome { seconds, joins, leaves, reconnects, voice, join_us })
 }

@@ -35,7 +35,8 @@ pub struct Wanted {
     pub voice: bool,
     /// Whether what it hears is decrypted; otherwise it is counted by its clear header.
     pub opens: bool,
-    /// Whether the session outlives its connection.
+    /// Whether the session outlives its connection. Only where that is measured: on a server that runs on, those of one
+    /// workload would still be in their rooms for the next.
     pub resumable: bool,
     /// Whether what it hears is expected; one that comes and goes hears only some.
     pub counted: bool,

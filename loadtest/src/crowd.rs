@@ -92,7 +92,7 @@ impl Crowd {
                 room: Some((room, room_name(room))),
                 voice: true,
                 opens: load.opens(client),
-                resumable: true,
+                resumable: false,
                 counted: true,
             }
         })

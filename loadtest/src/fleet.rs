@@ -97,8 +97,6 @@ pub struct Fleet {
     pub(crate) poll: Epoll,
     ready: Vec<EpollEvent>,
     full: bool,
-    polled: u64,
-    poll_every: u64,
     events: Vec<Event>,
     bytes: Vec<u8>,
     /// Clients that wait to log in, and those that were told to try again later, with the time.
@@ -139,8 +137,6 @@ impl Fleet {
             poll,
             ready: vec![EpollEvent::empty(); EVENTS],
             full: false,
-            polled: 0,
-            poll_every: std::env::var("POLL_US").ok().and_then(|x| x.parse::<u64>().ok()).unwrap_or(0) * 1000,
             events: Vec::new(),
             bytes: Vec::new(),
             waiting: VecDeque::new(),
@@ -289,13 +285,6 @@ impl Fleet {
             Pace::Wait if self.full => 0,
             Pace::Wait => (rest.min(WAIT)).div_ceil(MILLISECOND) as u16,
         };
-        if pace == Pace::Batch {
-            let now = clock::real();
-            if !self.full && now < self.polled + self.poll_every && now + BATCH < until.max(now) + self.poll_every {
-                return Ok(());
-            }
-            self.polled = now;
-        }
         let mut ready = std::mem::take(&mut self.ready);
         // Interrupted by a signal: as if nothing had come.
         let count = self.poll.wait(&mut ready, timeout).unwrap_or(0);
@@ -377,9 +366,17 @@ impl Fleet {
         if self.clients[at].stage == Stage::Ended {
             return;
         }
-        let name = &self.clients[at].wanted.name;
-        let why = self.notice.as_deref().unwrap_or(why);
-        let text = format!("client {name} was cut off ({why}): the server's log says more; a lower load may hold");
+        let client = &self.clients[at];
+        let text = if client.stage == Stage::Handshake {
+            let why = why.trim_start_matches("unexpected error: ");
+            format!("no TLS connection to {}: {why}", self.address)
+        } else {
+            let why = self.notice.as_deref().unwrap_or(why);
+            format!(
+                "client {} was cut off ({why}): the server's log says more; a lower load may hold",
+                client.wanted.name
+            )
+        };
         self.ended.get_or_insert(text);
         self.close(at);
     }

@@ -42,7 +42,7 @@ pub fn run(bench: &Bench, server: &Server, clients: u32, measured_s: f64) -> Out
             room: Some((room, room_name(room))),
             voice: false,
             opens: false,
-            resumable: true,
+            resumable: false,
             counted: false,
         }
     })?;

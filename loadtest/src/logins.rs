@@ -26,6 +26,9 @@ const HANDSHAKES_AT_ONCE: usize = 16;
 const RESUMED_AT_ONCE: usize = 4;
 const RESUMES: f64 = 500.0;
 
+/// Sockets of all of them at a time.
+pub const SOCKETS_MAX: u64 = 1_024;
+
 /// Rooms that the sessions to be resumed are in.
 const RESUME_ROOMS: u32 = 50;
 

@@ -45,8 +45,7 @@ pub fn all(args: &Args) -> (Report, Outcome<()>) {
 
 fn run(args: &Args, report: &mut Report) -> Outcome<()> {
     let workloads = workload::all(args);
-    let clients = workloads.iter().map(clients).max().unwrap_or(0);
-    bench::allow_sockets(clients)?;
+    bench::allow_sockets(workloads.iter().map(sockets).max().unwrap_or(0))?;
     let shard_counts = if args.server.is_some() { vec![0] } else { args.shards.clone() };
     for _ in 0..args.runs {
         for workload in &workloads {
@@ -133,13 +132,14 @@ pub fn voice(bench: &Bench, server: &Server, name: &str, load: Load, times: Time
     Ok(VoiceOutcome { name: name.to_owned(), shards: server.shards, load: crowd.described(load.speakers), measured })
 }
 
-fn clients(workload: &Workload) -> u64 {
+/// Sockets that a workload's clients have at most: each one for control, and one for voice.
+fn sockets(workload: &Workload) -> u64 {
     match workload {
-        Workload::Voice(_, load, _) | Workload::Ramp(_, load, _) => load.clients() as u64,
-        Workload::Churn { load, .. } => load.clients() as u64 * 2,
+        Workload::Voice(_, load, _) | Workload::Ramp(_, load, _) => load.clients() as u64 * 2,
+        Workload::Churn { load, .. } => (load.clients() + churn::VISITORS) as u64 * 2,
         Workload::Idle { clients, .. } => u64::from(*clients),
         Workload::Chat { members, .. } => u64::from(*members),
-        Workload::Passwords { .. } | Workload::Handshakes { .. } => 1_000,
+        Workload::Passwords { .. } | Workload::Handshakes { .. } => logins::SOCKETS_MAX,
     }
 }
 

@@ -30,7 +30,7 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 /// do not measure it.
 const CHEAP_HASHING: [&str; 4] = ["--password-memory-kib", "8", "--password-passes", "1"];
 
-/// The server that runs, for the panic hook; 0: none.
+/// The server that runs, for `stop_running`; 0: none.
 static RUNNING: AtomicI32 = AtomicI32::new(0);
 
 /// How passwords are hashed by a server that the tool starts.
@@ -204,12 +204,18 @@ impl Drop for Server {
 pub fn stop_on_panic() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        let pid = RUNNING.load(Ordering::Relaxed);
-        if pid > 0 {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-        }
+        stop_running();
         usual(panic);
     }));
+}
+
+/// Tells the server that runs, if any, to stop, without waiting for it.
+pub fn stop_running() {
+    let pid = RUNNING.load(Ordering::Relaxed);
+    if pid > 0 {
+        // It may have ended already.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
 }
 
 fn cannot_run(binary: &Path) -> String {
