@@ -109,6 +109,8 @@ pub struct Fleet {
     pub(crate) outside: usize,
     pub(crate) login_started: Vec<u64>,
     ticked: u64,
+    /// While a step is measured: when all voice sockets are read next. They are not in `poll` then.
+    pub(crate) sweep_at: Option<u64>,
     tick_next: usize,
     has_voice: bool,
     /// Why a client ended that should not have.
@@ -146,6 +148,7 @@ impl Fleet {
             arrived: 0,
             login_started: Vec::new(),
             ticked: clock::real(),
+            sweep_at: None,
             tick_next: 0,
             has_voice: false,
             ended: None,
@@ -299,6 +302,7 @@ impl Fleet {
             }
         }
         self.ready = ready;
+        self.sweep(real, now);
         if interrupt::is_wanted() {
             return Err(Failure("stopped".to_owned()));
         }
@@ -308,7 +312,7 @@ impl Fleet {
         }
     }
 
-    fn read_voice(&mut self, at: usize, now: Now) {
+    pub(crate) fn read_voice(&mut self, at: usize, now: Now) {
         let Self { clients, streams, heard, .. } = self;
         let client = &mut clients[at];
         let Some(udp) = client.take_udp() else { return };

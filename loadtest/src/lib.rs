@@ -6,7 +6,7 @@
 //! # Layout
 //! - [`args`], [`workload`], [`load`], [`payload`]: what to do, as data. [`run`]: doing it.
 //! - [`server`], [`metrics`]: the server. [`bench`], [`machine`], [`processor`]: this tool and its machine.
-//! - [`client`], [`connection`], [`receive`], [`tls`]: one client. [`fleet`], `stages`: many on one thread.
+//! - [`client`], [`connection`], [`receive`], [`tls`]: one client. [`fleet`], `stages`, `sweep`: many on one thread.
 //!   [`threads`]: threads with clients.
 //! - [`streams`], [`talk`], [`heard`], [`crowd`], [`step`], [`ramp`]: voice.
 //! - [`logins`], [`handshakes`], [`idle`], [`chat`], [`churn`]: the rest.
@@ -46,6 +46,7 @@ pub mod server;
 mod stages;
 pub mod step;
 pub mod streams;
+mod sweep;
 pub mod talk;
 pub mod threads;
 pub mod tls;

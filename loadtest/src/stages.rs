@@ -8,11 +8,11 @@ use echomesh_client::{Answer, Done, Event, OpenVoice, Outcome, RequestError, Req
 use echomesh_proto::control::StatusCode;
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::time::Now;
-use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use crate::client::Stage;
 use crate::clock::{self, MILLISECOND};
-use crate::fleet::{Fleet, token};
+use crate::fleet::Fleet;
+use crate::sweep::watched;
 
 /// Wait before a login is tried again whose refusal does not say how long, nanoseconds.
 const RETRY: u64 = 200 * MILLISECOND;
@@ -84,13 +84,9 @@ impl Fleet {
     fn voice_opened(&mut self, at: usize, ssrc: Ssrc, udp_port: u16) {
         let server = SocketAddr::new(self.address.ip(), udp_port);
         let client = &mut self.clients[at];
-        let opened = client.open_voice(server, ssrc).and_then(|is_new| {
-            // Edge by edge: each is drained when it comes, and asking again whether it is empty costs time.
-            let event = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, token(at, true));
-            match client.udp() {
-                Some(udp) if is_new => Ok(self.poll.add(udp, event)?),
-                _ => Ok(()),
-            }
+        let opened = client.open_voice(server, ssrc).and_then(|is_new| match client.udp() {
+            Some(udp) if is_new => Ok(self.poll.add(udp, watched(at))?),
+            _ => Ok(()),
         });
         match opened {
             Ok(()) => self.is_ready(at),

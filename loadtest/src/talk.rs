@@ -135,6 +135,7 @@ impl Fleet {
         }
         speakers.sort_by_key(|speaker| speaker.phase);
         self.run_until(plan.start, Pace::Wait)?;
+        self.begin_sweeping()?;
         let payload = payload_bytes();
         let streams = Arc::clone(&self.streams);
         let (mut next, mut frame) = (0, 0);
@@ -171,6 +172,7 @@ impl Fleet {
         }
         self.heard.received_in_time = self.heard.received;
         self.run_until(plan.end(), Pace::Batch)?;
+        self.end_sweeping()?;
         Ok(said)
     }
 
