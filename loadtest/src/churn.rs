@@ -9,7 +9,7 @@ use crate::client::{Stage, Wanted};
 use crate::clock::{self, MILLISECOND, SECOND};
 use crate::crowd::{Crowd, room_name};
 use crate::failure::Outcome;
-use crate::fleet::{Concurrency, Fleet, Pace, SetUp};
+use crate::fleet::{Concurrency, Fleet, SetUp};
 use crate::load::{Load, Times};
 use crate::results::ChurnOutcome;
 use crate::server::Server;
@@ -54,28 +54,35 @@ impl Fleet {
         moved
     }
 
-    /// Visitors leave for good, so that none stays in a room as one whose connection was lost.
-    fn send_away(&mut self, visitors: std::ops::Range<usize>) -> Outcome<()> {
-        for at in visitors.clone() {
-            let Some((_, room)) = self.clients[at].wanted.room.clone() else { continue };
-            if self.clients[at].session.is_logged_in() {
-                self.clients[at].stage = Stage::Leaving;
-                let asked = self.handle(at, clock::now(), |client, now, _| client.session.leave(now, &room));
-                self.must(at, asked);
-            }
-        }
+    /// Visitors leave for good, each once it is where it was going, so that none stays in a room as one whose
+    /// connection was lost.
+    fn send_away(&mut self, visitors: std::ops::Range<usize>, limits: Concurrency) -> Outcome<()> {
         let end = clock::real() + GOODBYE;
-        while clock::real() < end && self.clients[visitors.clone()].iter().any(|client| client.stage == Stage::Leaving)
-        {
-            self.turn(end, Pace::Wait)?;
+        while clock::real() < end {
+            for at in visitors.clone().filter(|at| self.clients[*at].stage == Stage::Ready).collect::<Vec<_>>() {
+                self.leave_room(at);
+            }
+            if self.clients[visitors.clone()].iter().all(|client| client.stage == Stage::Away) {
+                break;
+            }
+            self.serve_until(end, limits)?;
         }
         Ok(())
+    }
+
+    fn leave_room(&mut self, at: usize) {
+        let client = &mut self.clients[at];
+        let Some((_, room)) = client.wanted.room.clone() else { return };
+        client.stage = Stage::Leaving;
+        let asked = self.handle(at, clock::now(), |client, now, _| client.session.leave(now, &room));
+        self.must(at, asked);
     }
 
     fn move_one(&mut self, churn: &mut Churn) -> Outcome<()> {
         let visitors = churn.visitors.len() as u64;
         let at = churn.visitors.start + (churn.moves % visitors) as usize;
-        let round = churn.moves / visitors;
+        // Neighbours are at different points of the same round.
+        let round = churn.moves / visitors + at as u64;
         churn.moves += 1;
         let now = clock::now();
         let client = &mut self.clients[at];
@@ -86,11 +93,8 @@ impl Fleet {
                 return self.open_again(at);
             }
             Stage::Ready => {
-                let Some((_, room)) = client.wanted.room.clone() else { return Ok(()) };
-                client.stage = Stage::Leaving;
                 churn.leaves += 1;
-                let asked = self.handle(at, now, |client, now, _| client.session.leave(now, &room));
-                self.must(at, asked);
+                self.leave_room(at);
             }
             Stage::Away => {
                 let room = (at as u32 + churn.moves as u32) % churn.rooms;
@@ -148,7 +152,7 @@ pub fn run(bench: &Bench, server: &Server, load: Load, seconds: f64) -> Outcome<
     let fleet = &mut crowd.fleets[0];
     let (leaves, reconnects) = fleet.churn.take().map_or((0, 0), |churn| (churn.leaves, churn.reconnects));
     let join_us = fleet.set_up.ready.percentiles_us();
-    fleet.send_away(first..first + VISITORS)?;
+    fleet.send_away(first..first + VISITORS, limits)?;
     let joins = join_us.count - fleet.set_up.resumed.min(join_us.count);
     Ok(ChurnOutcome { seconds, joins, leaves, reconnects, voice, join_us })
 }
