@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use echomesh_proto::limits::SHARDS_MAX;
 
@@ -44,6 +45,8 @@ pub struct Config {
     pub spread_after: u32,
     /// Speakers heard at once in a room; 0: all.
     pub speakers_max: u32,
+    /// How long voice may wait on a busy shard; zero: not at all.
+    pub voice_window: Duration,
     /// Allow plaintext between any addresses.
     pub plaintext_anywhere: bool,
     /// The operator's; `None` is self-signed.
@@ -96,6 +99,7 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         server_name: server_name(given.server_name)?,
         spread_after: spread_after(given.spread_after)?,
         speakers_max: given.speakers_max.unwrap_or(SPEAKERS_MAX),
+        voice_window: voice_window(given.voice_window_us)?,
         plaintext_anywhere: given.plaintext_anywhere.unwrap_or(false),
         tls: tls_files(given.tls_cert, given.tls_key)?,
         password: password(given.password_memory_kib, given.password_passes)?,
@@ -148,6 +152,17 @@ fn password(memory_kib: Option<u32>, passes: Option<u32>) -> Result<HashCost, St
     bounded("password-memory-kib", memory_kib, MEMORY_KIB)?;
     bounded("password-passes", passes, PASSES)?;
     Ok(HashCost { memory_kib, passes })
+}
+
+/// Two milliseconds fill messages well (docs/BENCHMARKS.md); more would be heard as delay for little.
+const VOICE_WINDOW_US: u32 = 2_000;
+const VOICE_WINDOW_US_MAX: u32 = 5_000;
+
+fn voice_window(given: Option<u32>) -> Result<Duration, StartError> {
+    match given.unwrap_or(VOICE_WINDOW_US) {
+        us @ 0..=VOICE_WINDOW_US_MAX => Ok(Duration::from_micros(us.into())),
+        us => Err(StartError::Settings(format!("voice-window-us is {us}: it must be 0 to {VOICE_WINDOW_US_MAX}"))),
+    }
 }
 
 fn spread_after(given: Option<u32>) -> Result<u32, StartError> {
@@ -206,6 +221,7 @@ mod tests {
             (["--shards", "0"], "shards"),
             (["--shards", "65"], "shards"),
             (["--spread-after", "0"], "spread-after"),
+            (["--voice-window-us", "5001"], "voice-window-us"),
             (["--server-name", ""], "server-name"),
             (["--tls-cert", "c.pem"], "tls-key"),
             (["--password-memory-kib", "7"], "password-memory-kib is 7: it must be 8 to"),

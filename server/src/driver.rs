@@ -79,6 +79,8 @@ pub struct Parts {
     pub wakes: Vec<Arc<Wake>>,
     /// Origin of the clock all shards share.
     pub started: Instant,
+    /// Whether voice may wait while the shard is busy.
+    pub gathers: bool,
 }
 
 /// Kernel and resources of one shard.
@@ -111,16 +113,16 @@ impl Core {
         let mut core = Self {
             shard: Shard::new(config),
             effects: Effects::with_capacity(streams_max),
-            parts,
             now: Now::default(),
             links: Links::default(),
             peers: Peers::default(),
             packet: vec![0; PACKET_BYTES].into(),
             record: Vec::with_capacity(PACKET_BYTES),
             egress: Egress::with_capacity(streams_max),
-            pacer: Pacer::new(),
+            pacer: Pacer::new(parts.gathers),
             used: (Duration::ZERO, Time(0)),
             unix_offset_us: 0,
+            parts,
             voice_ring_full: 0,
             accept_failed: 0,
             stopping: false,

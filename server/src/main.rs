@@ -186,6 +186,7 @@ impl ShardsStart<'_> {
                 jobs,
                 wakes: wakes.clone(),
                 started,
+                voice_window: self.config.voice_window,
                 board: self.board.clone(),
                 stop: self.stop.clone(),
             };

@@ -1,9 +1,9 @@
 //! When a shard looks at its voice socket: at once for each datagram, or, when it is busy, in rounds.
 //!
 //! Not a clock and not a timer: it is told how busy the shard was and says how to go on; `RoundTimer` is the
-//! descriptor that the runtime waits for. In rounds a packet waits up to `ROUND` longer, and what came
+//! descriptor that the runtime waits for. In rounds a packet waits up to one round longer, and what came
 //! meanwhile is woken for, received and sent together: several speakers' packets to one listener in one
-//! message. Bounds: one decision a tick.
+//! message. Bounds: one decision a tick; a round is as long as the operator lets voice wait.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,9 +16,6 @@ use tokio::io::unix::AsyncFd;
 
 use crate::uring;
 
-/// Length of a round: what it may add to a packet's way.
-const ROUND: Duration = Duration::from_millis(2);
-
 /// Share of its core, in thousandths, at which a shard begins rounds, and below which it ends them. Far apart,
 /// as rounds themselves make it less busy, by up to half.
 const BUSY_BEGINS: u32 = 700;
@@ -29,7 +26,7 @@ const BUSY_ENDS: u32 = 250;
 pub enum Pace {
     /// Each datagram as it comes.
     Prompt,
-    /// Whatever has come, every `ROUND`.
+    /// Whatever has come, once a round.
     Rounds,
 }
 
@@ -37,12 +34,13 @@ pub enum Pace {
 #[derive(Debug)]
 pub struct Pacer {
     pace: Pace,
+    gathers: bool,
 }
 
 impl Pacer {
-    /// Prompt at first.
-    pub fn new() -> Self {
-        Self { pace: Pace::Prompt }
+    /// Prompt at first, and always unless voice may wait.
+    pub fn new(gathers: bool) -> Self {
+        Self { pace: Pace::Prompt, gathers }
     }
 
     /// As it is now.
@@ -53,7 +51,7 @@ impl Pacer {
     /// The shard used this much of its core since the last time: thousandths.
     pub fn used(&mut self, busy: u32) {
         self.pace = match self.pace {
-            Pace::Prompt if busy >= BUSY_BEGINS => Pace::Rounds,
+            Pace::Prompt if self.gathers && busy >= BUSY_BEGINS => Pace::Rounds,
             Pace::Rounds if busy < BUSY_ENDS => Pace::Prompt,
             pace => pace,
         };
@@ -63,16 +61,17 @@ impl Pacer {
 /// A timer that the runtime of this thread can wait for; its own are over a millisecond late.
 pub struct RoundTimer {
     timer: AsyncFd<File>,
+    round: Duration,
 }
 
 impl RoundTimer {
-    /// A timer that does not run yet.
+    /// A timer of rounds of this length, shorter than a second; it does not run yet.
     ///
     /// # Errors
     /// Out of descriptors.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(round: Duration) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        Ok(Self { timer: uring::watch_readable(File::from(timer))? })
+        Ok(Self { timer: uring::watch_readable(File::from(timer))?, round })
     }
 
     /// Starts or stops the rounds.
@@ -80,7 +79,7 @@ impl RoundTimer {
     /// # Errors
     /// None that is expected.
     pub fn run(&self, on: bool) -> io::Result<()> {
-        let nanoseconds = if on { i64::from(ROUND.subsec_nanos()) } else { 0 };
+        let nanoseconds = if on { i64::from(self.round.subsec_nanos()) } else { 0 };
         let period = Timespec { tv_sec: 0, tv_nsec: nanoseconds };
         let rounds = Itimerspec { it_interval: period, it_value: period };
         timerfd_settime(self.timer.get_ref(), TimerfdTimerFlags::empty(), &rounds)?;
@@ -107,12 +106,15 @@ mod tests {
     /// Goal: rounds begin when a shard is busy and do not end because they help.
     #[test]
     fn rounds_last_while_there_is_much_to_do() {
-        let mut pacer = Pacer::new();
+        let mut pacer = Pacer::new(true);
         let paces = [100, 690, 700, 400, 250, 249, 600].map(|busy| {
             pacer.used(busy);
             pacer.pace()
         });
         use Pace::{Prompt, Rounds};
         assert_eq!(paces, [Prompt, Prompt, Rounds, Rounds, Rounds, Prompt, Prompt]);
+        let mut prompt = Pacer::new(false);
+        prompt.used(1_000);
+        assert_eq!(prompt.pace(), Prompt, "where voice may not wait it does not");
     }
 }

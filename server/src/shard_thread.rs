@@ -55,6 +55,8 @@ pub struct ShardSetup {
     pub wakes: Vec<Arc<Wake>>,
     /// Origin of the clock all shards share.
     pub started: Instant,
+    /// How long voice may wait while the shard is busy; zero: not at all.
+    pub voice_window: Duration,
     /// Where it leaves its figures once a tick.
     pub board: Arc<Board>,
     /// Set to stop; seen within a tick.
@@ -110,11 +112,12 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
     let fail = |what| move |error| ShardError { shard: shard.0, what, error };
     let voice = VoiceRing::new(setup.udp).map_err(fail("cannot make the voice ring"))?;
     let socket = voice.watched().map_err(fail("cannot watch the voice socket"))?;
-    let rounds = RoundTimer::new().map_err(fail("cannot make its timer"))?;
+    let rounds = RoundTimer::new(setup.voice_window).map_err(fail("cannot make its timer"))?;
     let sleeper = setup.wakes[shard.index()].sleeper().map_err(fail("cannot watch its wake-ups"))?;
     let stop_accepting = setup.tcp.try_clone().map_err(fail("cannot hold its listener"))?;
     let listener = tokio_uring::net::TcpListener::from_std(setup.tcp);
-    let parts = Parts { voice, mesh: setup.mesh, jobs: setup.jobs, wakes: setup.wakes, started: setup.started };
+    let ShardSetup { mesh, jobs, wakes, started, voice_window, .. } = setup;
+    let parts = Parts { voice, mesh, jobs, wakes, started, gathers: !voice_window.is_zero() };
     let core = Rc::new(RefCell::new(Core::new(setup.config, parts)));
     tokio_uring::spawn(tcp::accept(core.clone(), listener, setup.tls));
     let serving = core.clone();
