@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn shard(voice_received: u64, voice_forwarded: u64, dropped: u64) -> ShardCount {
-        let dropped = BTreeMap::from([("no_send_slot".to_owned(), dropped)]);
+        let dropped = BTreeMap::from([("send_failed".to_owned(), dropped)]);
         ShardCount { voice_received, voice_forwarded, dropped, ..ShardCount::default() }
     }
 

@@ -50,8 +50,6 @@ pub struct ShardTotals {
     pub messages_sent: u64,
     /// Datagrams the socket did not take: queue full, no route.
     pub send_failed: u64,
-    /// Datagrams dropped for want of a send slot.
-    pub no_send_slot: u64,
     /// Receives that failed.
     pub receive_failed: u64,
     /// Datagrams that the system dropped because a socket's receive buffer was full.
@@ -267,10 +265,9 @@ impl Core {
         let ring = self.parts.voice.counters();
         ShardTotals {
             counters: self.shard.counters().clone(),
-            datagrams_sent: ring.sent,
-            messages_sent: ring.messages_sent,
-            send_failed: ring.send_queue_full + ring.send_failed,
-            no_send_slot: ring.send_slots_full,
+            datagrams_sent: ring.sends.sent,
+            messages_sent: ring.sends.messages_sent,
+            send_failed: ring.sends.queue_full + ring.sends.failed,
             receive_failed: ring.receive_failed,
             receive_buffer_full: ring.receive_buffer_full,
             voice_ring_full: self.voice_ring_full,

@@ -42,7 +42,6 @@ pub const TOTALS: &[Total] = &[
     total("datagrams_sent", "Datagrams given to the system.", |of| of.datagrams_sent),
     total("messages_sent", "Messages they went in: several datagrams for one listener go in one.", |of| of.messages_sent),
     total("send_failed", "Datagrams the system did not take.", |of| of.send_failed),
-    total("no_send_slot", "Datagrams dropped since all send slots were taken.", |of| of.no_send_slot),
     total("voice_ring_full", "Voice packets dropped since the ring to another shard was full.", |of| of.voice_ring_full),
     total("receive_failed", "Receives of datagrams that failed.", |of| of.receive_failed),
     total("receive_buffer_full", "Datagrams the system dropped since a receive buffer was full.", |of| of.receive_buffer_full),

@@ -98,12 +98,12 @@ fn several_packets_go_in_one_message() {
         }
     }
     // Of the first: 100 + 90, then 300 is too far from both, 61. Of the others as many, or one more.
-    let counters = listeners.ring.counters();
+    let counters = listeners.ring.counters().sends;
     assert_eq!(counters.sent, 10);
     assert!(counters.messages_sent <= 8, "{counters:?}");
     // Nothing is left over for the next flush.
     listeners.flush();
-    assert_eq!(listeners.ring.counters().sent, 10);
+    assert_eq!(listeners.ring.counters().sends.sent, 10);
 }
 
 /// Goal: padding is bounded, and what cannot be joined goes alone. Method: lengths at both sides of the bound.
@@ -115,7 +115,7 @@ fn padding_is_bounded() {
             listeners.egress.voice(&header(0x100, index), &vec![1; length], &[PeerId(0)]);
         }
         listeners.flush();
-        assert_eq!(listeners.ring.counters().messages_sent, messages, "{lengths:?}");
+        assert_eq!(listeners.ring.counters().sends.messages_sent, messages, "{lengths:?}");
         for (index, length) in (0_u64..).zip(lengths) {
             assert_eq!(listeners.opened(0, index).1.len(), length);
         }

@@ -3,9 +3,10 @@
 //!
 //! Not tokio-uring, which carries TCP on the same thread: its UDP allocates for each datagram and
 //! enters the kernel for each. This ring has preallocated slots and one enter for a batch.
-//! Only operations of Linux 5.10 are used (`RECVMSG`, `SENDMSG`).
+//! Only operations of Linux 5.10 are used (`RECVMSG`).
 
 mod descriptor;
+mod outbox;
 mod probe;
 mod ring;
 mod slots;

@@ -90,14 +90,8 @@ pub fn probe() -> Result<Features, ProbeError> {
     let ring = IoUring::new(8).map_err(|error| explain(error, &kernel))?;
     let mut operations = Probe::new();
     ring.submitter().register_probe(&mut operations).map_err(|error| explain(error, &kernel))?;
-    let needed = [
-        opcode::RecvMsg::CODE,
-        opcode::SendMsg::CODE,
-        opcode::Accept::CODE,
-        opcode::Read::CODE,
-        opcode::Write::CODE,
-        opcode::Close::CODE,
-    ];
+    let needed =
+        [opcode::RecvMsg::CODE, opcode::Accept::CODE, opcode::Read::CODE, opcode::Write::CODE, opcode::Close::CODE];
     let features = Features {
         fast_poll: ring.params().is_feature_fast_poll(),
         no_drop: ring.params().is_feature_nodrop(),

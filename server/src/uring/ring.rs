@@ -1,12 +1,12 @@
-//! One shard's voice socket on an io_uring of its own, in batches: receives and sends that do not wait.
+//! One shard's voice socket, in batches: receives through an io_uring of its own, and an outbox.
 //!
 //! Not a policy: it receives and sends what it is told, and counts what the kernel refuses.
 //! In: `send`, and the socket's readiness through `watched`. Out: `receive`, `submit`.
-//! Every operation carries `MSG_DONTWAIT`, so one enter submits a batch and finds it completed: nothing is
+//! Every receive carries `MSG_DONTWAIT`, so one enter submits a batch and finds it completed: nothing is
 //! in flight while the shard sleeps, and epoll wakes it for the socket itself. (A receive that waits in the
 //! ring costs two wake-ups for each datagram: one to complete it, one for the completion.) While the socket
 //! keeps giving, each batch asks for twice as many.
-//! Bounds: `RECEIVE_SLOTS` + `SEND_SLOTS` operations, which the completion queue holds; no allocation.
+//! Bounds: `RECEIVE_SLOTS` operations, which the completion queue holds; no allocation.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,46 +14,32 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{IoUring, opcode, types};
 
 use super::descriptor::{receive_buffer_drops, stamp_datagrams};
+use super::outbox::{Outbox, SendCounters};
 use super::slots::{Slots, Target};
 
 /// Datagrams received in one enter at most.
 const RECEIVE_SLOTS: u32 = 64;
 /// Receives of the first batch: one for the datagram that woke the shard, one to see that it was alone.
 const BURST_FIRST: usize = 2;
-/// Messages sent in one enter at most: few enough to stay in a core's own cache from one batch to the next.
-const SEND_SLOTS: u32 = 128;
-/// Submission entries: one batch. With the completion queue they fit in the 64 KiB that Linux before 5.12
+/// Submission entries: a batch. With the completion queue they fit in the 64 KiB that Linux before 5.12
 /// lets an unprivileged process lock.
-const SUBMISSION_ENTRIES: u32 = 256;
-/// More than all slots together: completions never overflow.
-const COMPLETION_ENTRIES: u32 = 512;
+const SUBMISSION_ENTRIES: u32 = 64;
+/// More than all slots: completions never overflow.
+const COMPLETION_ENTRIES: u32 = 128;
 
-const _: () = assert!(RECEIVE_SLOTS + SEND_SLOTS < SUBMISSION_ENTRIES && SUBMISSION_ENTRIES < COMPLETION_ENTRIES);
+const _: () = assert!(RECEIVE_SLOTS <= SUBMISSION_ENTRIES && SUBMISSION_ENTRIES < COMPLETION_ENTRIES);
 
 /// The socket, in the ring's table of files: spares the kernel to look it up for each operation.
 const SOCKET: types::Fixed = types::Fixed(0);
 
-/// `user_data`: what the completion is about in the high half, the slot in the low half.
-const RECEIVE: u64 = 1 << 32;
-const SEND: u64 = 2 << 32;
-const ABOUT: u64 = !(u32::MAX as u64);
-
-/// What went wrong at the voice socket; each only grows.
+/// What happened at the voice socket; each only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RingCounters {
-    /// Datagrams given to the kernel.
-    pub sent: u64,
-    /// Messages they went in: fewer, as several to one listener go in one.
-    pub messages_sent: u64,
-    /// Datagrams dropped since all send slots were taken.
-    pub send_slots_full: u64,
-    /// Datagrams dropped since the socket's or the device's queue was full.
-    pub send_queue_full: u64,
-    /// Datagrams that the kernel refused otherwise: no route, too long for the path, firewall.
-    pub send_failed: u64,
+    /// What was sent.
+    pub sends: SendCounters,
     /// Receives that failed.
     pub receive_failed: u64,
     /// Datagrams that the system dropped before they were received: the socket's buffer was full.
@@ -77,15 +63,14 @@ pub struct VoiceRing {
     socket: UdpSocket,
     is_ipv6: bool,
     receives: Slots,
-    sends: Slots,
+    outbox: Outbox,
     /// How many receives to ask for in the next batch.
     burst: usize,
     /// Completed receives: slot and result. At most one for each receive slot.
     ready: VecDeque<(u32, i32)>,
     /// Operations whose completion is still to come: none, unless the kernel was short of memory.
     in_flight: usize,
-    can_segment: bool,
-    counters: RingCounters,
+    receive_failed: u64,
 }
 
 impl VoiceRing {
@@ -103,12 +88,11 @@ impl VoiceRing {
             socket,
             is_ipv6,
             receives: Slots::new(RECEIVE_SLOTS),
-            sends: Slots::new(SEND_SLOTS),
+            outbox: Outbox::new(),
             burst: BURST_FIRST,
             ready: VecDeque::with_capacity(RECEIVE_SLOTS as usize),
             in_flight: 0,
-            can_segment: true,
-            counters: RingCounters::default(),
+            receive_failed: 0,
         })
     }
 
@@ -123,8 +107,11 @@ impl VoiceRing {
 
     /// What happened so far.
     pub fn counters(&self) -> RingCounters {
-        let receive_buffer_full = u64::from(receive_buffer_drops(&self.socket));
-        RingCounters { receive_buffer_full, ..self.counters }
+        RingCounters {
+            sends: self.outbox.counters(),
+            receive_failed: self.receive_failed,
+            receive_buffer_full: u64::from(receive_buffer_drops(&self.socket)),
+        }
     }
 
     /// An address as `send` wants it.
@@ -134,10 +121,10 @@ impl VoiceRing {
 
     /// Whether several datagrams may go in one message: not if a device on the way has refused it.
     pub fn can_segment(&self) -> bool {
-        self.can_segment
+        self.outbox.can_segment()
     }
 
-    /// Takes the next datagram into `out`. `None` when the socket has none. Sends what is queued on the way.
+    /// Takes the next datagram into `out`. `None` when the socket has none.
     pub fn receive(&mut self, out: &mut [u8]) -> Option<Received> {
         loop {
             while let Some((slot, result)) = self.ready.pop_front() {
@@ -157,7 +144,7 @@ impl VoiceRing {
                 self.push_receive();
             }
             self.burst = (self.burst * 2).min(RECEIVE_SLOTS as usize);
-            self.submit();
+            self.enter();
             if self.ready.is_empty() {
                 return None;
             }
@@ -177,34 +164,29 @@ impl VoiceRing {
                 None
             }
             Err(_) => {
-                self.counters.receive_failed += 1;
+                self.receive_failed += 1;
                 None
             }
         }
     }
 
     /// Queues a message to `target`, which `fill` writes into a slot of `SLOT_BYTES`, giving its length: one
-    /// datagram, or with `segment_bytes` one of each that length and a last one of at most that. What finds
-    /// every slot on its way is dropped and counted.
+    /// datagram, or with `segment_bytes` one of each that length and a last one of at most that.
     pub fn send(&mut self, target: &Target, segment_bytes: Option<u16>, fill: impl FnOnce(&mut [u8]) -> usize) {
-        if self.sends.free_count() == 0 {
+        if self.outbox.is_full() {
             self.submit();
         }
-        let Some(slot) = self.sends.take_free() else {
-            self.counters.send_slots_full += 1;
-            return;
-        };
-        let bytes = fill(self.sends.bytes_mut(slot));
-        let message = self.sends.send_message(slot, bytes, segment_bytes, target);
-        let send = opcode::SendMsg::new(SOCKET, message).flags(libc::MSG_DONTWAIT as u32);
-        self.push(&send.build().user_data(SEND | u64::from(slot)));
+        self.outbox.push(target, segment_bytes, fill);
     }
 
-    /// Gives all that is queued to the kernel, and takes what it has completed: normally all of it.
-    ///
+    /// Gives all that is queued to the kernel. What it does not take is dropped and counted.
+    pub fn submit(&mut self) {
+        self.outbox.send(&self.socket);
+    }
+
     /// # Panics
     /// If the kernel finds fault with the ring itself, which only a bug here can cause.
-    pub fn submit(&mut self) {
+    fn enter(&mut self) {
         while !self.ring.submission().is_empty() {
             match self.ring.submit() {
                 Ok(_) => {}
@@ -222,40 +204,18 @@ impl VoiceRing {
         let Some(slot) = self.receives.take_free() else { return };
         let message = self.receives.receive_message(slot);
         let receive = opcode::RecvMsg::new(SOCKET, message).flags(libc::MSG_DONTWAIT as u32);
-        self.push(&receive.build().user_data(RECEIVE | u64::from(slot)));
-    }
-
-    fn push(&mut self, entry: &squeue::Entry) {
-        // SAFETY: the entry points into `sends` or `receives`, whose memory lives until the completion comes
-        // (`Drop` waits for it or leaks), and the slot is not free before.
-        let pushed = unsafe { self.ring.submission().push(entry) };
-        pushed.expect("there are fewer slots than submission entries");
+        // SAFETY: the entry points into `receives`, whose memory lives until the completion comes (`Drop` waits for
+        // it or leaks), and the slot is not free before.
+        let pushed = unsafe { self.ring.submission().push(&receive.build().user_data(slot.into())) };
+        pushed.expect("there are no more slots than submission entries");
         self.in_flight += 1;
     }
 
-    /// Takes every completion: frees send slots, notes receives.
+    /// Notes every completion.
     fn reap(&mut self) {
         for completion in self.ring.completion() {
             self.in_flight -= 1;
-            let slot = completion.user_data() as u32;
-            if completion.user_data() & ABOUT == RECEIVE {
-                self.ready.push_back((slot, completion.result()));
-                continue;
-            }
-            let datagrams = u64::from(self.sends.datagrams(slot));
-            self.sends.give_back(slot);
-            match -completion.result() {
-                error if error <= 0 => {
-                    self.counters.sent += datagrams;
-                    self.counters.messages_sent += 1;
-                }
-                libc::EAGAIN | libc::ENOBUFS => self.counters.send_queue_full += datagrams,
-                error => {
-                    self.counters.send_failed += datagrams;
-                    // udp(7): a device without checksum offload takes no segments.
-                    self.can_segment &= !(error == libc::EIO && datagrams > 1);
-                }
-            }
+            self.ready.push_back((completion.user_data() as u32, completion.result()));
         }
     }
 }
@@ -268,10 +228,9 @@ impl Drop for VoiceRing {
             if self.in_flight == 0 {
                 return;
             }
-            self.submit();
+            self.enter();
         }
         self.receives.leak();
-        self.sends.leak();
     }
 }
 

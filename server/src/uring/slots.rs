@@ -1,4 +1,4 @@
-//! Preallocated messages for `RECVMSG` and `SENDMSG`: header, address, control data and bytes of each in
+//! Preallocated messages for `RECVMSG` and `sendmmsg(2)`: header, address, control data and bytes of each in
 //! one place.
 //!
 //! A slot is free, or lent to the kernel until its completion comes; while lent it is not touched.
@@ -25,6 +25,12 @@ const CONTROL_BYTES: usize = 32;
 pub struct Target {
     bytes: [u8; mem::size_of::<libc::sockaddr_in6>()],
     length: libc::socklen_t,
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 impl Target {
@@ -86,7 +92,7 @@ impl Target {
 struct Control([u8; CONTROL_BYTES]);
 
 /// One message and all that its header points to.
-struct Slot {
+pub(super) struct Slot {
     header: libc::msghdr,
     part: libc::iovec,
     name: Target,
@@ -94,6 +100,44 @@ struct Slot {
     /// Datagrams that it carries on its way out.
     datagrams: u16,
     bytes: [u8; SLOT_BYTES],
+}
+
+impl Slot {
+    pub(super) fn new() -> Self {
+        Self {
+            // SAFETY: msghdr is a C struct of integers and pointers, for which all zeros is a value.
+            header: unsafe { MaybeUninit::zeroed().assume_init() },
+            part: libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 },
+            name: Target::NONE,
+            control: Control([0; CONTROL_BYTES]),
+            datagrams: 0,
+            bytes: [0; SLOT_BYTES],
+        }
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// Datagrams that its message carries.
+    pub(super) fn datagrams(&self) -> u64 {
+        self.datagrams.into()
+    }
+
+    /// Makes the first `bytes` a message to `target`: one datagram, or with `segment_bytes` as many as that length
+    /// goes into it, the last one shorter (`UDP_SEGMENT`, Linux 4.18). The header points into the slot: it holds as
+    /// long as the slot stays where it is and is not touched.
+    pub(super) fn message_to(&mut self, bytes: usize, segment_bytes: Option<u16>, target: &Target) -> libc::msghdr {
+        self.name = *target;
+        self.datagrams = 1;
+        let mut control_bytes = 0;
+        if let Some(segment_bytes) = segment_bytes {
+            self.datagrams = bytes.div_ceil(usize::from(segment_bytes)) as u16;
+            control_bytes = write_segment(&mut self.control.0, segment_bytes);
+        }
+        message(self, bytes, control_bytes);
+        self.header
+    }
 }
 
 /// What a completed `RECVMSG` brought.
@@ -114,16 +158,7 @@ pub struct Slots {
 
 impl Slots {
     pub fn new(count: u32) -> Self {
-        let slot = || Slot {
-            // SAFETY: msghdr is a C struct of integers and pointers, for which all zeros is a value.
-            header: unsafe { MaybeUninit::zeroed().assume_init() },
-            part: libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 },
-            name: Target::NONE,
-            control: Control([0; CONTROL_BYTES]),
-            datagrams: 0,
-            bytes: [0; SLOT_BYTES],
-        };
-        Self { slots: (0..count).map(|_| slot()).collect(), free: (0..count).rev().collect() }
+        Self { slots: (0..count).map(|_| Slot::new()).collect(), free: (0..count).rev().collect() }
     }
 
     pub fn take_free(&mut self) -> Option<u32> {
@@ -138,42 +173,12 @@ impl Slots {
         self.free.len()
     }
 
-    pub fn bytes_mut(&mut self, slot: u32) -> &mut [u8] {
-        &mut self.slots[slot as usize].bytes
-    }
-
     /// Makes the slot a message to receive into. The pointer is for one `RECVMSG`, and holds as long
     /// as `self` lives and the slot is not touched.
     pub fn receive_message(&mut self, slot: u32) -> *mut libc::msghdr {
         let slot = &mut self.slots[slot as usize];
         slot.name.length = mem::size_of_val(&slot.name.bytes) as libc::socklen_t;
         message(slot, SLOT_BYTES, CONTROL_BYTES)
-    }
-
-    /// Makes the slot's first `bytes` a message to `target`: one datagram, or with `segment_bytes` as many as
-    /// that length goes into it, the last one shorter (`UDP_SEGMENT`, Linux 4.18). The pointer is for one
-    /// `SENDMSG`, and holds as long as `self` lives and the slot is not touched.
-    pub fn send_message(
-        &mut self,
-        slot: u32,
-        bytes: usize,
-        segment_bytes: Option<u16>,
-        target: &Target,
-    ) -> *const libc::msghdr {
-        let slot = &mut self.slots[slot as usize];
-        slot.name = *target;
-        slot.datagrams = 1;
-        let mut control_bytes = 0;
-        if let Some(segment_bytes) = segment_bytes {
-            slot.datagrams = bytes.div_ceil(usize::from(segment_bytes)) as u16;
-            control_bytes = write_segment(&mut slot.control.0, segment_bytes);
-        }
-        message(slot, bytes, control_bytes)
-    }
-
-    /// How many datagrams the message is.
-    pub fn datagrams(&self, slot: u32) -> u16 {
-        self.slots[slot as usize].datagrams
     }
 
     /// What a completed `RECVMSG` of `bytes` brought.
