@@ -28,7 +28,7 @@ fn srtp_matches_rfc_7714() {
     let (rtp, rtcp) = rfc_key();
     let mut packet = plain.clone();
     packet.resize(plain.len() + TAG_BYTES, 0);
-    let length = SealKey { rtp, rtcp }.seal_rtp(&mut packet, 12, plain.len(), 0xF17B);
+    let length = SealKey { rtp, rtcp: Box::new(rtcp) }.seal_rtp(&mut packet, 12, plain.len(), 0xF17B);
     assert_eq!((length, &packet), (sealed.len(), &sealed));
     let (rtp, rtcp) = rfc_key();
     assert_eq!(OpenKey { rtp, rtcp }.open_rtp(&mut packet, 12, 0xF17B), Ok(plain.len()));
@@ -47,7 +47,7 @@ fn srtcp_matches_rfc_7714() {
     let (rtp, rtcp) = rfc_key();
     let mut packet = plain.clone();
     packet.resize(plain.len() + TAG_BYTES + RTCP_INDEX_BYTES, 0);
-    let length = SealKey { rtp, rtcp }.seal_rtcp(&mut packet, plain.len(), 0x5D4);
+    let length = SealKey { rtp, rtcp: Box::new(rtcp) }.seal_rtcp(&mut packet, plain.len(), 0x5D4);
     assert_eq!((length, &packet), (sealed.len(), &sealed));
     let (rtp, rtcp) = rfc_key();
     assert_eq!(OpenKey { rtp, rtcp }.open_rtcp(&mut packet), Ok((plain.len(), 0x5D4)));

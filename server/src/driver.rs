@@ -137,7 +137,9 @@ impl Core {
     /// Unix time may be set while we run; ours only goes on.
     fn set_clock(&mut self) {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.unix_offset_us = unix.as_micros() as u64 - self.parts.started.elapsed().as_micros() as u64;
+        let ours = self.parts.started.elapsed().as_micros() as u64;
+        // A clock that says 1970 is not ours to judge.
+        self.unix_offset_us = (unix.as_micros() as u64).saturating_sub(ours);
     }
 
     /// One reading a turn.
