@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //! - [`args`], [`workload`], [`load`], [`payload`]: what to do, as data. [`run`]: doing it.
-//! - [`server`], [`metrics`]: the server. [`bench`], [`machine`], [`processor`]: this tool and its machine.
+//! - [`server`], [`metrics`]: the server. [`mod@bench`], [`machine`], [`processor`]: this tool and its machine.
 //! - [`client`], [`connection`], [`receive`], [`tls`]: one client. [`fleet`], `stages`, `sweep`: many on one thread.
 //!   [`threads`]: threads with clients.
 //! - [`streams`], [`talk`], [`heard`], [`crowd`], [`step`], [`ramp`]: voice.
