@@ -36,7 +36,7 @@ const DATAGRAMS_A_TURN: usize = 256;
 /// Longer than any datagram or most records: grown by the longest control records only.
 const PACKET_BYTES: usize = 2_048;
 
-/// The clock that shards share, in the kernel's stamps and in ours.
+/// Nanoseconds in a microsecond: the system's stamps are in the former.
 const NANOSECONDS_US: u64 = 1_000;
 
 /// What a shard did in its life.

@@ -1,7 +1,7 @@
 //! Messages on their way out, given to the kernel many at a time by `sendmmsg(2)`.
 //!
-//! Not io_uring, which does everything else here: a message through its ring costs 0.2 µs more than one in a
-//! `sendmmsg`, a twelfth of all that a copy costs (docs/BENCHMARKS.md), and nothing is won by it, as a send that does
+//! Not io_uring, which does everything else here: a message through its ring costs more than one in a
+//! `sendmmsg`, by a twelfth of all that a copy costs (docs/BENCHMARKS.md), and nothing is won by it, as a send that does
 //! not wait is over when the call returns. Bounds: `MESSAGES` messages a call; no allocation after `Outbox::new`.
 
 use std::io;
