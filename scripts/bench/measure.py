@@ -19,6 +19,7 @@ import pathlib
 import platform
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -46,6 +47,9 @@ FLOOR_LINE = re.compile(
     r"(?P<mpps>[\d.]+) Mpps .*?\(thread (?P<thread>[\d.]+)\)\s+busy (?P<busy>[\d.]+)\s+delivered (?P<delivered>[\d.]+)"
     r".*?errs (?P<errs>\d+) .*?steal (?P<steal>[\d.]+)"
 )
+# One shard and two: 20 rooms of 10, 8 speakers in each, so 8,000 packets in and 72,000 out.
+SCALING_LOAD = ["voice", "--rooms", "20", "--members", "10", "--speakers", "8", "--seconds", "4"]
+SCALING_FLOOR = {"packets_per_s": 8_000, "fanout": 9, "clients": 200, "seconds": 4}
 # Share of the server's core that went to something else and still does not matter.
 FOREIGN_MAX = 0.04
 
@@ -241,24 +245,73 @@ def echomesh_result(context, number, outcome):
         )  # fmt: skip
 
 
+def echomesh_outcomes(context, number, name, arguments):
+    """What the load test finds with these arguments, on both cores: it pins server and generator itself."""
+    file = context.out / "raw" / f"echomesh-{name}-{number}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.unlink(missing_ok=True)
+    command = [context.loadtest, *arguments, "--json", str(file), "--quiet"]
+    with alone(context.lock):
+        run = subprocess.run(
+            ["taskset", "-c", f"{SERVER_CORE},{GENERATOR_CORE}", "timeout", "-k", "5", str(LIMIT_S), *command],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    # It keeps what it found out before it failed.
+    outcomes = json.loads(file.read_text())["outcomes"] if file.exists() else []
+    if run.returncode != 0 or not outcomes:
+        context.results.failed(number, "echomesh", name, run.stderr or f"ended with exit code {run.returncode}")
+    return outcomes
+
+
 def echomesh(context, number, workload):
     for name in ("logins", "chat", "chat-open") if workload == "control" else (workload,):
-        file = context.out / "raw" / f"echomesh-{name}-{number}.json"
-        file.parent.mkdir(exist_ok=True)
-        file.unlink(missing_ok=True)
-        command = [context.loadtest, name, "--shards", "1", "--json", str(file), "--quiet"]
-        with alone(context.lock):
-            # It pins server and generator itself.
-            run = subprocess.run(
-                ["taskset", "-c", f"{SERVER_CORE},{GENERATOR_CORE}", "timeout", "-k", "5", str(LIMIT_S), *command],
-                capture_output=True, text=True, check=False,
-            )  # fmt: skip
-        outcomes = json.loads(file.read_text())["outcomes"] if file.exists() else []
-        for outcome in outcomes:
+        for outcome in echomesh_outcomes(context, number, name, [name, "--shards", "1"]):
             echomesh_result(context, number, outcome)
-        # It keeps what it found out before it failed.
-        if run.returncode != 0 or not outcomes:
-            context.results.failed(number, "echomesh", name, run.stderr or f"ended with exit code {run.returncode}")
+
+
+def scaling_floor_once(context, servers):
+    """So many floors at once, each with an equal part of the load: the mean of what a datagram costs their threads."""
+    load, running = SCALING_FLOOR, []
+    for core in range(servers):
+        # Each one's generator is on the other core and sleeps between turns: a server may need that core.
+        command = [context.floor, "fanout", "--variant", "mmsg", "--gen-sleep", "--fanout", load["fanout"]]
+        command += ["--clients", load["clients"] // servers, "--rate", load["packets_per_s"] // servers]
+        command += ["--secs", load["seconds"], "--warm", FLOOR_WARM_S, "--runs", 1]
+        command += ["--server-cpu", core, "--gen-cpu", 1 - core]
+        running.append(
+            subprocess.Popen(
+                ["taskset", "-c", f"{SERVER_CORE},{GENERATOR_CORE}", "timeout", "-k", "3", "30", *map(str, command)],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )
+        )  # fmt: skip
+    # All are waited for, also when one failed.
+    ended = [(process, *process.communicate()) for process in running]
+    lines = [FLOOR_LINE.search(printed) for _, printed, _ in ended]
+    if not all(lines):
+        raise RuntimeError(" ".join(errors or printed for _, printed, errors in ended))
+    return statistics.mean(float(line["thread"]) for line in lines) / 1e3
+
+
+def scaling(context, number):
+    """What a datagram costs one shard, and two that share the same load; and one floor and two. Only the time of the
+    servers' own threads counts: on two cores the generator is on them too."""
+    with alone(context.lock), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stamping:
+        stamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        for servers in (1, 2) if context.floor else ():
+            try:
+                us = scaling_floor_once(context, servers)
+            except RuntimeError as error:
+                context.results.failed(number, "floor", "scaling", str(error))
+                continue
+            context.results.add(number, "floor", "scaling", "scaling", servers=servers, us_per_datagram=us, disturbed=False)
+    for outcome in echomesh_outcomes(context, number, "scaling", [*SCALING_LOAD, "--shards", "1,2"]):
+        step = outcome["measured"]
+        context.results.add(
+            number, "echomesh", "scaling", "scaling", servers=outcome["shards"],
+            us_per_datagram=step["server"]["cpu"] * 1e6 / step["forwarded_per_s"], loss=step["loss"],
+            p50_us=step["latency_us"]["p50"], p99_us=step["latency_us"]["p99"], generator_cpu=step["generator_cpu"],
+            disturbed=step["generator_limited"],
+        )  # fmt: skip
 
 
 def machine(context, missing):
@@ -308,6 +361,9 @@ def main():
         if context.floor:
             floor_crypto(context, number)
         for workload in context.workloads:
+            if workload == "scaling":
+                scaling(context, number)
+                continue
             if context.floor and workload in FLOOR:
                 floor(context, number, workload)
             for name in context.peers:

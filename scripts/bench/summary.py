@@ -184,6 +184,25 @@ def most(measured):
     return ["## Most sustained on one core, datagrams to listeners per second", "", *lines, *table(headings, ends), *notes]
 
 
+def scaling(measured):
+    """Two servers that share what one did."""
+    def us(system, servers):
+        return {it["round"]: it["us_per_datagram"] for it in measured.by[system, "scaling", "scaling"] if it["servers"] == servers}
+
+    rows, scales = [], {}
+    for system in ("floor", "echomesh"):
+        one, two = us(system, 1), us(system, 2)
+        scales[system] = {at: 2 * one[at] / two[at] for at in one if at in two}
+        rows.append([NAMES[system], spread(one.values()), spread(two.values()), spread(scales[system].values())])
+    ratio = spread([scales["echomesh"][at] / scales["floor"][at] for at in scales["echomesh"] if at in scales["floor"]])
+    headings = ["", "µs per datagram, one", "two", "two carry, times one"]
+    note = (
+        "72,000 datagrams a second in rooms of 10, by one shard or floor and by two, time of their own threads; the two "
+        f"cores carry the generator too. EchoMesh's scaling by the floor's: {ratio}."
+    )
+    return ["## Two shards on two cores", "", *table(headings, rows), note, ""]
+
+
 def control(measured):
     """Logins and chat: each system's own ways, side by side."""
     lines = []
@@ -256,7 +275,7 @@ def main():
     measured = Measured([json.loads(line) for line in file.read_text().splitlines()])
     machine = json.loads((folder / "machine.json").read_text())
     lines = about(measured, machine)
-    for part in (cost, latency, most, control):
+    for part in (cost, latency, most, scaling, control):
         told = part(measured)
         # A heading without a table has nothing to tell.
         lines += told if any(line.startswith("|") for line in told) else []
