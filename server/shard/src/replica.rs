@@ -126,6 +126,13 @@ impl Shard {
         self.flush_if_due(now, number, effects);
     }
 
+    /// Who of this shard hears a room, or where, is another now.
+    pub(crate) fn audience_changed(&mut self, room: RoomNumber) {
+        if let Some(replica) = self.replicas.get_mut(&room) {
+            replica.audience.changed();
+        }
+    }
+
     fn member_view(&mut self, now: Now, number: RoomNumber, view: MemberView) {
         let own = self.config.shard;
         let Some(replica) = self.replicas.get_mut(&number) else { return };

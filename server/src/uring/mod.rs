@@ -13,5 +13,6 @@ mod slots;
 
 pub use descriptor::{attach_reuseport_filter, event_counter, local_address, set_buffers, watch_readable};
 pub use probe::{Features, probe};
-pub use ring::{VoiceRing, canonical};
+pub use ring::VoiceRing;
+pub use slots::canonical;
 pub use slots::{SLOT_BYTES, Target};

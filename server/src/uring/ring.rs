@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 
 use io_uring::{IoUring, opcode, types};
@@ -231,14 +231,6 @@ impl Drop for VoiceRing {
             self.enter();
         }
         self.receives.leak();
-    }
-}
-
-/// The address without the IPv4-mapped form that a dual-stack socket shows.
-pub fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
-        IpAddr::V6(_) => address,
     }
 }
 

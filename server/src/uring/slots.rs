@@ -64,7 +64,7 @@ impl Target {
         target
     }
 
-    /// What it names, without the mapped form that a dual-stack socket shows.
+    /// What it names, [`canonical`].
     fn address(&self) -> Option<SocketAddr> {
         let family = libc::c_int::from(u16::from_ne_bytes([self.bytes[0], self.bytes[1]]));
         let port = u16::from_be_bytes([self.bytes[2], self.bytes[3]]);
@@ -76,13 +76,18 @@ impl Target {
             libc::AF_INET6 => {
                 let ip = Ipv6Addr::from(*self.bytes[8..].first_chunk::<16>()?);
                 let scope = u32::from_ne_bytes(*self.bytes[24..].first_chunk()?);
-                match IpAddr::V6(ip).to_canonical() {
-                    IpAddr::V4(ip) => Some(SocketAddr::from((ip, port))),
-                    IpAddr::V6(ip) => Some(SocketAddrV6::new(ip, port, 0, scope).into()),
-                }
+                Some(canonical(SocketAddrV6::new(ip, port, 0, scope).into()))
             }
             _ => None,
         }
+    }
+}
+
+/// The address without the IPv4-mapped form that a dual-stack socket shows.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::from((ip, address.port())),
+        IpAddr::V6(_) => address,
     }
 }
 

@@ -105,6 +105,7 @@ impl Shard {
             return self.refuse(ask.asker, StatusCode::StatusLimit, text, effects);
         };
         let room_id = self.room_name(room);
+        self.audience_changed(room);
         let Some(stream) = self.streams.get_mut(&ssrc) else { return };
         if found.is_some() {
             stream.open_key = OpenKey::new(&uplink);
@@ -116,9 +117,6 @@ impl Shard {
             stream.reception = Reception::default();
             if stream.address.take().is_some() {
                 effects.list.push(Effect::PeerGone { peer: stream.peer });
-            }
-            if let Some(replica) = self.replicas.get_mut(&room) {
-                replica.audience.changed();
             }
         }
         stream.epoch += 1;
@@ -186,9 +184,7 @@ impl Shard {
     pub(crate) fn close_stream(&mut self, ssrc: Ssrc, effects: &mut Effects) {
         let Some(stream) = self.streams.remove(&ssrc) else { return };
         self.session_streams.remove(&(stream.room, stream.session));
-        if let Some(replica) = self.replicas.get_mut(&stream.room) {
-            replica.audience.changed();
-        }
+        self.audience_changed(stream.room);
         self.free_peers.push(stream.peer);
         if stream.address.is_some() {
             effects.list.push(Effect::PeerGone { peer: stream.peer });
@@ -241,10 +237,9 @@ impl Shard {
         let newest = stream.rtcp_window.highest().is_none_or(|highest| index > highest);
         stream.rtcp_window.accept(index);
         self.counters.rtcp_received += 1;
-        if stream.heard_from(path, newest, effects)
-            && let Some(replica) = self.replicas.get_mut(&stream.room)
-        {
-            replica.audience.changed();
+        let room = stream.room;
+        if stream.heard_from(path, newest, effects) {
+            self.audience_changed(room);
         }
         self.take_report(now, ssrc, &datagram[..plain]);
         Ok(())

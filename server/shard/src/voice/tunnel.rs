@@ -97,9 +97,8 @@ impl Shard {
         };
         if tunnel.packet.is_empty() {
             stream.tunnel = None;
-            if let Some(replica) = self.replicas.get_mut(&stream.room) {
-                replica.audience.changed();
-            }
+            let room = stream.room;
+            self.audience_changed(room);
             return;
         }
         let mut packet = tunnel.packet;
