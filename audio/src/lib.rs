@@ -5,12 +5,13 @@
 //! In: packets and WAV files. Out: packets and WAV files. All sound inside is 48 kHz, mono, `i16`.
 //!
 //! # Layout
-//! [`source`] → [`codec`] → the network → [`receiver`] → [`sink`]; [`level`] is what a packet tells about
-//! its loudness; [`wav`] and `resample` read files of any rate; [`similarity`] judges what arrived.
+//! [`source`] → [`processing`] → [`codec`] → [`talkspurt`] → the network → [`receiver`] → [`sink`]; [`adapt`]
+//! chooses how to encode by what the network reports; [`level`] is what a packet tells about its loudness; [`wav`] and `resample` read files of any rate; [`similarity`] judges what arrived.
 #![forbid(unsafe_code)]
 
 pub mod codec;
 pub mod level;
+pub mod processing;
 pub mod receiver;
 mod resample;
 pub mod similarity;
@@ -22,3 +23,6 @@ pub use echomesh_playout as playout;
 
 /// Sample rate of all sound inside, Hz (RFC 7587 §4.1).
 pub const SAMPLE_RATE: u32 = 48_000;
+
+/// Samples of the engine's tick: 10 ms, mono.
+pub const TICK_SAMPLES: usize = SAMPLE_RATE as usize / 100;
