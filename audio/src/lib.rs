@@ -9,6 +9,7 @@
 //! chooses how to encode by what the network reports; [`level`] is what a packet tells about its loudness; [`wav`] and `resample` read files of any rate; [`similarity`] judges what arrived.
 #![forbid(unsafe_code)]
 
+pub mod adapt;
 pub mod codec;
 pub mod level;
 pub mod processing;
@@ -17,6 +18,7 @@ mod resample;
 pub mod similarity;
 pub mod sink;
 pub mod source;
+pub mod talkspurt;
 pub mod wav;
 
 pub use echomesh_playout as playout;

@@ -13,6 +13,7 @@ mod commands;
 mod failure;
 mod join;
 mod link;
+mod network_report;
 mod packet_log;
 mod prompt;
 mod settings;
