@@ -6,14 +6,16 @@
 //!
 //! # Layout
 //! [`source`] → [`processing`] → [`codec`] → [`talkspurt`] → the network → [`receiver`] → [`sink`]; [`adapt`]
-//! chooses how to encode by what the network reports; [`level`] is what a packet tells about its loudness; [`wav`] and `resample` read files of any rate; [`similarity`] judges what arrived.
+//! chooses how to encode by what the network reports; [`level`] is what a packet tells about its loudness; [`wav`], [`opus_file`] and `resample` read files of any rate; [`recording`] writes one for each speaker; [`similarity`] judges what arrived.
 #![forbid(unsafe_code)]
 
 pub mod adapt;
 pub mod codec;
 pub mod level;
+pub mod opus_file;
 pub mod processing;
 pub mod receiver;
+pub mod recording;
 mod resample;
 pub mod similarity;
 pub mod sink;
