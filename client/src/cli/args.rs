@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use echomesh_audio::recording::Format;
 
 use super::failure::EXIT_CODES;
 
@@ -49,6 +50,10 @@ pub struct Args {
 pub enum Command {
     /// Be in a room: lines of standard input are said there, what others say is printed
     Join(Join),
+    /// Record a room's voice, a file for each speaker; the room is told
+    Record(Record),
+    /// Say a WAV or Ogg Opus file in a room, then leave
+    Play(Play),
     /// Hold a place in a room's voice for another program, and print the keys it needs: secrets
     VoiceParams(VoiceParams),
     /// Say one line in a room
@@ -125,6 +130,55 @@ impl Join {
     }
 }
 
+/// `echomesh record`.
+#[derive(Debug, ClapArgs)]
+pub struct Record {
+    /// Room
+    pub room: String,
+    /// Folder for the files; made if it is not there, and no file in it is written over
+    pub folder: PathBuf,
+    /// Kind of the files
+    #[arg(long, value_enum, default_value_t)]
+    pub format: RecordFormat,
+    /// End after so many seconds [default: at Ctrl-C, or SIGTERM]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+}
+
+/// Kind of recorded files.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum RecordFormat {
+    /// Ogg Opus: the very packets that were sent
+    #[default]
+    Opus,
+    /// WAV: decoded, 48 kHz, mono, 16 bits
+    Wav,
+}
+
+impl From<RecordFormat> for Format {
+    fn from(format: RecordFormat) -> Self {
+        match format {
+            RecordFormat::Opus => Self::Opus,
+            RecordFormat::Wav => Self::Wav,
+        }
+    }
+}
+
+/// `echomesh play`.
+#[derive(Debug, ClapArgs)]
+pub struct Play {
+    /// Room
+    pub room: String,
+    /// A WAV file of any rate, or an Ogg Opus file
+    pub file: String,
+    /// Make the room if it is not there
+    #[arg(long)]
+    pub create: bool,
+    /// End after so many seconds [default: at the file's end]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+}
+
 /// A positive number of seconds, at most a year.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
@@ -160,6 +214,9 @@ mod tests {
             &["echomesh", "join", "lobby", "--for", "0"],
             &["echomesh", "join", "lobby", "--for", "nan"],
             &["echomesh", "say", "lobby"],
+            &["echomesh", "record", "lobby"],
+            &["echomesh", "record", "lobby", "folder", "--format", "mp3"],
+            &["echomesh", "play", "lobby"],
             &["echomesh", "voice-params", "lobby", "--for", "-1"],
             &["echomesh", "rooms", "--password", "a", "--password-file", "b"],
             &["echomesh", "rooms", "--plaintext", "--fingerprint", "00"],

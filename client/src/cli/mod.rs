@@ -4,6 +4,7 @@
 //! - `args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
 //! - `commands`: one request and its answer. `join`: being in a room. `speech`: the audio thread; `sound`: what it does.
+//! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
 //! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
 //! - `packet_log`, `statistics`, `clock`: what is measured.
 
@@ -15,7 +16,9 @@ mod join;
 mod link;
 mod network_report;
 mod packet_log;
+mod play;
 mod prompt;
+mod record;
 mod settings;
 mod sound;
 mod speech;
@@ -66,6 +69,8 @@ fn run(args: Args) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         match &args.command {
             Command::Join(join) => join::run(&settings, join).await,
+            Command::Record(record) => record::run(&settings, record).await,
+            Command::Play(play) => play::run(&settings, play).await,
             Command::VoiceParams(params) => voice_params::run(&settings, params).await,
             command => commands::run(&settings, command).await,
         }
