@@ -48,7 +48,7 @@ pub struct ProcessingSettings {
     pub echo: bool,
     /// Noise.
     pub noise: NoiseSuppression,
-    /// Brings quiet and loud talkers to one level, without clipping.
+    /// Brings quiet talkers to the level of loud ones, without clipping.
     pub gain: bool,
     /// Tells voice from other sound by a neural network. Off: by loudness.
     pub detect_voice: bool,

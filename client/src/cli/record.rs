@@ -52,11 +52,11 @@ pub async fn run(settings: &Settings, record: &Record) -> Result<(), Failure> {
     let mut stop = pin!(stop(record.duration)?);
     let request = link.session.chat(clock::now(), room, BEGINS, "");
     link.answer(request).await?;
-    eprintln!("echomesh: {room} was told that you record it");
     let request = link.session.open_voice(clock::now(), room, OpenVoice { muted: true, deafened: false });
     link.answer(request).await?;
     let start = clock::monotonic();
     let recording = Recording::begin(&record.folder, record.format.into(), room, start.0).map_err(audio)?;
+    eprintln!("echomesh: recording {room} into {}; the room was told", record.folder.display());
     let mut stay = Stay { link, room, recording, failed: None };
     let outcome = stay.until(stop.as_mut()).await;
     outcome.and(stay.end().await)
