@@ -76,7 +76,9 @@ fn sent(noisy: &[i16], pre_roll: usize) -> Vec<bool> {
 fn losses(speech: &[i16], cases: Vec<(String, Vec<i16>)>) {
     let truth = truth(speech);
     let onsets = onsets(&truth);
-    println!("| noise, speech over it | pre-roll | speech lost | at onsets | sent without speech |\n|---|---|---|---|---|");
+    println!(
+        "| noise, speech over it | pre-roll | speech lost | at onsets | sent without speech |\n|---|---|---|---|---|"
+    );
     for (label, noisy) in cases {
         for pre_roll in [0, 1, 2, 3] {
             let sent = sent(&noisy, pre_roll);

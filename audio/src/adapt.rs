@@ -180,7 +180,8 @@ impl Adaptation {
         // Without loss there are no runs to be told of, and the last ones are the best guess.
         if loss > 0.0 && report.burst_packets >= 1.0 {
             let burst = report.burst_packets.min(BURST_MAX);
-            self.burst_packets += (burst - self.burst_packets) * if burst > self.burst_packets { WORSE } else { BETTER };
+            self.burst_packets +=
+                (burst - self.burst_packets) * if burst > self.burst_packets { WORSE } else { BETTER };
         }
         self.choose_redundancy();
         self.choose_loss();

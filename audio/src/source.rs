@@ -111,10 +111,7 @@ impl Source {
 }
 
 /// Whether anything was left to fill `samples` with.
-fn fill(
-    samples: &mut [i16],
-    mut next: impl FnMut() -> Result<Option<i16>, SourceError>,
-) -> Result<bool, SourceError> {
+fn fill(samples: &mut [i16], mut next: impl FnMut() -> Result<Option<i16>, SourceError>) -> Result<bool, SourceError> {
     for (filled, sample) in samples.iter_mut().enumerate() {
         match next()? {
             Some(next) => *sample = next,

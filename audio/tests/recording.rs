@@ -77,9 +77,9 @@ fn load(path: &Path) -> Vec<i16> {
 /// are of one length. Method: both formats; packets of the first lost, doubled and reordered.
 #[test]
 fn speakers_are_in_their_files_at_their_times() {
-    let said = [speech(1, 4.0), [speech(2, 1.5), vec![0; 96_000], speech(5, 1.0)].concat()];
+    let said = [speech(1, 2.5), [speech(2, 1.0), vec![0; 72_000], speech(5, 1.0)].concat()];
     let mut first = say(&said[0], 500);
-    for at in (20..first.len()).step_by(25) {
+    for at in (20..first.len()).step_by(25).rev() {
         first.remove(at);
     }
     first[10].arrival_us += 50_000;
@@ -88,13 +88,13 @@ fn speakers_are_in_their_files_at_their_times() {
     let speakers = [("ann", first), ("bob/../x", say(&said[1], 2_000))];
     for (format, extension) in [(Format::Opus, "opus"), (Format::Wav, "wav")] {
         let folder = tempfile::tempdir().unwrap();
-        let tracks = record(folder.path(), format, &speakers, 8_000);
+        let tracks = record(folder.path(), format, &speakers, 6_000);
         assert_eq!(tracks[0].0, format!("ann.{extension}"));
         assert_eq!(tracks[1], (format!("bob_.._x.{extension}"), speakers[1].1.len() as u64));
         for (at, begin_ms) in [(0, 500.0), (1, 2_000.0)] {
             let heard = load(&folder.path().join(&tracks[at].0));
             let length_ms = heard.len() as f32 / 48.0;
-            assert!((length_ms - 8_000.0).abs() <= 25.0, "{extension} {at}: {length_ms} ms");
+            assert!((length_ms - 6_000.0).abs() <= 25.0, "{extension} {at}: {length_ms} ms");
             let found = compare(&said[at], &heard).unwrap();
             println!("{extension} {at}: {found:?}");
             assert!(found.likeness > 0.85, "{extension} {at}: {found:?}");
@@ -103,7 +103,7 @@ fn speakers_are_in_their_files_at_their_times() {
             assert!(other.likeness < 0.4, "{extension} {at} holds the other: {other:?}");
         }
         // Again into the same folder: nothing is written over.
-        assert_eq!(record(folder.path(), format, &speakers, 8_000)[0].0, format!("ann-2.{extension}"));
+        assert_eq!(record(folder.path(), format, &speakers, 6_000)[0].0, format!("ann-2.{extension}"));
     }
 }
 

@@ -6,9 +6,9 @@
 //! one tick of 10 ms each. Out: the samples, changed in place, and an [`Activity`]. What is off changes no
 //! bit. Delay: none for high-pass and gain; the library's band splitting and the suppressors add what
 //! docs/AUDIO.md says.
-//! Bounds: state of fixed size. The echo canceller and the suppressors allocate short lists in each tick
-//! inside the library, which frees them in the same call: this belongs on the engine's thread, not on a
-//! device's.
+//! Bounds: state of fixed size. The echo canceller allocates some fifty short lists in each tick and the voice
+//! detector one, inside the library, which frees them in the same call: this belongs on the engine's thread,
+//! not on a device's.
 
 mod gain;
 mod suppress;

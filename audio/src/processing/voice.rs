@@ -19,9 +19,10 @@ const BEGINS: f32 = 0.3;
 const ENDS: f32 = 0.15;
 
 /// A sound that stands out may be a consonant, which the network hears only once the vowel comes: with so
-/// many dB over the background this probability is enough.
+/// many dB over the background this probability is enough, for so many ticks.
 const STANDS_OUT_DB: f32 = 9.0;
 const STANDS_OUT: f32 = 0.02;
+const STANDS_OUT_TICKS: u32 = 20;
 
 /// How fast the background's level follows: this share of the way down in a tick, 3 dB a second up.
 const BACKGROUND_DOWN: f32 = 0.5;
@@ -39,13 +40,15 @@ pub(super) struct Detector {
     voice: bool,
     /// Level of the background, dBov.
     background: f32,
+    /// Ticks since a sound began to stand out that was not likely to be voice.
+    doubtful: u32,
 }
 
 impl Detector {
     pub(super) fn new(decides: bool) -> Self {
         let network =
             VoiceActivityDetectorWrapper::with_reset_period(VAD_RESET_PERIOD_MS, detect_backend(), SAMPLE_RATE as i32);
-        Self { network, decides, voice: false, background: 0.0 }
+        Self { network, decides, voice: false, background: 0.0, doubtful: 0 }
     }
 
     /// How likely the next tick holds speech, 0 to 1.
@@ -60,8 +63,11 @@ impl Detector {
         }
         let over = -f32::from(level) - self.background;
         self.background += if over < 0.0 { over * BACKGROUND_DOWN } else { BACKGROUND_UP_DB };
-        let stands_out = over > STANDS_OUT_DB && probability >= STANDS_OUT;
+        // Digital silence is no background that everything stands out from.
+        self.background = self.background.max(-f32::from(SILENT));
         let likely = probability >= if self.voice { ENDS } else { BEGINS };
+        self.doubtful = if likely || over <= STANDS_OUT_DB { 0 } else { self.doubtful.saturating_add(1) };
+        let stands_out = over > STANDS_OUT_DB && probability >= STANDS_OUT && self.doubtful <= STANDS_OUT_TICKS;
         self.voice = level <= SILENT && (likely || stands_out);
         Some(self.voice)
     }

@@ -209,7 +209,9 @@ impl Recording {
             let extension = if self.format == Format::Opus { "opus" } else { "wav" };
             path = self.folder.join(format!("{name}{suffix}.{extension}"));
             let output = match self.format {
-                Format::Opus => Writer::create(&path, speaker.ssrc, &title).map(|writer| Output::Opus(Box::new(writer))),
+                Format::Opus => {
+                    Writer::create(&path, speaker.ssrc, &title).map(|writer| Output::Opus(Box::new(writer)))
+                }
                 Format::Wav => match WavTrack::create(&path) {
                     Ok(wav) => return Ok((path, Output::Wav(Box::new(wav)))),
                     Err(RecordingError::Opus(error)) => Err(error),

@@ -58,8 +58,7 @@ mod tests {
         assert_eq!(reports.next(&VoiceStatistics::default()), None, "nothing was reported yet");
         let uplink = ReportBlock { ssrc: Ssrc(1), fraction_lost: 64, lost: 9, highest_sequence: 7, jitter: 480 };
         let listeners = ListenerLoss { ssrc: Ssrc(1), loss: 32, burst_ms: 50 };
-        let statistics =
-            VoiceStatistics { round_trip_us: Some(5), uplink: Some(uplink), listeners: Some(listeners) };
+        let statistics = VoiceStatistics { round_trip_us: Some(5), uplink: Some(uplink), listeners: Some(listeners) };
         let expected = NetworkReport { loss: 0.25, burst_packets: 2.5, round_trip_us: Some(5), jitter_us: 10_000 };
         assert_eq!(reports.next(&statistics), Some(expected));
         assert_eq!(reports.next(&statistics), None);
