@@ -7,8 +7,9 @@
 //! # Layout
 //! [`source`] → [`codec`] → the network → [`receiver`] → [`sink`]; [`level`] is what a packet tells about
 //! its loudness; [`wav`] and `resample` read files of any rate; [`similarity`] judges what arrived.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod alsa;
 pub mod codec;
 pub mod level;
 pub mod receiver;
@@ -16,6 +17,7 @@ mod resample;
 pub mod similarity;
 pub mod sink;
 pub mod source;
+pub mod thread;
 pub mod wav;
 
 pub use echomesh_playout as playout;
