@@ -79,15 +79,37 @@ pub struct Packet<'a> {
     pub payload: &'a [u8],
 }
 
+/// What a packet carries of the sound before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redundancy {
+    /// Nothing.
+    None,
+    /// A copy of the packet before it (in-band FEC, RFC 6716 §2.1.7).
+    Copy,
+    /// A history of up to a second (DRED).
+    History,
+}
+
 /// The decoder a playout drives. All sound is 48 kHz mono; every call returns the samples written, which
 /// are at most `out.len()`, and 0 if it cannot.
 pub trait Decode {
     /// Decodes the next packet in order. `out` has room for [`PACKET_SAMPLES_MAX`].
     fn decode(&mut self, packet: &[u8], out: &mut [i16]) -> usize;
 
+    /// What this packet carries beside its own sound.
+    fn redundancy(&self, _packet: &[u8]) -> Redundancy {
+        Redundancy::Copy
+    }
+
     /// Fills `out` with the lost sound just before `next_packet`, from the copy that packet carries (in-band
     /// FEC, RFC 6716 §2.1.7). 0 if it carries none.
     fn recover(&mut self, next_packet: &[u8], out: &mut [i16]) -> usize;
+
+    /// Fills `out` with the sound just before `later_packet`, all of it lost, from the history that packet
+    /// carries (DRED). 0 if it carries none. `out` is a multiple of 2.5 ms.
+    fn recover_deep(&mut self, _later_packet: &[u8], _out: &mut [i16]) -> usize {
+        0
+    }
 
     /// Fills `out` with a guess at what was lost (RFC 6716 §4.4). `out` is a multiple of 2.5 ms.
     fn conceal(&mut self, out: &mut [i16]) -> usize;
