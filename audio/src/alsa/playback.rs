@@ -93,8 +93,9 @@ impl<P: Port> Playing<'_, P> {
                 break;
             }
         }
-        let waiting = self.rings.sound.slots();
-        if waiting < period + self.margin {
+        let (waiting, wanted) = (self.rings.sound.slots(), period + self.margin);
+        end.counters.wanted.store(wanted as u32, Ordering::Release);
+        if waiting < wanted {
             end.bell.ring();
         }
         end.counters.waiting.store(waiting as u32, Ordering::Relaxed);
@@ -113,12 +114,9 @@ impl<P: Port> Playing<'_, P> {
             }
         }
         let starving = count < period;
-        if starving {
-            end.counters.starved.fetch_add((period - count) as u64, Ordering::Relaxed);
-            if !self.starving {
-                let margin_max = self.margin_step * MARGIN_MS_MAX;
-                self.margin = (self.margin + self.margin_step).min(margin_max);
-            }
+        if starving && !self.starving {
+            end.counters.starved.fetch_add(1, Ordering::Relaxed);
+            self.margin = (self.margin + self.margin_step).min(self.margin_step * MARGIN_MS_MAX);
         }
         self.starving = starving;
     }

@@ -5,7 +5,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
@@ -88,8 +88,12 @@ pub struct Counters {
     pub xruns: AtomicU64,
     /// Samples that found their ring full.
     pub dropped: AtomicU64,
-    /// Samples of silence played because the engine had none ready.
+    /// Times the engine had no sound ready to play; a silence that lasts is one.
     pub starved: AtomicU64,
+    /// Playback: samples below which the ring wants more.
+    pub wanted: AtomicU32,
+    /// The system's number if memory could not be locked.
+    pub memory_unlocked: AtomicI32,
     /// Frames between the program and the air, as it was a moment ago.
     pub delay: AtomicU32,
     /// Samples waiting in the ring just after a period was moved, as it was a moment ago.
