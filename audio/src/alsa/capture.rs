@@ -69,9 +69,9 @@ fn turn(
         }
     }
     let waiting = ring.buffer().capacity() - ring.slots();
-    end.counters.waiting.store(waiting as u32, Ordering::Relaxed);
     end.counters.delay.store(port.delay() as u32, Ordering::Relaxed);
     if waiting >= tick {
+        end.counters.waiting.store(waiting as u32, Ordering::Relaxed);
         end.bell.ring();
     }
     turns.worked();

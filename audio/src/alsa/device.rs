@@ -151,8 +151,8 @@ pub enum SampleRings {
 pub struct Device {
     /// As ALSA knows it.
     pub name: String,
-    /// Periods of a loudspeaker kept in the device.
-    pub lead: usize,
+    /// Period asked for, microseconds.
+    pub period_us: u32,
     /// Samples.
     pub rings: SampleRings,
     /// The rest of what is shared.
@@ -180,7 +180,7 @@ impl Device {
     }
 
     fn open(&mut self) -> Result<Opened, DeviceError> {
-        open(&self.name, self.end.direction, self.lead)
+        open(&self.name, self.end.direction, self.period_us)
     }
 
     fn thread(mut self, first: Opened) {

@@ -1,6 +1,6 @@
 //! Opens a device as voice wants it, and takes what is granted.
 //!
-//! Not the loop over it. Asked for: 48 kHz, S16, one channel or two, a period of 5 ms, a buffer of three. ALSA's
+//! Not the loop over it. Asked for: 48 kHz, S16, one channel or two, the caller's period, a buffer of three. ALSA's
 //! converter (`plug`) may change format and channels, but not the rate: its linear interpolation is heard, and
 //! our resampler is not.
 //! In: a name as ALSA knows it. Out: a device ready to start, with what it granted. Blocks: a sound server may
@@ -13,11 +13,9 @@ use super::Direction;
 use super::error::{DeviceError, Problem};
 use crate::SAMPLE_RATE;
 
-/// Period asked for, microseconds: two to a tick of the engine.
-const PERIOD_US: i64 = 5_000;
-
-/// Periods of buffer asked for: one that plays, one that waits, one to be late by.
-const PERIODS: i64 = 3;
+/// Periods of buffer asked for, and kept full in a loudspeaker that grants more: one that plays, one that waits,
+/// one to be late by.
+const PERIODS: usize = 3;
 
 /// Longest period that can be used, frames: an eighth of a ring (`shared::RING_SAMPLES`).
 const PERIOD_FRAMES_MAX: i64 = 4_096;
@@ -65,7 +63,7 @@ pub struct Opened {
     pub pcm: PCM,
     /// What it granted.
     pub granted: Granted,
-    /// Playback: periods kept in the device. Each is latency; each but the first is time to be late by.
+    /// Playback: periods kept in the device.
     pub lead: usize,
 }
 
@@ -75,22 +73,23 @@ pub fn quiet() {
     drop(Output::local_error_handler());
 }
 
-/// Opens a device. `lead_max`: see [`Opened::lead`].
+/// Opens a device. `period_us` is asked for, microseconds: three of it are a loudspeaker's delay, two of it may a
+/// thread be late.
 ///
 /// # Errors
 /// [`DeviceError`], with what to do.
-pub fn open(name: &str, direction: Direction, lead_max: usize) -> Result<Opened, DeviceError> {
+pub fn open(name: &str, direction: Direction, period_us: u32) -> Result<Opened, DeviceError> {
     quiet();
     let failed = |problem| DeviceError { device: name.to_owned(), direction, problem };
     let system = |error: ::alsa::Error| failed(Problem::of(&error));
     let pcm = PCM::new(name, direction.alsa(), true).map_err(system)?;
-    let granted = hardware(&pcm).map_err(failed)?;
-    let lead = lead_max.clamp(1, granted.buffer / granted.period);
+    let granted = hardware(&pcm, period_us).map_err(failed)?;
+    let lead = PERIODS.min(granted.buffer / granted.period);
     software(&pcm, direction, &granted, lead).map_err(system)?;
     Ok(Opened { pcm, granted, lead })
 }
 
-fn hardware(pcm: &PCM) -> Result<Granted, Problem> {
+fn hardware(pcm: &PCM, period_us: u32) -> Result<Granted, Problem> {
     let system = |error: ::alsa::Error| Problem::of(&error);
     let wanted = HwParams::any(pcm).map_err(system)?;
     wanted.set_access(Access::RWInterleaved).map_err(|_| Problem::Unfit("interleaved access"))?;
@@ -110,9 +109,9 @@ fn hardware(pcm: &PCM) -> Result<Granted, Problem> {
     if !RATES.contains(&rate) {
         return Err(Problem::Unfit("sample rate"));
     }
-    let period = i64::from(rate) * PERIOD_US / 1_000_000;
+    let period = i64::from(rate) * i64::from(period_us) / 1_000_000;
     let period = wanted.set_period_size_near(period, ValueOr::Nearest).map_err(system)?;
-    wanted.set_buffer_size_near(period * PERIODS).map_err(system)?;
+    wanted.set_buffer_size_near(period * PERIODS as i64).map_err(system)?;
     pcm.hw_params(&wanted).map_err(|error| match error.errno() {
         libc::EINVAL => Problem::Unfit("settings"),
         _ => system(error),

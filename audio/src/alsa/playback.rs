@@ -98,7 +98,6 @@ impl<P: Port> Playing<'_, P> {
         if waiting < wanted {
             end.bell.ring();
         }
-        end.counters.waiting.store(waiting as u32, Ordering::Relaxed);
         end.counters.delay.store(self.port.delay() as u32, Ordering::Relaxed);
         turns.worked();
         Ok(())

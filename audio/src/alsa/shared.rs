@@ -96,7 +96,8 @@ pub struct Counters {
     pub memory_unlocked: AtomicI32,
     /// Frames between the program and the air, as it was a moment ago.
     pub delay: AtomicU32,
-    /// Samples waiting in the ring just after a period was moved, as it was a moment ago.
+    /// Samples waiting in the ring a moment ago: of a microphone as the engine was woken for them, of a loudspeaker
+    /// before the engine added to them.
     pub waiting: AtomicU32,
     /// Latest wake-up so far, microseconds after it was due.
     pub wake_late_us_max: AtomicU32,

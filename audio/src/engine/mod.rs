@@ -74,8 +74,8 @@ pub struct EngineSettings {
     pub processing: ProcessingSettings,
     /// Media time of the first tick: random (RFC 3550 §5.1).
     pub media_time: u32,
-    /// Periods of sound kept in a loudspeaker: fewer for less delay, more to be late by.
-    pub lead: usize,
+    /// Period asked of devices, microseconds; see [`crate::alsa::open::open`].
+    pub period_us: u32,
     /// Keeps what was said and heard, for so many seconds, to be compared at the end.
     pub tap_seconds: u32,
 }

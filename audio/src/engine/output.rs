@@ -65,6 +65,9 @@ impl Loudspeaker {
         self.absent = Pace::default();
         let waiting = self.ring.buffer().capacity() - self.ring.slots();
         let wants = waiting < self.counters.wanted.load(Ordering::Acquire) as usize && self.burst < TICKS_MAX;
+        if wants && self.burst == 0 {
+            self.counters.waiting.store(waiting as u32, Ordering::Relaxed);
+        }
         self.burst = if wants { self.burst + 1 } else { 0 };
         wants
     }

@@ -12,11 +12,12 @@ use echomesh_audio::processing::ProcessingSettings;
 use super::args::SoundArgs;
 use super::failure::Failure;
 
-/// Periods kept in a loudspeaker: 15 ms of 5 ms each, as a machine without real-time rights may be 10 ms late.
-const LEAD: usize = 3;
+/// Period asked of devices, microseconds: 15 ms in a loudspeaker, as a machine without real-time rights may be
+/// 10 ms late.
+const PERIOD_US: u32 = 5_000;
 
-/// The same for low delay: it may be 5 ms late.
-const LEAD_LOW_DELAY: usize = 2;
+/// The same for low delay: 7.5 ms, and it may be 5 ms late.
+const PERIOD_US_LOW_DELAY: u32 = 2_500;
 
 /// As the arguments say. `looped`: a file is said again and again.
 ///
@@ -40,7 +41,7 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
         encoder: EncoderSettings { frame, ..EncoderSettings::default() },
         processing,
         media_time,
-        lead: if sound.low_delay { LEAD_LOW_DELAY } else { LEAD },
+        period_us: if sound.low_delay { PERIOD_US_LOW_DELAY } else { PERIOD_US },
         tap_seconds: 0,
     })
 }

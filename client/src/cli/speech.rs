@@ -34,7 +34,10 @@ impl Speech {
         let engine = Engine::open(settings).map_err(failure)?;
         let system = |error| Failure::Local(format!("cannot wait for sound: {error}"));
         let descriptor = engine.spoken_descriptor().try_clone().map_err(system)?;
-        #[expect(deprecated, reason = "its successor is for types whose descriptor may change; an OwnedFd keeps its own")]
+        #[expect(
+            deprecated,
+            reason = "its successor is for types whose descriptor may change; an OwnedFd keeps its own"
+        )]
         let ready = AsyncFd::with_interest(descriptor, Interest::READABLE).map_err(system)?;
         Ok(Self { engine, ready, news: DeviceNews::default() })
     }
