@@ -7,7 +7,7 @@
 
 use echomesh_audio::codec::{Encoder, EncoderSettings};
 use echomesh_audio::level::audio_level;
-use echomesh_audio::playout::{FRAME_SAMPLES, PAYLOAD_BYTES_MAX, Packet};
+use echomesh_audio::playout::{FRAME_SAMPLES, PAYLOAD_BYTES_MAX, Packet, TICK_SAMPLES, TICK_US};
 use echomesh_audio::receiver::{Receiver, ReceiverStatistics, SPEAKERS_MAX};
 use echomesh_audio::sink::Sink;
 use echomesh_audio::source::Source;
@@ -165,7 +165,13 @@ impl Sound {
     pub fn play(&mut self) -> Result<(), Failure> {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         let mut samples: Samples = [0; FRAME_SAMPLES];
-        let speakers = self.receiver.mix(clock::monotonic().0, &mut samples);
+        let mut speakers = 0;
+        let mut now_us = clock::monotonic().0;
+        let (ticks, _) = samples.as_chunks_mut::<TICK_SAMPLES>();
+        for tick in ticks {
+            speakers = self.receiver.mix(now_us, tick).max(speakers);
+            now_us += TICK_US;
+        }
         self.totals.played += 1;
         self.totals.with_speech += u64::from(speakers > 0);
         sink.write(&samples).map_err(audio)
