@@ -11,7 +11,6 @@
 //! is dropped and counted, for late speech is worth nothing.
 
 mod input;
-mod mix;
 mod open;
 mod output;
 mod run;

@@ -50,7 +50,7 @@ pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
         input,
         output,
         voice: Voice::new(settings.encoder, Processing::new(&settings.processing), settings.media_time)?,
-        receiver: super::mix::Mix::new(Receiver::new(SPEAKERS_MAX)?),
+        receiver: Receiver::new(SPEAKERS_MAX)?,
         orders: inbox,
         spoken: outbox,
         spoken_bell: spoken_bell.clone(),

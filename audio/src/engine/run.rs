@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::input::Input;
-use super::mix::Mix;
+use crate::receiver::Receiver;
 use super::output::Output;
 use super::totals::Totals;
 use super::voice::Voice;
@@ -37,7 +37,7 @@ pub(super) struct Run {
     pub(super) input: Input,
     pub(super) output: Output,
     pub(super) voice: Voice,
-    pub(super) receiver: Mix,
+    pub(super) receiver: Receiver,
     pub(super) orders: Consumer<Order>,
     pub(super) spoken: Producer<Spoken>,
     pub(super) spoken_bell: Bell,
