@@ -5,22 +5,27 @@
 //! mono, `i16`.
 //!
 //! # Layout
-//! [`source`] or [`alsa`] → [`processing`] → [`codec`] → the network → [`receiver`] → [`alsa`] or [`sink`],
-//! kept going by [`engine`]. [`level`] is what a packet tells about its loudness; [`wav`] and `resample` read
-//! files of any rate; [`similarity`] judges what arrived; [`thread`](mod@thread) is what a thread asks of the
-//! system to be in time, and the one file with `unsafe`.
+//! [`source`] or [`alsa`] → [`processing`] → [`codec`] → [`talkspurt`] → the network → [`receiver`] → [`alsa`] or
+//! [`sink`], kept going by [`engine`]. [`adapt`] chooses how to encode by what the network reports; [`level`] is
+//! what a packet tells about its loudness; [`wav`], [`opus_file`] and `resample` read files of any rate;
+//! [`recording`] writes one for each speaker; [`similarity`] judges what arrived; [`thread`](mod@thread) is what a
+//! thread asks of the system to be in time, and the one file with `unsafe`.
 #![deny(unsafe_code)]
 
+pub mod adapt;
 pub mod alsa;
 pub mod codec;
 pub mod engine;
 pub mod level;
+pub mod opus_file;
 pub mod processing;
 pub mod receiver;
+pub mod recording;
 mod resample;
 pub mod similarity;
 pub mod sink;
 pub mod source;
+pub mod talkspurt;
 pub mod thread;
 pub mod wav;
 
@@ -29,5 +34,4 @@ pub use echomesh_playout as playout;
 /// Sample rate of all sound inside, Hz (RFC 7587 §4.1).
 pub const SAMPLE_RATE: u32 = 48_000;
 
-/// Samples of the engine's tick: 10 ms, mono.
-pub const TICK_SAMPLES: usize = SAMPLE_RATE as usize / 100;
+pub use echomesh_playout::TICK_SAMPLES;

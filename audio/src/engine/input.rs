@@ -153,8 +153,7 @@ impl Spoken {
 /// Where ticks come from.
 pub(super) enum Input {
     Nothing,
-    Device(Gather),
-    /// Boxed: it is much the larger.
+    Device(Box<Gather>),
     File(Box<Spoken>),
 }
 

@@ -30,7 +30,8 @@ use crate::alsa::{DeviceError, Direction};
 use crate::codec::{CodecError, EncoderSettings};
 use crate::processing::ProcessingSettings;
 use crate::sink::SinkError;
-use crate::wav::WavError;
+use crate::source::SourceError;
+use crate::talkspurt::TalkspurtSettings;
 
 pub use totals::{DeviceTotals, Tap, Totals};
 use wire::{Order, PacketOrder, Spoken};
@@ -71,6 +72,8 @@ pub struct EngineSettings {
     pub encoder: EncoderSettings,
     /// What is done to the input before.
     pub processing: ProcessingSettings,
+    /// Which frames are sent.
+    pub talkspurts: TalkspurtSettings,
     /// Media time of the first tick: random (RFC 3550 §5.1).
     pub media_time: u32,
     /// Period asked of devices, microseconds; see [`crate::alsa::open::open`].
@@ -85,7 +88,7 @@ pub enum EngineError {
     /// A device.
     Device(DeviceError),
     /// A file that is read.
-    Source(WavError),
+    Source(SourceError),
     /// A file that is written.
     Sink(SinkError),
     /// Opus.

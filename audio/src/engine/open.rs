@@ -49,7 +49,12 @@ pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
     let run = Run {
         input,
         output,
-        voice: Voice::new(settings.encoder, Processing::new(&settings.processing), settings.media_time)?,
+        voice: Voice::new(
+            settings.encoder,
+            Processing::new(&settings.processing),
+            settings.talkspurts,
+            settings.media_time,
+        )?,
         receiver: Receiver::new(SPEAKERS_MAX)?,
         orders: inbox,
         spoken: outbox,
@@ -78,7 +83,7 @@ fn open_both(
             let rings = SampleRings::Capture(producer);
             let thread = Device { name: name.clone(), period_us: settings.period_us, rings, end }.start()?;
             devices.push(DeviceThread { thread, reports });
-            Input::Device(gather)
+            Input::Device(Box::new(gather))
         }
     };
     let output = match &settings.output {

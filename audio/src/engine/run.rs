@@ -13,14 +13,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::input::Input;
-use crate::receiver::Receiver;
 use super::output::Output;
 use super::totals::Totals;
-use super::voice::Voice;
+use super::voice::{Counts, Voice};
 use super::wire::{Order, Spoken};
 use super::{EngineError, Switches};
 use crate::TICK_SAMPLES;
 use crate::alsa::shared::Bell;
+use crate::receiver::Receiver;
 use crate::thread::{ENGINE_PRIORITY, begin_real_time, flush_denormals};
 
 /// Longest wait, microseconds: a device that went away without a word is seen then.
@@ -139,11 +139,14 @@ impl Run {
         }
         while let Some(tick) = self.input.next(now_us)? {
             self.totals.tap.said(now_us, tick);
-            let spoken = self.voice.tick(now_us, tick, muted, &mut self.totals)?;
-            if let Some(spoken) = spoken {
-                self.totals.spoken_dropped += u64::from(self.spoken.push(spoken).is_err());
+            let (ring, dropped) = (&mut self.spoken, &mut self.totals.spoken_dropped);
+            let mut counts = Counts::default();
+            self.voice.tick(now_us, tick, muted, &mut counts, |spoken| {
+                *dropped += u64::from(ring.push(spoken).is_err());
                 self.spoken_bell.ring();
-            }
+            })?;
+            self.totals.encoded += counts.encoded;
+            self.totals.sent += counts.sent;
         }
         Ok(())
     }

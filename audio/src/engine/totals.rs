@@ -11,10 +11,10 @@ use crate::similarity::{Similarity, compare};
 /// What was said and heard.
 #[derive(Clone, Debug, Default)]
 pub struct Totals {
-    /// Frames encoded, and those of them that DTX left out.
+    /// Frames encoded.
     pub encoded: u64,
-    /// Of them, those that silence left out.
-    pub silent: u64,
+    /// Of them, those that were sent: not silence.
+    pub sent: u64,
     /// Ticks of 10 ms given to the output, and those with at least one speaker.
     pub played: u64,
     /// Of them, those with at least one speaker.
@@ -88,7 +88,7 @@ impl std::fmt::Display for DeviceTotals {
 impl std::fmt::Display for Totals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.encoded > 0 {
-            writeln!(f, "said: {} frames, {} of them silent and not sent", self.encoded, self.silent)?;
+            writeln!(f, "said: {} frames, {} of them silence and not sent", self.encoded, self.encoded - self.sent)?;
         }
         if self.played > 0 {
             let (seconds, speech) = (self.played as f64 / 100.0, self.with_speech as f64 / 100.0);
@@ -96,16 +96,28 @@ impl std::fmt::Display for Totals {
             let totals = &self.receiver.totals;
             writeln!(
                 f,
-                "playout: {} decoded, {} recovered, {} concealed, {} skipped; {} late, {} missing, {} duplicate; {} of \
-                 more speakers than can be heard",
+                "playout: {} decoded, {} recovered, {} from deep redundancy, {} concealed, {} skipped; {} late, {} \
+                 missing, {} duplicate; {} of more speakers than can be heard",
                 totals.played,
                 totals.recovered,
+                totals.recovered_deep,
                 totals.concealed,
                 totals.skipped,
                 totals.late,
                 totals.missing,
                 totals.duplicate,
                 self.receiver.dropped_speaker_limit
+            )?;
+            let ms = |us: u64| us as f64 / 1_000.0;
+            let stretched = |samples: u64| samples as f64 * 1_000.0 / f64::from(SAMPLE_RATE);
+            writeln!(
+                f,
+                "playout: {:.1} ms of delay, {:.1} ms aimed at; {:.0} ms stretched, {:.0} ms compressed; clock {:+} ppm",
+                ms(totals.delay_us),
+                ms(totals.target_us),
+                stretched(totals.stretched),
+                stretched(totals.compressed),
+                totals.drift_ppm
             )?;
         }
         for device in &self.devices {

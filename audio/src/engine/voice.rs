@@ -1,57 +1,64 @@
-//! The way from a tick of sound to a packet: processing, gathering of a frame, Opus.
+//! The way from a tick of sound to a packet: processing, gathering of a frame, Opus, talkspurts.
 //!
 //! Not the pace and not the network. The media clock goes on with every tick, said or not, and jumps over the
 //! time for which there was no microphone.
-//! Out: at most one frame a tick. Bounds: one frame gathered.
+//! Out: the frames to send, at most one and the talkspurt's pre-roll a tick. Bounds: one frame gathered.
 
-use super::totals::Totals;
 use super::wire::{Spoken, SpokenFrame};
-use crate::codec::{CodecError, Encoder, EncoderSettings};
+use crate::codec::{CodecError, Encoder, EncoderSettings, Frame};
 use crate::playout::PAYLOAD_BYTES_MAX;
 use crate::processing::{Activity, Processing};
+use crate::talkspurt::{TalkspurtSettings, Talkspurts};
 use crate::{SAMPLE_RATE, TICK_SAMPLES};
-
-/// Ticks without voice after which nobody is talking: 300 ms bridges the gaps between words.
-const TALKING_TICKS: u32 = 30;
 
 /// Pause between two ticks that is no delay but a microphone that was away, microseconds.
 const AWAY_US: u64 = 200_000;
 
-/// Quietest level of RFC 6464, and its bit of voice.
-const SILENCE: u8 = 127;
-const VOICE: u8 = 0x80;
+/// Ticks of the longest frame.
+const TICKS_MAX: usize = Frame::Ms20.samples() / TICK_SAMPLES;
+
+/// What a tick holds of which nobody is to know.
+const NOTHING: Activity = Activity { voice: false, audio_level: 127 };
+
+/// Frames encoded, and sent.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) encoded: u64,
+    pub(super) sent: u64,
+}
 
 /// The speaking side.
 pub(super) struct Voice {
     processing: Processing,
     encoder: Encoder,
     settings: EncoderSettings,
-    /// The frame that is gathered.
+    talkspurts: Talkspurts,
+    /// The frame that is gathered, and what its ticks hold.
     samples: Vec<i16>,
-    level: u8,
-    voice: bool,
+    activities: [Activity; TICKS_MAX],
     /// Of the frame that is gathered.
     media_time: u32,
     tick_us: u64,
-    /// The last frame was sent.
-    sent: bool,
-    /// Ticks since the last one with voice, up to `TALKING_TICKS`.
-    quiet: u32,
+    talking: bool,
 }
 
 impl Voice {
-    pub(super) fn new(settings: EncoderSettings, processing: Processing, media_time: u32) -> Result<Self, CodecError> {
+    pub(super) fn new(
+        settings: EncoderSettings,
+        processing: Processing,
+        talkspurts: TalkspurtSettings,
+        media_time: u32,
+    ) -> Result<Self, CodecError> {
         Ok(Self {
             processing,
             encoder: Encoder::new(&settings)?,
             settings,
+            talkspurts: Talkspurts::new(talkspurts, settings.frame),
             samples: Vec::with_capacity(settings.frame.samples()),
-            level: SILENCE,
-            voice: false,
+            activities: [NOTHING; TICKS_MAX],
             media_time,
             tick_us: 0,
-            sent: false,
-            quiet: TALKING_TICKS,
+            talking: false,
         })
     }
 
@@ -73,18 +80,18 @@ impl Voice {
     /// Time passes of which nothing is said.
     pub(super) fn skip(&mut self, ticks: u64) {
         self.samples.clear();
-        self.sent = false;
         self.media_time = self.media_time.wrapping_add(ticks.wrapping_mul(TICK_SAMPLES as u64) as u32);
     }
 
-    /// A tick of the input. `None`: there is nothing to tell the network.
+    /// A tick of the input; `send` is given what the network is to know of it.
     pub(super) fn tick(
         &mut self,
         now_us: u64,
         tick: &mut [i16; TICK_SAMPLES],
         muted: bool,
-        totals: &mut Totals,
-    ) -> Result<Option<Spoken>, CodecError> {
+        counts: &mut Counts,
+        mut send: impl FnMut(Spoken),
+    ) -> Result<(), CodecError> {
         let since = now_us - self.tick_us;
         if self.tick_us > 0 && since > AWAY_US {
             let ticks = since * u64::from(SAMPLE_RATE) / 1_000_000 / TICK_SAMPLES as u64;
@@ -92,40 +99,29 @@ impl Voice {
         }
         self.tick_us = now_us;
         // Muted too: the echo canceller goes on learning.
-        let Activity { voice, audio_level } = self.processing.capture(tick);
-        let voice = voice && !muted;
-        let was_talking = self.quiet < TALKING_TICKS;
-        self.quiet = if voice { 0 } else { (self.quiet + 1).min(TALKING_TICKS) };
-        let talking = self.quiet < TALKING_TICKS;
-        if self.samples.is_empty() {
-            self.level = SILENCE;
-            self.voice = false;
-        }
-        self.level = self.level.min(audio_level & SILENCE);
-        self.voice |= voice;
+        let activity = self.processing.capture(tick);
+        self.activities[self.samples.len() / TICK_SAMPLES] = if muted { NOTHING } else { activity };
         self.samples.extend_from_slice(tick);
-        let mut frame = None;
-        if self.samples.len() >= self.settings.frame.samples() {
-            if !muted {
-                frame = self.encode(totals)?;
-            }
-            self.sent = frame.is_some();
-            self.media_time = self.media_time.wrapping_add(self.samples.len() as u32);
-            self.samples.clear();
+        if self.samples.len() < self.settings.frame.samples() {
+            return Ok(());
         }
-        Ok((frame.is_some() || talking != was_talking).then_some(Spoken { talking, frame }))
-    }
-
-    fn encode(&mut self, totals: &mut Totals) -> Result<Option<SpokenFrame>, CodecError> {
         let mut bytes = [0; PAYLOAD_BYTES_MAX];
-        let length = self.encoder.encode(&self.samples, &mut bytes)?;
-        totals.encoded += 1;
-        if length == 0 {
-            totals.silent += 1;
-            return Ok(None);
+        let length = if muted { 0 } else { self.encoder.encode(&self.samples, &mut bytes)? };
+        counts.encoded += u64::from(!muted);
+        let ticks = self.samples.len() / TICK_SAMPLES;
+        self.talkspurts.push(self.media_time, &self.activities[..ticks], &bytes[..length]);
+        self.media_time = self.media_time.wrapping_add(self.samples.len() as u32);
+        self.samples.clear();
+        let talking = self.talkspurts.is_talking() && !muted;
+        let mut news = std::mem::replace(&mut self.talking, talking) != talking;
+        while let Some(outgoing) = self.talkspurts.next_outgoing() {
+            counts.sent += 1;
+            news = false;
+            send(Spoken { talking, frame: SpokenFrame::new(&outgoing) });
         }
-        let audio_level = self.level | if self.voice { VOICE } else { 0 };
-        let marker = !self.sent;
-        Ok(Some(SpokenFrame { media_time: self.media_time, marker, audio_level, length: length as u16, bytes }))
+        if news {
+            send(Spoken { talking, frame: None });
+        }
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 
 use crate::codec::EncoderSettings;
 use crate::playout::{PAYLOAD_BYTES_MAX, Packet};
+use crate::talkspurt::Outgoing;
 
 /// Packets and orders on their way to the engine: over half a second of 16 speakers, 0.7 MB.
 pub const ORDERS_MAX: usize = 512;
@@ -73,11 +74,19 @@ pub struct SpokenFrame {
     pub marker: bool,
     /// RFC 6464 byte.
     pub audio_level: u8,
-    pub(super) length: u16,
-    pub(super) bytes: [u8; PAYLOAD_BYTES_MAX],
+    length: u16,
+    bytes: [u8; PAYLOAD_BYTES_MAX],
 }
 
 impl SpokenFrame {
+    /// `None`: it is too long, which Opus makes none.
+    pub(super) fn new(frame: &Outgoing<'_>) -> Option<Self> {
+        let Outgoing { media_time, marker, audio_level, payload } = *frame;
+        let mut bytes = [0; PAYLOAD_BYTES_MAX];
+        bytes.get_mut(..payload.len())?.copy_from_slice(payload);
+        Some(Self { media_time, marker, audio_level, length: payload.len() as u16, bytes })
+    }
+
     /// The Opus packet.
     #[must_use]
     pub fn payload(&self) -> &[u8] {

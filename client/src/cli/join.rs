@@ -176,7 +176,7 @@ impl Stay<'_> {
         loop {
             self.heard()?;
             self.tell_way();
-            self.tell_devices();
+            self.follow_sound();
             while let Some(event) = self.link.next_event() {
                 if !matches!(event, Event::Disconnected(_)) {
                     self.event(event)?;
@@ -220,8 +220,12 @@ impl Stay<'_> {
         }
     }
 
-    fn tell_devices(&mut self) {
+    /// Says what happened to the devices, and follows what the network reports.
+    fn follow_sound(&mut self) {
         let Some(speech) = &mut self.speech else { return };
+        if let Some(statistics) = self.link.session.voice_statistics(&self.join.room) {
+            speech.adapt(clock::monotonic(), &statistics);
+        }
         while let Some(sentence) = speech.next_news() {
             eprintln!("echomesh: {sentence}");
         }

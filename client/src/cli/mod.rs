@@ -16,6 +16,7 @@ mod failure;
 mod join;
 mod link;
 mod loopback;
+mod network_report;
 mod packet_log;
 mod prompt;
 mod settings;

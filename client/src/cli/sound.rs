@@ -8,6 +8,7 @@ use echomesh_audio::alsa::shared::DeviceEvent;
 use echomesh_audio::codec::{EncoderSettings, Frame};
 use echomesh_audio::engine::{Endpoint, EngineError, EngineSettings};
 use echomesh_audio::processing::ProcessingSettings;
+use echomesh_audio::talkspurt::TalkspurtSettings;
 
 use super::args::SoundArgs;
 use super::failure::Failure;
@@ -29,9 +30,9 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
         getrandom::u32().map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?;
     let input = Endpoint::parse(&sound.input);
     // A file is said as it is.
-    let processing = match input {
-        Endpoint::Device(_) => ProcessingSettings::default(),
-        Endpoint::File(_) | Endpoint::Nothing => ProcessingSettings::off(),
+    let (processing, voice_only) = match input {
+        Endpoint::Device(_) => (ProcessingSettings::default(), true),
+        Endpoint::File(_) | Endpoint::Nothing => (ProcessingSettings::off(), false),
     };
     let frame = if sound.low_delay { Frame::Ms10LowDelay } else { Frame::Ms20 };
     Ok(EngineSettings {
@@ -40,6 +41,7 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
         output: Endpoint::parse(&sound.output),
         encoder: EncoderSettings { frame, ..EncoderSettings::default() },
         processing,
+        talkspurts: TalkspurtSettings { voice_only, ..TalkspurtSettings::default() },
         media_time,
         period_us: if sound.low_delay { PERIOD_US_LOW_DELAY } else { PERIOD_US },
         tap_seconds: 0,

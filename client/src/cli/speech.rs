@@ -7,22 +7,32 @@
 
 use std::os::fd::OwnedFd;
 
+use echomesh_audio::adapt::Adaptation;
 use echomesh_audio::engine::wire::Spoken;
 use echomesh_audio::engine::{Engine, EngineSettings, Totals};
 use echomesh_audio::playout::Packet;
+use echomesh_client::VoiceStatistics;
 use echomesh_proto::ids::Ssrc;
+use echomesh_proto::time::Time;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::failure::Failure;
 use super::link::HeardPacket;
+use super::network_report::NetworkReports;
 use super::sound::{DeviceNews, failure};
+
+/// Bit rates to adapt between, bit/s.
+const BITS_MIN: i32 = 16_000;
+const BITS_MAX: i32 = 128_000;
 
 /// An engine that runs.
 pub struct Speech {
     engine: Engine,
     ready: AsyncFd<OwnedFd>,
     news: DeviceNews,
+    adaptation: Adaptation,
+    reports: NetworkReports,
 }
 
 impl Speech {
@@ -39,7 +49,8 @@ impl Speech {
             reason = "its successor is for types whose descriptor may change; an OwnedFd keeps its own"
         )]
         let ready = AsyncFd::with_interest(descriptor, Interest::READABLE).map_err(system)?;
-        Ok(Self { engine, ready, news: DeviceNews::default() })
+        let adaptation = Adaptation::new(BITS_MIN, BITS_MAX, settings.encoder.frame);
+        Ok(Self { engine, ready, news: DeviceNews::default(), adaptation, reports: NetworkReports::default() })
     }
 
     /// Voice is open: start saying and playing.
@@ -76,6 +87,14 @@ impl Speech {
     /// A stream is gone.
     pub fn forget(&mut self, ssrc: Ssrc) {
         self.engine.forget(ssrc.0);
+    }
+
+    /// What the server reported of the way: if that is news, how to encode may change.
+    pub fn adapt(&mut self, now: Time, statistics: &VoiceStatistics) {
+        if let Some(report) = self.reports.next(statistics) {
+            self.adaptation.report(now.0, report);
+            self.engine.encode(self.adaptation.settings());
+        }
     }
 
     /// Says nothing from now on, or says it again.
