@@ -80,7 +80,8 @@ impl<P: Port> Playing<'_, P> {
         turns.woke(ready, end);
         let granted = self.port.granted();
         let period = granted.period;
-        loop {
+        // No more than it is to hold: a device without a clock would keep us here.
+        for _ in 0..self.lead {
             let queued = granted.buffer.saturating_sub(self.port.available()?);
             if queued + period > self.lead * period {
                 break;

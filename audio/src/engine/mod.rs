@@ -78,6 +78,8 @@ pub struct EngineSettings {
     pub media_time: u32,
     /// Period asked of devices, microseconds; see [`crate::alsa::open::open`].
     pub period_us: u32,
+    /// Least delay of the jitter buffers, microseconds; see [`crate::receiver::Receiver::with_floor`].
+    pub playout_floor_us: u64,
     /// Keeps what was said and heard, for so many seconds, to be compared at the end.
     pub tap_seconds: u32,
 }

@@ -55,7 +55,7 @@ pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
             settings.talkspurts,
             settings.media_time,
         )?,
-        receiver: Receiver::new(SPEAKERS_MAX)?,
+        receiver: Receiver::with_floor(SPEAKERS_MAX, settings.playout_floor_us)?,
         orders: inbox,
         spoken: outbox,
         spoken_bell: spoken_bell.clone(),

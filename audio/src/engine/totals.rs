@@ -142,6 +142,9 @@ pub struct Tap {
     heard: Track,
 }
 
+/// A track this far behind the clock has a hole, samples: 50 ms.
+const APART_SAMPLES_MAX: usize = SAMPLE_RATE as usize / 20;
+
 /// One of the two.
 #[derive(Clone, Debug, Default)]
 struct Track {
@@ -154,6 +157,12 @@ impl Track {
     fn push(&mut self, now_us: u64, tick: &[i16]) {
         if self.samples.is_empty() {
             self.begun_us = now_us;
+        }
+        // A device that gave nothing for a while, as at its start, leaves silence.
+        let due = (now_us - self.begun_us) * u64::from(SAMPLE_RATE) / 1_000_000;
+        let due = usize::try_from(due).unwrap_or(usize::MAX).min(self.samples.capacity());
+        if due > self.samples.len() + APART_SAMPLES_MAX {
+            self.samples.resize(due, 0);
         }
         // Its room was made at the start; what comes after it is not kept.
         if self.samples.len() + tick.len() <= self.samples.capacity() {
