@@ -1,11 +1,9 @@
 //! Where what is said comes from: a WAV or Ogg Opus file, or a tone.
 //!
 //! Not a microphone, and not the pace: the caller asks for a frame when it wants one.
-//! Out: frames of 20 ms, 48 kHz mono. Bounds: one frame of file at a time.
+//! Out: 48 kHz mono, as many samples as are asked for. Bounds: nothing is read ahead but the file's buffer.
 
 use std::path::Path;
-
-use echomesh_playout::FRAME_SAMPLES;
 
 use crate::SAMPLE_RATE;
 use crate::opus_file::{self, OpusFileError, is_ogg};
@@ -88,12 +86,12 @@ impl Source {
         Ok(Self { kind: Kind::Wav(Box::new(wav::Reader::open(path)?)) })
     }
 
-    /// Fills `samples` with the next 20 ms, the last of a file with silence behind it. `false`: it is over,
+    /// Fills `samples` with what comes next, the last of a file with silence behind it. `false`: it is over,
     /// and `samples` is silence.
     ///
     /// # Errors
     /// [`SourceError`] if the file ends too early or the system fails.
-    pub fn frame(&mut self, samples: &mut [i16; FRAME_SAMPLES]) -> Result<bool, SourceError> {
+    pub fn frame(&mut self, samples: &mut [i16]) -> Result<bool, SourceError> {
         samples.fill(0);
         match &mut self.kind {
             Kind::Tone(at) => {
