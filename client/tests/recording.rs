@@ -180,7 +180,14 @@ fn a_room_is_recorded_and_told() {
 #[test]
 fn bad_files_end_with_6() {
     let home = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[u8]); 3] = [("empty.wav", b""), ("cut.opus", b"OggS\0\x02"), ("text.wav", b"no sound at all")];
+    write_wav(&home.path().join("whole.wav"), &[1; 9_600]);
+    let whole = std::fs::read(home.path().join("whole.wav")).unwrap();
+    let cases: [(&str, &[u8]); 4] = [
+        ("empty.wav", b""),
+        ("cut.opus", b"OggS\0\x02"),
+        ("text.wav", b"no sound at all"),
+        ("cut.wav", &whole[..whole.len() - 5_000]),
+    ];
     for (name, bytes) in cases {
         let path = home.path().join(name);
         std::fs::write(&path, bytes).unwrap();
