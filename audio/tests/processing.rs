@@ -95,6 +95,23 @@ fn noise_falls_and_speech_stays() {
     }
 }
 
+/// Goal: the chain's delay is what docs/AUDIO.md says: none for high-pass and gain, little for the bands of the
+/// library's suppressor, a tick for RNNoise.
+#[test]
+fn the_delay_is_known() {
+    let said = speech(6, 3.0);
+    let lag_ms = |settings| compare(&said, &run(settings, &[], &said).0).unwrap().lag_ms;
+    let high_pass = lag_ms(only(|settings| settings.high_pass = true));
+    let gain = lag_ms(only(|settings| settings.gain = true));
+    let noise = lag_ms(only(|settings| settings.noise = NoiseSuppression::Moderate));
+    let echo = lag_ms(only(|settings| settings.echo = true));
+    let neural = lag_ms(only(|settings| settings.noise = NoiseSuppression::Neural));
+    let default = lag_ms(ProcessingSettings::default());
+    println!("high-pass {high_pass}, gain {gain}, noise {noise}, echo {echo}, neural {neural}, default {default} ms");
+    assert!(high_pass.abs() < 1.0 && gain.abs() < 0.1, "{high_pass} and {gain} ms");
+    assert!(noise < 10.0 && echo < 10.0 && (9.0..=11.0).contains(&neural), "{noise}, {echo}, {neural} ms");
+}
+
 /// Goal: an echo falls by 20 dB or more once the canceller has heard 5 s of it, at any delay of a common
 /// device, and who speaks at this end then is kept. Method: the loudspeaker's speech comes back 14 dB weaker;
 /// then another talker joins in.
