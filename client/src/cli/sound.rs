@@ -20,12 +20,9 @@ const PERIOD_US: u32 = 5_000;
 /// The same for low delay: 7.5 ms, and it may be 5 ms late.
 const PERIOD_US_LOW_DELAY: u32 = 2_500;
 
-/// Least delay of a jitter buffer, microseconds: a tick of the engine, that a packet need not be there to the
-/// millisecond.
+/// Least delay of a jitter buffer, microseconds: a tick of the engine. At half of it devices that move several
+/// periods at once were heard to miss packets.
 const PLAYOUT_US: u64 = 10_000;
-
-/// The same for low delay.
-const PLAYOUT_US_LOW_DELAY: u64 = 5_000;
 
 /// As the arguments say. `looped`: a file is said again and again.
 ///
@@ -51,7 +48,7 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
         talkspurts: TalkspurtSettings { voice_only, ..TalkspurtSettings::default() },
         media_time,
         period_us: if sound.low_delay { PERIOD_US_LOW_DELAY } else { PERIOD_US },
-        playout_floor_us: if sound.low_delay { PLAYOUT_US_LOW_DELAY } else { PLAYOUT_US },
+        playout_floor_us: PLAYOUT_US,
         tap_seconds: 0,
     })
 }
