@@ -3,8 +3,7 @@
 //! `voice_onsets SPEECH.wav [NOISE.wav]...`: speech with quiet pauses, and noises to mix in. For each noise,
 //! at several strengths, and each pre-roll: frames that hold speech and are not sent, in all and within the
 //! first 200 ms of a spurt of speech; frames sent without speech. Then the processor time of each setting.
-//! What holds speech is known from the clean file alone: frames within 30 dB of its loud ones, after pauses of
-//! 200 ms. Not a test: the recordings are not in the repository (docs/AUDIO.md says which they were).
+//! What holds speech is known from the clean file alone. Not a test: the recordings are not in the repository (docs/AUDIO.md says which they were).
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -29,13 +28,16 @@ fn rms(samples: &[i16]) -> f64 {
     (samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>() / samples.len() as f64).sqrt()
 }
 
-/// Which frames hold speech.
+/// Which frames hold speech: those within 20 dB of the loud ones, and those within 30 dB that are at most
+/// 60 ms from one. What is alone and weak is breath.
 fn truth(speech: &[i16]) -> Vec<bool> {
     let levels: Vec<f64> = speech.chunks_exact(FRAME).map(rms).collect();
     let mut sorted = levels.clone();
     sorted.sort_by(f64::total_cmp);
     let loud = sorted[sorted.len() * 95 / 100];
-    levels.iter().map(|level| *level > loud / 31.6).collect()
+    let strong = |at: usize| levels[at] > loud / 10.0;
+    let near = |at: usize| (at.saturating_sub(3)..(at + 4).min(levels.len())).any(strong);
+    (0..levels.len()).map(|at| levels[at] > loud / 31.6 && near(at)).collect()
 }
 
 /// Frames of the first 200 ms after a pause.

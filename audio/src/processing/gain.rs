@@ -1,6 +1,6 @@
-//! Automatic gain: brings a talker to one level, slowly, and keeps peaks below full scale.
+//! Automatic gain: brings a quiet talker to the level of a loud one, slowly, and keeps peaks below full scale.
 //!
-//! Not the microphone's own volume: that is the person's. The parts are `sonora_agc2`'s (WebRTC's AGC2), put
+//! Not the microphone's own volume: that is the person's, and what is loud is not made quieter. The parts are `sonora_agc2`'s (WebRTC's AGC2), put
 //! together here so that one voice detector serves the gain and the talkspurts.
 //! In and out: ticks of 10 ms, floats of `i16` range, with the probability that they hold speech.
 //! Bounds: fixed state, no allocation.

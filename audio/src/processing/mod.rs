@@ -6,9 +6,9 @@
 //! one tick of 10 ms each. Out: the samples, changed in place, and an [`Activity`]. What is off changes no
 //! bit. Delay: none for high-pass and gain; the library's band splitting and the suppressors add what
 //! docs/AUDIO.md says.
-//! Bounds: state of fixed size. The echo canceller and the suppressors allocate short lists in each tick
-//! inside the library, which frees them in the same call: this belongs on the engine's thread, not on a
-//! device's.
+//! Bounds: state of fixed size. The echo canceller allocates some fifty short lists in each tick and the voice
+//! detector one, inside the library, which frees them in the same call: this belongs on the engine's thread,
+//! not on a device's.
 
 mod gain;
 mod suppress;
@@ -48,7 +48,7 @@ pub struct ProcessingSettings {
     pub echo: bool,
     /// Noise.
     pub noise: NoiseSuppression,
-    /// Brings quiet and loud talkers to one level, without clipping.
+    /// Brings quiet talkers to the level of loud ones, without clipping.
     pub gain: bool,
     /// Tells voice from other sound by a neural network. Off: by loudness.
     pub detect_voice: bool,

@@ -2,8 +2,8 @@
 //!
 //! Not gain: that comes behind the voice detector. `sonora` (WebRTC's APM in Rust) does the first three in
 //! one pass over split bands; `nnnoiseless` (RNNoise in Rust) is the other suppressor, after it.
-//! In and out: ticks of 10 ms, floats of `i16` range. Bounds: fixed state; the libraries allocate short
-//! lists within a call.
+//! In and out: ticks of 10 ms, floats of `i16` range. Bounds: fixed state; the echo canceller
+//! allocates short lists within a call.
 
 use nnnoiseless::DenoiseState;
 use sonora::config::{EchoCanceller, HighPassFilter, MaxProcessingRate, NoiseSuppressionLevel, Pipeline};
@@ -46,8 +46,7 @@ impl Front {
             ..Config::default()
         };
         let stream = StreamConfig::new(SAMPLE_RATE, 1);
-        let processing =
-            AudioProcessing::builder().config(config).capture_config(stream).render_config(stream).build();
+        let processing = AudioProcessing::builder().config(config).capture_config(stream).render_config(stream).build();
         Some(Self { processing, echo: settings.echo, scaled: [0.0; TICK_SAMPLES], out: [0.0; TICK_SAMPLES] })
     }
 

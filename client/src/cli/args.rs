@@ -4,9 +4,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use echomesh_audio::recording::Format;
 
 use super::failure::EXIT_CODES;
+use super::processing_args::ProcessingArgs;
 
 /// A headless EchoMesh client: chat on standard input and output, voice from and to devices or files.
 #[derive(Debug, Parser)]
@@ -49,6 +51,10 @@ pub struct Args {
 pub enum Command {
     /// Be in a room: lines of standard input are said there, what others say is printed
     Join(Join),
+    /// Record a room's voice, a file for each speaker; the room is told
+    Record(Record),
+    /// Say a WAV or Ogg Opus file in a room, then leave
+    Play(Play),
     /// Hold a place in a room's voice for another program, and print the keys it needs: secrets
     VoiceParams(VoiceParams),
     /// Say one line in a room
@@ -130,12 +136,61 @@ impl Join {
     }
 }
 
+/// `echomesh record`.
+#[derive(Debug, ClapArgs)]
+pub struct Record {
+    /// Room
+    pub room: String,
+    /// Folder for the files; made if it is not there, and no file in it is written over
+    pub folder: PathBuf,
+    /// Kind of the files
+    #[arg(long, value_enum, default_value_t)]
+    pub format: RecordFormat,
+    /// End after so many seconds [default: at Ctrl-C, or SIGTERM]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+}
+
+/// Kind of recorded files.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum RecordFormat {
+    /// Ogg Opus: the very packets that were sent
+    #[default]
+    Opus,
+    /// WAV: decoded, 48 kHz, mono, 16 bits
+    Wav,
+}
+
+impl From<RecordFormat> for Format {
+    fn from(format: RecordFormat) -> Self {
+        match format {
+            RecordFormat::Opus => Self::Opus,
+            RecordFormat::Wav => Self::Wav,
+        }
+    }
+}
+
+/// `echomesh play`.
+#[derive(Debug, ClapArgs)]
+pub struct Play {
+    /// Room
+    pub room: String,
+    /// A WAV file of any rate, or an Ogg Opus file
+    pub file: String,
+    /// Make the room if it is not there
+    #[arg(long)]
+    pub create: bool,
+    /// End after so many seconds [default: at the file's end]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+}
+
 /// Where sound comes from and goes to.
 #[derive(Debug, ClapArgs)]
 pub struct SoundArgs {
-    /// What to say: a microphone (`default`, or `alsa:` and a name that `echomesh devices` lists), a WAV file,
-    /// `tone`, or `none`
-    #[arg(long, value_name = "default|alsa:NAME|FILE.wav|tone|none", default_value = "none")]
+    /// What to say: a microphone (`default`, or `alsa:` and a name that `echomesh devices` lists), a WAV
+    /// or Ogg Opus file, `tone`, or `none`
+    #[arg(long, value_name = "default|alsa:NAME|FILE|tone|none", default_value = "none")]
     pub input: String,
     /// Where what is heard goes: a loudspeaker (`default`, or `alsa:` and a name), a WAV file, or `none`
     #[arg(long, value_name = "default|alsa:NAME|FILE.wav|none", default_value = "none")]
@@ -143,6 +198,9 @@ pub struct SoundArgs {
     /// Less delay: packets of 10 ms and shorter buffers, for twice the packets and no repair of lost ones
     #[arg(long)]
     pub low_delay: bool,
+    /// What is done to a microphone's sound
+    #[command(flatten)]
+    pub processing: ProcessingArgs,
 }
 
 /// `echomesh loopback`.
@@ -191,6 +249,9 @@ mod tests {
             &["echomesh", "join", "lobby", "--for", "0"],
             &["echomesh", "join", "lobby", "--for", "nan"],
             &["echomesh", "say", "lobby"],
+            &["echomesh", "record", "lobby"],
+            &["echomesh", "record", "lobby", "folder", "--format", "mp3"],
+            &["echomesh", "play", "lobby"],
             &["echomesh", "voice-params", "lobby", "--for", "-1"],
             &["echomesh", "rooms", "--password", "a", "--password-file", "b"],
             &["echomesh", "rooms", "--plaintext", "--fingerprint", "00"],

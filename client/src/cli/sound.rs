@@ -34,9 +34,11 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
         getrandom::u32().map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?;
     let input = Endpoint::parse(&sound.input);
     // A file is said as it is.
-    let (processing, voice_only) = match input {
-        Endpoint::Device(_) => (ProcessingSettings::default(), true),
-        Endpoint::File(_) | Endpoint::Nothing => (ProcessingSettings::off(), false),
+    let (processing, talkspurts) = match input {
+        Endpoint::Device(_) => (sound.processing.processing(), sound.processing.talkspurts()),
+        Endpoint::File(_) | Endpoint::Nothing => {
+            (ProcessingSettings::off(), TalkspurtSettings { voice_only: false, ..TalkspurtSettings::default() })
+        }
     };
     let frame = if sound.low_delay { Frame::Ms10LowDelay } else { Frame::Ms20 };
     Ok(EngineSettings {
@@ -45,7 +47,7 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
         output: Endpoint::parse(&sound.output),
         encoder: EncoderSettings { frame, ..EncoderSettings::default() },
         processing,
-        talkspurts: TalkspurtSettings { voice_only, ..TalkspurtSettings::default() },
+        talkspurts,
         media_time,
         period_us: if sound.low_delay { PERIOD_US_LOW_DELAY } else { PERIOD_US },
         playout_floor_us: PLAYOUT_US,
