@@ -3,8 +3,8 @@
 //! Not the engine, which is `echomesh_audio`'s, and not its threads.
 //! In: arguments. Out: [`EngineSettings`], and sentences about devices for a person.
 
-use echomesh_audio::alsa::Direction;
 use echomesh_audio::alsa::shared::DeviceEvent;
+use echomesh_audio::alsa::{Direction, Problem};
 use echomesh_audio::codec::{EncoderSettings, Frame};
 use echomesh_audio::engine::{Endpoint, EngineError, EngineSettings};
 use echomesh_audio::processing::ProcessingSettings;
@@ -97,6 +97,7 @@ impl DeviceNews {
                 tracing::debug!("{part}: goes on after the machine slept");
                 None
             }
+            DeviceEvent::Lost(error) if error.problem == Problem::NoClock => Some(error.to_string()),
             DeviceEvent::Lost(error) => (!std::mem::replace(&mut self.lost[at], true))
                 .then(|| format!("{error}; the call goes on, and the {part} is tried again and again")),
         }
@@ -105,7 +106,7 @@ impl DeviceNews {
 
 #[cfg(test)]
 mod tests {
-    use echomesh_audio::alsa::{DeviceError, Problem};
+    use echomesh_audio::alsa::DeviceError;
     use echomesh_audio::thread::Rights;
 
     use super::*;
