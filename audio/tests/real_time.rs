@@ -15,8 +15,9 @@ mod script;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
+
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use echomesh_audio::alsa::device::Ended;
 use echomesh_audio::alsa::open::open;
@@ -88,6 +89,9 @@ impl Watch {
     }
 }
 
+/// One at a time: a signal does not say whose thread it was for.
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Runs a loop on a thread of its own, under the filter. What the thread does at its end is kept from the system
 /// too, which does no harm: it is joined by the kernel's word, not by its own.
 fn audited(
@@ -95,12 +99,15 @@ fn audited(
     alsa: &[libc::c_long],
     run: impl FnOnce(&mut ThreadEnd, Watch) -> Found + Send + 'static,
 ) -> (Found, ReportEnd) {
+    // A check that failed holds nothing back.
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let trapped = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(libc::SIGSYS, trapped.clone()).unwrap();
     let bell = Bell::new().unwrap();
     let watch = Watch { program: filter(&bell, alsa), trapped };
     let (mut end, reports) = ends(direction, &bell);
     let found = std::thread::spawn(move || run(&mut end, watch)).join().unwrap();
+    drop(alone);
     (found, reports)
 }
 

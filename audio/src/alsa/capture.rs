@@ -67,7 +67,6 @@ fn turn(
         }
     }
     let waiting = ring.buffer().capacity() - ring.slots();
-    end.counters.delay.store(port.delay() as u32, Ordering::Relaxed);
     if waiting >= tick {
         end.counters.waiting.store(waiting as u32, Ordering::Relaxed);
         end.bell.ring();

@@ -62,7 +62,7 @@ impl Ended {
                 other => other,
             }),
             Ended::Stalled => Some(Problem::Stalled),
-            Ended::NoClock => Some(Problem::Unfit("clock")),
+            Ended::NoClock => Some(Problem::NoClock),
         }
     }
 }
@@ -196,6 +196,10 @@ impl Device {
                 if let Some(problem) = ended.problem() {
                     let (device, direction) = (self.name.clone(), self.end.direction);
                     self.end.tell(DeviceEvent::Lost(DeviceError { device, direction, problem }));
+                }
+                if ended == Ended::NoClock {
+                    // It will have none later either.
+                    return;
                 }
                 if started.elapsed() > STALLED {
                     pause = RETRY_MIN;

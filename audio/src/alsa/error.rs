@@ -31,6 +31,8 @@ pub enum Problem {
     Forbidden,
     /// It can do nothing that we can.
     Unfit(&'static str),
+    /// It takes and gives samples as fast as one likes.
+    NoClock,
     /// It takes or gives no samples although it runs.
     Stalled,
     /// Anything else: what ALSA was doing, and the system's number.
@@ -76,6 +78,9 @@ impl std::fmt::Display for DeviceError {
             Problem::Unfit(what) => {
                 write!(f, "has no {what} that EchoMesh can use: try it through ALSA's converter, alsa:plug:'{device}'")
             }
+            Problem::NoClock => f.write_str(
+                "has no clock: it takes and gives sound as fast as it can; use another device, a WAV file, or none",
+            ),
             Problem::Stalled => f.write_str("runs but moves no samples: unplug it and plug it in again"),
             Problem::Other(doing, number) => {
                 let error = std::io::Error::from_raw_os_error(*number);
@@ -101,6 +106,7 @@ mod tests {
             Problem::NoServer,
             Problem::Forbidden,
             Problem::Unfit("sample format"),
+            Problem::NoClock,
             Problem::Stalled,
             Problem::Other("snd_pcm_open", 5),
         ];
@@ -108,7 +114,7 @@ mod tests {
             let error = DeviceError { device: "hw:7".to_owned(), direction: Direction::Capture, problem };
             let text = error.to_string();
             assert!(text.starts_with("the capture device hw:7 "), "{text}");
-            let advice = ["end that", "lists", "plug it in", "start ", "join the group", "try "];
+            let advice = ["end that", "lists", "plug it in", "start ", "use another", "join the group", "try "];
             assert!(advice.iter().any(|advice| text.contains(advice)), "{text}");
         }
     }

@@ -78,6 +78,11 @@ pub fn devices(direction: Direction) -> Result<Vec<Device>, DeviceError> {
             direction,
         })
         .collect();
+    // Not every configuration gives a hint of it.
+    if !found.iter().any(|device| device.name == "default") {
+        let (name, description) = ("default".to_owned(), String::new());
+        found.push(Device { abilities: abilities(&name, direction), description, name, direction });
+    }
     found.sort_by_key(|device| device.name != "default");
     Ok(found)
 }

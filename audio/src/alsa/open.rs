@@ -83,18 +83,19 @@ pub fn open(name: &str, direction: Direction, period_us: u32) -> Result<Opened, 
     let failed = |problem| DeviceError { device: name.to_owned(), direction, problem };
     let system = |error: ::alsa::Error| failed(Problem::of(&error));
     let pcm = PCM::new(name, direction.alsa(), true).map_err(system)?;
-    let granted = hardware(&pcm, period_us).map_err(failed)?;
+    // Some configurations force a rate behind the converter: then it must convert, as well as it can.
+    let granted = hardware(&pcm, period_us, false).or_else(|_| hardware(&pcm, period_us, true)).map_err(failed)?;
     let lead = PERIODS.min(granted.buffer / granted.period);
     software(&pcm, direction, &granted, lead).map_err(system)?;
     Ok(Opened { pcm, granted, lead })
 }
 
-fn hardware(pcm: &PCM, period_us: u32) -> Result<Granted, Problem> {
+fn hardware(pcm: &PCM, period_us: u32, resample: bool) -> Result<Granted, Problem> {
     let system = |error: ::alsa::Error| Problem::of(&error);
     let wanted = HwParams::any(pcm).map_err(system)?;
     wanted.set_access(Access::RWInterleaved).map_err(|_| Problem::Unfit("interleaved access"))?;
     // Refused where there is no converter: then there is nothing to switch off.
-    let _ = wanted.set_rate_resample(false);
+    let _ = wanted.set_rate_resample(resample);
     let formats = [
         (Format::s16(), SampleFormat::S16),
         (Format::s32(), SampleFormat::S32),

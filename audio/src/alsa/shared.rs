@@ -94,7 +94,8 @@ pub struct Counters {
     pub wanted: AtomicU32,
     /// The system's number if memory could not be locked.
     pub memory_unlocked: AtomicI32,
-    /// Frames between the program and the air, as it was a moment ago.
+    /// Playback: frames between the program and the air, as it was a moment ago. Of a microphone nothing waits after
+    /// each turn, and what a sound server says of its own share was found to be wrong by far.
     pub delay: AtomicU32,
     /// Samples waiting in the ring a moment ago: of a microphone as the engine was woken for them, of a loudspeaker
     /// before the engine added to them.

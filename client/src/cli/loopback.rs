@@ -1,8 +1,8 @@
 //! `echomesh loopback`: one's own voice through the whole chain but the network, and the delay of each stage.
 //!
 //! What the engine says is given back to it at once, as if a server had forwarded it.
-//! How the delay is found: what came in is looked for in what went out, by correlation; what the devices hold on
-//! both sides is added, as they reckon it themselves.
+//! How the delay is found: what came in is looked for in what went out, by correlation; what waits in rings and in the loudspeaker
+//! is added, as the device reckons it.
 //! Bounds: the first [`TAP_SECONDS`] are compared.
 
 use std::pin::pin;
@@ -119,13 +119,12 @@ fn report(totals: &Totals, microphone: Held, loudspeaker: Held, frame: Frame) ->
     };
     let engine = f64::from(found.lag_ms);
     let gathered = samples_ms(frame.samples());
-    lines.push(row("microphone: in the device", microphone.device));
     lines.push(row("microphone: waiting for a whole tick", microphone.ring));
     lines.push(row("engine: from the microphone's tick to the loudspeaker's, by correlation; of it", engine));
     lines.push(format!("            {gathered:.1} ms gathering a packet, the rest Opus and jitter buffer"));
     lines.push(row("loudspeaker: waiting for the device", loudspeaker.ring));
     lines.push(row("loudspeaker: in the device", loudspeaker.device));
-    let sum = microphone.device + microphone.ring + engine + loudspeaker.ring + loudspeaker.device;
+    let sum = microphone.ring + engine + loudspeaker.ring + loudspeaker.device;
     lines.push(row("mouth to ear, without the network", sum));
     lines
 }

@@ -3,8 +3,8 @@
 //! Not the engine, which is `echomesh_audio`'s, and not its threads.
 //! In: arguments. Out: [`EngineSettings`], and sentences about devices for a person.
 
-use echomesh_audio::alsa::Direction;
 use echomesh_audio::alsa::shared::DeviceEvent;
+use echomesh_audio::alsa::{Direction, Problem};
 use echomesh_audio::codec::{EncoderSettings, Frame};
 use echomesh_audio::engine::{Endpoint, EngineError, EngineSettings};
 use echomesh_audio::processing::ProcessingSettings;
@@ -20,12 +20,9 @@ const PERIOD_US: u32 = 5_000;
 /// The same for low delay: 7.5 ms, and it may be 5 ms late.
 const PERIOD_US_LOW_DELAY: u32 = 2_500;
 
-/// Least delay of a jitter buffer, microseconds: a tick of the engine, that a packet need not be there to the
-/// millisecond.
+/// Least delay of a jitter buffer, microseconds: a tick of the engine. At half of it devices that move several
+/// periods at once were heard to miss packets.
 const PLAYOUT_US: u64 = 10_000;
-
-/// The same for low delay.
-const PLAYOUT_US_LOW_DELAY: u64 = 5_000;
 
 /// As the arguments say. `looped`: a file is said again and again.
 ///
@@ -53,7 +50,7 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
         talkspurts,
         media_time,
         period_us: if sound.low_delay { PERIOD_US_LOW_DELAY } else { PERIOD_US },
-        playout_floor_us: if sound.low_delay { PLAYOUT_US_LOW_DELAY } else { PLAYOUT_US },
+        playout_floor_us: PLAYOUT_US,
         tap_seconds: 0,
     })
 }
@@ -100,6 +97,7 @@ impl DeviceNews {
                 tracing::debug!("{part}: goes on after the machine slept");
                 None
             }
+            DeviceEvent::Lost(error) if error.problem == Problem::NoClock => Some(error.to_string()),
             DeviceEvent::Lost(error) => (!std::mem::replace(&mut self.lost[at], true))
                 .then(|| format!("{error}; the call goes on, and the {part} is tried again and again")),
         }
@@ -108,7 +106,7 @@ impl DeviceNews {
 
 #[cfg(test)]
 mod tests {
-    use echomesh_audio::alsa::{DeviceError, Problem};
+    use echomesh_audio::alsa::DeviceError;
     use echomesh_audio::thread::Rights;
 
     use super::*;
