@@ -17,9 +17,6 @@ use crate::SAMPLE_RATE;
 /// one to be late by.
 const PERIODS: usize = 3;
 
-/// Period asked for where ALSA must convert the rate, microseconds.
-const CONVERTED_PERIOD_US: u32 = 10_000;
-
 /// Longest period that can be used, frames: an eighth of a ring (`shared::RING_SAMPLES`).
 const PERIOD_FRAMES_MAX: i64 = 4_096;
 
@@ -86,12 +83,8 @@ pub fn open(name: &str, direction: Direction, period_us: u32) -> Result<Opened, 
     let failed = |problem| DeviceError { device: name.to_owned(), direction, problem };
     let system = |error: ::alsa::Error| failed(Problem::of(&error));
     let pcm = PCM::new(name, direction.alsa(), true).map_err(system)?;
-    // Some configurations force a rate behind the converter: then it must convert, as well as it can; and from
-    // one rate to another only whole periods, which 10 ms are at all of the usual rates.
-    let granted = hardware(&pcm, period_us, false)
-        .or_else(|_| hardware(&pcm, period_us, true))
-        .or_else(|_| hardware(&pcm, CONVERTED_PERIOD_US, true))
-        .map_err(failed)?;
+    // Some configurations force a rate behind the converter: then it must convert, as well as it can.
+    let granted = hardware(&pcm, period_us, false).or_else(|_| hardware(&pcm, period_us, true)).map_err(failed)?;
     let lead = PERIODS.min(granted.buffer / granted.period);
     software(&pcm, direction, &granted, lead).map_err(system)?;
     Ok(Opened { pcm, granted, lead })
