@@ -3,18 +3,19 @@
 //! Not the delay itself: `playout` moves towards the target when it may. A packet's transit is its arrival
 //! minus its media time; the fastest of the last [`WINDOW`] packets is the reference, and how far others lag
 //! behind it is what the delay has to cover: all but the worst few of the window. So one spike alone changes
-//! nothing, several within ten seconds do at once, and ten seconds later they are forgotten.
+//! nothing, several within half a minute do at once, and half a minute later they are forgotten.
 //! Losses ask for more: a copy comes one packet later, a history as many as the burst is long.
 //! Bounds: the target stays between the floor and `DELAY_US_MAX`; O(`WINDOW`) every few packets, else O(1).
 
 use crate::losses::Losses;
 use crate::{FRAME_US, Redundancy};
 
-/// Delay aimed at before anything is known, microseconds: two frames.
-const TARGET_US_START: i64 = 40_000;
+/// Delay aimed at before anything is known, and kept while it might be right, microseconds: that of a usual
+/// wireless network.
+const TARGET_US_START: i64 = 56_000;
 
-/// Packets before the arrivals are known well enough to aim below the start: 1 s.
-const KNOWN_PACKETS: usize = 50;
+/// Packets before the arrivals are known well enough to aim below the start: 2 s.
+const KNOWN_PACKETS: usize = 100;
 
 /// Longest delay, microseconds: conversation suffers beyond 150 to 400 ms mouth to ear (ITU-T G.114 §4).
 pub(crate) const DELAY_US_MAX: i64 = 200_000;
@@ -22,18 +23,26 @@ pub(crate) const DELAY_US_MAX: i64 = 200_000;
 /// Longest delay for the sake of histories, microseconds: that much recovers bursts of four packets.
 const HISTORY_US_MAX: i64 = 80_000;
 
-/// Packets judged by: 10 s of 20 ms.
-const WINDOW: usize = 500;
+/// Packets judged by: 30 s of 20 ms.
+const WINDOW: usize = 1_500;
 
-/// Part of the packets that may come too late, 1/1000: a frame of concealment every second or so costs less
-/// than the delay that would save it.
-const LATE_PER_MILLE: usize = 15;
+/// If the last so many packets all come too late, the delay grows at once.
+const LATE_IN_A_ROW: usize = 8;
+
+/// One packet in so many may come too late: a frame concealed every two seconds costs less than the delay
+/// that would save it.
+const LATE_ONE_IN: usize = 100;
+
+/// Late packets that do not yet tell that the start was too short: what they say weighs as much as that.
+const LATE_BEFORE: usize = 3;
 
 /// Packets between two looks at the window, unless one came too late.
 const LOOK_EVERY: u32 = 8;
 
-/// The target approaches a lesser need by this part of the difference at each look.
-const SHRINK_DIVISOR: i64 = 8;
+/// The target stays as it is while the need is not more above or below it than this, microseconds: every
+/// change is heard a little.
+const RISE_US: i64 = 5_000;
+const FALL_US: i64 = 10_000;
 
 /// Packets that arrive within this time of each other after a stall are one event, microseconds.
 const BURST_US: i64 = 3_000;
@@ -41,11 +50,12 @@ const BURST_US: i64 = 3_000;
 /// Packets of one stall that count: one long stall alone must not fill the window.
 const BURST_PACKETS_MAX: u32 = 4;
 
-/// A lag beyond this, microseconds, is not the network: the sender's clock jumped, so the reference is void.
+/// A packet sooner than the fastest by this, microseconds, is not the network: the sender's clock jumped, so the
+/// reference is void.
 const JUMP_US: i64 = 1_000_000;
 
 /// Without a packet for this long, microseconds, the clocks may have drifted apart: what was learnt is void.
-const FORGET_US: i64 = 10_000_000;
+const FORGET_US: u64 = 10_000_000;
 
 /// So many packets in a row that lag beyond the longest delay mean that the way has become longer.
 const LONGER_WAY_PACKETS: u32 = 25;
@@ -108,8 +118,8 @@ impl Delay {
         let since = arrival_us.saturating_sub(self.arrival_us);
         self.arrival_us = arrival_us;
         let lag = self.fastest_us.map(|fastest| transit.saturating_sub(fastest));
-        let known = lag.filter(|lag| lag.abs() <= JUMP_US && since.abs() <= FORGET_US);
-        let (Some(lag), false) = (known, self.is_longer_way(transit, lag.unwrap_or(0))) else {
+        let known = lag.filter(|lag| *lag >= -JUMP_US && since.unsigned_abs() <= FORGET_US);
+        let (Some(lag), false) = (known, self.is_longer_way(transit, lag.unwrap_or(0), since)) else {
             let first = self.fastest_us.is_none();
             self.begin_anew(transit);
             return !first;
@@ -126,9 +136,13 @@ impl Delay {
         false
     }
 
-    fn is_longer_way(&mut self, transit: i64, lag: i64) -> bool {
+    fn is_longer_way(&mut self, transit: i64, lag: i64, since: i64) -> bool {
         if lag <= DELAY_US_MAX {
             self.slow = 0;
+            return false;
+        }
+        if since <= BURST_US {
+            // What a stall held up comes all at once.
             return false;
         }
         self.slow_fastest_us = if self.slow == 0 { transit } else { self.slow_fastest_us.min(transit) };
@@ -160,9 +174,13 @@ impl Delay {
         sorted.sort_unstable();
         let fastest = sorted[0];
         self.fastest_us = Some(fastest);
-        let late = (self.count * LATE_PER_MILLE / 1_000).max(1);
+        let late = self.count / LATE_ONE_IN;
         let lag = |rank: usize| sorted[rank].saturating_sub(fastest);
-        let mut needed = lag(self.count - late).max(self.floor_us);
+        let lag_of = |late: usize| lag(self.count - late.clamp(1, self.count));
+        // Between the two, it is not known better than before.
+        let (most, least) = (lag_of(late), lag_of(late + LATE_BEFORE));
+        let mut needed = if most < TARGET_US_START { most } else { least.max(TARGET_US_START) };
+        needed = needed.max(self.floor_us);
         let usual = lag(self.count / 2);
         let frame = FRAME_US as i64;
         needed = needed.max(match losses.redundancy() {
@@ -174,10 +192,18 @@ impl Delay {
         if self.count < KNOWN_PACKETS {
             needed = needed.max(TARGET_US_START);
         }
-        if needed >= self.target_us {
-            self.target_us = needed;
-        } else {
-            self.target_us -= (self.target_us - needed + SHRINK_DIVISOR - 1) / SHRINK_DIVISOR;
+        let known = needed.max(self.in_a_row(fastest)).min(DELAY_US_MAX);
+        if known > self.target_us + RISE_US || known < self.target_us - FALL_US {
+            self.target_us = known;
         }
+    }
+
+    /// The least lag of the last packets.
+    fn in_a_row(&self, fastest: i64) -> i64 {
+        if self.count < LATE_IN_A_ROW {
+            return 0;
+        }
+        let last = (1..=LATE_IN_A_ROW).map(|ago| self.transits[(self.at + WINDOW - ago) % WINDOW]);
+        last.min().map_or(0, |transit| transit.saturating_sub(fastest))
     }
 }

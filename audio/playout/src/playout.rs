@@ -53,6 +53,8 @@ pub struct Playout {
     loudness: f32,
     /// Ticks until the voice may be shortened or lengthened again.
     rest: u32,
+    /// Ticks in a row that were silence.
+    quiet_ticks: u32,
 }
 
 impl Default for Playout {
@@ -94,6 +96,7 @@ impl Playout {
             kind: Pulled::Silence,
             loudness: 0.0,
             rest: 0,
+            quiet_ticks: 0,
         }
     }
 
@@ -124,6 +127,7 @@ impl Playout {
         self.kind = Pulled::Silence;
         self.loudness = 0.0;
         self.rest = 0;
+        self.quiet_ticks = 0;
         counted
     }
 
@@ -178,6 +182,9 @@ impl Playout {
         let ppm = self.drift.ppm();
         let mut worst = if self.samples.len() > 0 { self.kind } else { Pulled::Decoded };
         self.hurry(now_us);
+        if self.kind == Pulled::Concealed && self.is_there_late() {
+            self.kind = self.come_late(now_us, codec);
+        }
         // Each turn appends at least 2.5 ms or ends the tick in silence.
         while self.samples.len() < self.reader.needs(ppm) {
             self.kind = self.step(now_us, codec);

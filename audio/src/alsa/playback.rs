@@ -18,6 +18,9 @@ use super::shared::ThreadEnd;
 /// Most that the engine is asked earlier than it must be, milliseconds: one of its ticks.
 const MARGIN_MS_MAX: usize = 10;
 
+/// Turns from one look at the device's delay to the next: it is only told to people, and asks a sound server.
+const DELAY_TURNS: u32 = 16;
+
 /// The rings of a loudspeaker, at its rate.
 pub struct Rings<'a> {
     /// From the engine.
@@ -31,7 +34,7 @@ pub struct Rings<'a> {
 pub fn run(port: &mut impl Port, rings: Rings<'_>, samples: &mut [i16], lead: usize, end: &mut ThreadEnd) -> Ended {
     let granted = port.granted();
     let margin_step = granted.rate as usize / 1_000;
-    let mut playing = Playing { port, rings, samples, lead, margin: 0, margin_step, starving: true };
+    let mut playing = Playing { port, rings, samples, lead, margin: 0, margin_step, turns: 0, starving: true };
     let mut turns = Turns::new(granted);
     if let Err(fault) = playing.begin() {
         return Ended::of(fault);
@@ -61,6 +64,7 @@ struct Playing<'a, P> {
     /// Samples that must be waiting beyond the next period.
     margin: usize,
     margin_step: usize,
+    turns: u32,
     /// The last period was not whole: the engine is away or has nothing yet, which one count tells.
     starving: bool,
 }
@@ -99,7 +103,10 @@ impl<P: Port> Playing<'_, P> {
         if waiting < wanted {
             end.bell.ring();
         }
-        end.counters.delay.store(self.port.delay() as u32, Ordering::Relaxed);
+        self.turns = self.turns.wrapping_add(1);
+        if self.turns.is_multiple_of(DELAY_TURNS) {
+            end.counters.delay.store(self.port.delay() as u32, Ordering::Relaxed);
+        }
         turns.worked();
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Brings the delay to its target within a talkspurt: leaves out or repeats some periods of the voice, where
 //! that is not heard.
 //!
-//! In silence any place will do. In voice the two places have to look alike, and there is a rest after it.
+//! In a pause any place will do. Voice is changed only if the delay is far off: the two places have to look
+//! alike, and there is a rest after it.
 //! Bounds: one look for such a place a tick, and only if the delay is off; up to two packets decoded ahead.
 
 use super::Playout;
@@ -14,8 +15,16 @@ use crate::{Decode, Pulled, TICK_SAMPLES};
 /// Two places of voice are alike from this correlation on.
 const ALIKE: f32 = 0.9;
 
-/// The delay has to be off by more than this for voice to be changed, samples: 15 ms.
-const VOICE_EXCESS: i64 = 720;
+/// The delay has to be too long or too short by more than this for voice to be changed, samples: 40 and 30 ms.
+/// Every change is heard a little, by PESQ too, and a pause comes soon.
+const VOICE_EXCESS: i64 = 1_920;
+const VOICE_MISSING: i64 = 1_440;
+
+/// A delay too short by less than this is left, samples: 5 ms, half a tick.
+const SLACK: i64 = 240;
+
+/// Ticks of silence before it is a pause, not a closure within a word: 120 ms.
+const QUIET_TICKS: u32 = 12;
 
 /// Sound this much below the voice is silence: 34 dB.
 const QUIET: f32 = 0.02;
@@ -36,6 +45,7 @@ impl Playout {
     pub(super) fn listen(&mut self, out: &[i16; TICK_SAMPLES]) {
         self.loudness = loudness(out).max(self.loudness * FADE);
         self.rest = self.rest.saturating_sub(1);
+        self.quiet_ticks = if loudness(out) <= self.quiet() { self.quiet_ticks.saturating_add(1) } else { 0 };
     }
 
     /// Changes what waits, if the delay is off and it can be done unheard.
@@ -43,11 +53,11 @@ impl Playout {
         if !self.playing || self.kind == Pulled::Concealed || self.rest > 0 {
             return;
         }
-        let excess = samples_of(self.delay_us(now_us) - self.delay.target_us());
+        let excess = samples_of(self.delay_us(now_us).saturating_sub(self.delay.target_us()));
         if excess >= 0 {
             self.shorten(excess, now_us, codec);
         } else {
-            self.lengthen(-excess);
+            self.lengthen(excess.saturating_neg());
         }
     }
 
@@ -81,6 +91,9 @@ impl Playout {
 
     fn lengthen(&mut self, missing: i64) {
         let quiet = self.is_quiet();
+        if missing < SLACK || !quiet && missing < VOICE_MISSING {
+            return;
+        }
         let part = (self.samples.len() % TICK_SAMPLES) as i64;
         let wanted = (missing + TICK - 1) / TICK * TICK - part;
         if self.samples.len() < OVERLAP {
@@ -119,6 +132,9 @@ impl Playout {
 
     /// Whether what was pulled last and what comes next are silence.
     fn is_quiet(&self) -> bool {
+        if self.quiet_ticks < QUIET_TICKS {
+            return false;
+        }
         let (before, waiting) = self.samples.parts();
         let next = &waiting[..waiting.len().min(TICK_SAMPLES)];
         loudness(&before[HISTORY_SAMPLES - TICK_SAMPLES..]) <= self.quiet() && loudness(next) <= self.quiet()

@@ -13,6 +13,12 @@ use crate::{Decode, PACKET_SAMPLES_MAX, Pulled, TICK_SAMPLES};
 /// Packets left out that the decoder hears, so that the next one finds the state its sender had.
 const HEARD_MAX: i64 = 5;
 
+/// Samples over which a guess fades into what was said: 10 ms.
+const JOIN_OVERLAP: usize = 480;
+
+/// Delay beyond the target with which a talkspurt may begin, microseconds; with more, its begin is left out.
+const BEGIN_EXCESS_US: i64 = 60_000;
+
 /// Delay beyond the target that is not borne until the voice can be shortened unheard, microseconds.
 const EXCESS_US_MAX: i64 = 120_000;
 
@@ -22,7 +28,7 @@ impl Playout {
         if !self.playing || self.slots.len() == 0 {
             return;
         }
-        let excess_us = self.delay_us(now_us) - self.delay.target_us();
+        let excess_us = self.delay_us(now_us).saturating_sub(self.delay.target_us());
         if excess_us > EXCESS_US_MAX {
             self.cursor = self.cursor.saturating_add(samples_of(excess_us));
         }
@@ -31,12 +37,16 @@ impl Playout {
     /// Where the talkspurt that packet `index` is the first of begins, which is now.
     pub(super) fn begin(&mut self, now_us: i64, index: u64) -> u64 {
         let mut index = index;
+        let mut skips = false;
         self.pass_over_until(index);
         while let Some((_, head)) = self.slots.first(index) {
             let position = head.position;
-            let due_us = self.delay.earliest_us(microseconds(position)).map(|us| us + self.delay.target_us());
+            let due_us =
+                self.delay.earliest_us(microseconds(position)).map(|us| us.saturating_add(self.delay.target_us()));
             let over_us = due_us.map_or(0, |due_us| now_us.saturating_sub(due_us));
-            if over_us < microseconds(self.packet_samples) || self.slots.len() == 1 {
+            // The target may have become a little less while it waited.
+            skips |= over_us > BEGIN_EXCESS_US;
+            if !skips || over_us < microseconds(self.packet_samples) || self.slots.len() == 1 {
                 self.cursor = position;
                 break;
             }
@@ -54,23 +64,24 @@ impl Playout {
 
     /// The next packet's time has begun without it.
     pub(super) fn come_late(&mut self, now_us: i64, codec: &mut impl Decode) -> Pulled {
-        let missing = samples_of(self.delay.target_us() - self.delay_us(now_us));
+        let missing = samples_of(self.delay.target_us().saturating_sub(self.delay_us(now_us)));
         let Some((_, head)) = self.slots.first(self.order.next()) else {
             return Pulled::Silence;
         };
-        let over = self.cursor - head.position;
+        let over = self.cursor.saturating_sub(head.position);
         // What the delay is too short by is gained by hearing more of it.
         self.cursor -= missing.clamp(0, over);
-        let mut tail = 0;
-        loop {
-            let next = self.order.next();
-            let Some((index, head)) = self.slots.first(next) else { break };
-            let over = self.cursor - head.position;
-            if over < STEP_SAMPLES {
+        // What was guessed and not pulled yet is what the rest of it fades in from.
+        let mut tail = if self.kind == Pulled::Concealed { self.samples.len() } else { 0 };
+        if tail < OVERLAP {
+            tail = 0;
+        }
+        self.cursor -= tail as i64;
+        let unheard = tail;
+        while let Some((index, head)) = self.slots.first(self.order.next()) {
+            let over = self.cursor.saturating_sub(head.position);
+            if over < STEP_SAMPLES && (tail == 0 || over <= -STEP_SAMPLES) {
                 break;
-            }
-            if tail == 0 {
-                tail = self.tail(codec);
             }
             self.pass_over_until(index);
             if over >= HEARD_MAX * self.packet_samples {
@@ -78,19 +89,34 @@ impl Playout {
                 self.statistics.skipped += 1;
                 continue;
             }
-            let heard = self.hear_rest(over, tail, now_us, codec);
-            if heard {
+            if tail == 0 {
+                tail = self.tail(codec);
+            }
+            if self.hear_rest(over.max(0), tail, now_us, codec) {
                 return Pulled::Decoded;
             }
         }
+        self.cursor += tail as i64;
         if tail == 0 {
-            // All of it is heard.
+            // All of the next one is heard.
             return self.step(now_us, codec);
         }
-        self.cursor += tail as i64;
-        self.concealed += tail as i64;
-        self.statistics.concealed += 1;
+        if tail > unheard {
+            self.concealed += tail as i64;
+            self.statistics.concealed += 1;
+        }
         Pulled::Concealed
+    }
+
+    /// Whether the next packet came while its time was being guessed.
+    pub(super) fn is_there_late(&self) -> bool {
+        let next = self.order.next();
+        self.playing
+            && self.samples.len() >= OVERLAP
+            && self
+                .slots
+                .first(next)
+                .is_some_and(|(index, head)| index == next && self.cursor.saturating_sub(head.position) >= STEP_SAMPLES)
     }
 
     /// Decodes the next packet and keeps what is left of it after the first `over` samples. `false` if nothing
@@ -129,7 +155,7 @@ impl Playout {
     /// Fades from a tail into the `written` samples after it, without the first `over` of them.
     pub(super) fn join(&mut self, tail: usize, written: usize, over: i64) {
         if tail > 0 {
-            self.samples.join(tail + written, OVERLAP, tail + over.unsigned_abs() as usize);
+            self.samples.join(tail + written, JOIN_OVERLAP, tail + over.unsigned_abs() as usize);
         }
     }
 }

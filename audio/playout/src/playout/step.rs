@@ -6,7 +6,7 @@
 
 use super::Playout;
 use crate::position::microseconds;
-use crate::{Decode, PACKET_SAMPLES_MAX, Pulled, Redundancy, TICK_SAMPLES};
+use crate::{Decode, FRAME_SAMPLES, PACKET_SAMPLES_MAX, Pulled, Redundancy, TICK_SAMPLES, TICK_US};
 
 /// Sound concealed in a row before silence, samples (120 ms): Opus fades out within about as long.
 const CONCEALED_MAX: i64 = 5_760;
@@ -28,7 +28,8 @@ impl Playout {
         if !self.playing {
             let waited = arrival_us.saturating_add(self.delay.target_us());
             let even = self.delay.earliest_us(microseconds(position)).unwrap_or(arrival_us);
-            if now_us < waited.min(even.saturating_add(self.delay.target_us())) {
+            // Nearer to this tick than to the next one.
+            if now_us.saturating_add(TICK_US as i64 / 2) <= waited.min(even.saturating_add(self.delay.target_us())) {
                 return Pulled::Silence;
             }
             let index = self.begin(now_us, index);
@@ -67,7 +68,7 @@ impl Playout {
         }
         if gap > packet || redundancy == Redundancy::None {
             let most = if gap > packet { gap - packet } else { gap };
-            return self.conceal((most / STEP_SAMPLES * STEP_SAMPLES).clamp(STEP_SAMPLES, TICK_SAMPLES as i64), codec);
+            return self.conceal((most / STEP_SAMPLES * STEP_SAMPLES).clamp(STEP_SAMPLES, self.guess_samples()), codec);
         }
         // The copy is of the whole packet; what was concealed of it already is left out.
         let over = packet - whole;
@@ -79,7 +80,7 @@ impl Playout {
         let written = self.samples.append(packet as usize, |out| codec.recover(payload, out));
         if written == 0 {
             self.samples.retract(tail);
-            return self.conceal(whole.min(TICK_SAMPLES as i64), codec);
+            return self.conceal(whole.min(self.guess_samples()), codec);
         }
         self.join(tail, written, over.max(0));
         self.statistics.recovered += 1;
@@ -107,7 +108,7 @@ impl Playout {
         self.use_next();
         if written == 0 {
             self.statistics.undecodable += 1;
-            return self.conceal(TICK_SAMPLES as i64, codec);
+            return self.conceal(self.guess_samples(), codec);
         }
         self.concealed = 0;
         self.statistics.played += 1;
@@ -131,7 +132,12 @@ impl Playout {
             self.playing = false;
             return Pulled::Silence;
         }
-        self.conceal(TICK_SAMPLES as i64, codec)
+        self.conceal(self.guess_samples(), codec)
+    }
+
+    /// Length guessed at a time: a packet's, as libopus guesses best, but at most 20 ms.
+    pub(super) fn guess_samples(&self) -> i64 {
+        self.packet_samples.clamp(TICK_SAMPLES as i64, FRAME_SAMPLES as i64)
     }
 
     /// Appends a guess. A decoder that cannot guess is given silence instead, so that time goes on.
