@@ -42,17 +42,10 @@ struct Speaker {
     gain: f32,
     /// Ticks since sound or a packet came, at most [`IDLE_TICKS`].
     idle_ticks: u32,
-    /// Packets that were missing when last looked at, and ticks left of the longer delay that they are worth.
-    missing: u64,
-    lossy_ticks: u32,
 }
-
-/// Ticks for which a missing packet is a reason to expect another: 30 s.
-const LOSSY_TICKS: u32 = 3_000;
 
 /// The speakers of one listener.
 pub struct Receiver {
-    floor_us: u64,
     speakers: Vec<Speaker>,
     clip: SoftClip,
     mixed: [f32; TICK_SAMPLES],
@@ -70,9 +63,7 @@ impl Receiver {
         Self::with_floor(speakers_max, FRAME_US)
     }
 
-    /// One whose delay beyond the fastest packets may be as low as this, microseconds, where nothing is lost. Once
-    /// packets of a speaker are missing, it is at least a frame for some time: a lost packet is recovered from
-    /// the next one, which must be here by then.
+    /// One whose delay beyond the fastest packets may be as low as this, microseconds, where nothing is lost.
     ///
     /// # Errors
     /// [`CodecError`] if there is no memory for the decoders.
@@ -84,12 +75,9 @@ impl Receiver {
                 decoder: Decoder::new()?,
                 gain: 1.0,
                 idle_ticks: 0,
-                missing: 0,
-                lossy_ticks: 0,
             })
         };
         Ok(Self {
-            floor_us,
             speakers: (0..speakers_max).map(speaker).collect::<Result<_, CodecError>>()?,
             clip: SoftClip::new(Channels::Mono),
             mixed: [0.0; TICK_SAMPLES],
@@ -120,7 +108,6 @@ impl Receiver {
     /// Fills `out` with the next 10 ms of all speakers and says how many are in it.
     pub fn mix(&mut self, now_us: u64, out: &mut [i16; TICK_SAMPLES]) -> usize {
         self.choose_deep();
-        self.choose_floor();
         self.mixed.fill(0.0);
         let mut heard = 0;
         for speaker in self.speakers.iter_mut().filter(|speaker| speaker.ssrc.is_some()) {
@@ -143,25 +130,6 @@ impl Receiver {
             *sample = (sum * 32_768.0).round() as i16;
         }
         heard
-    }
-
-    /// Where packets go missing, the delay is long enough to recover them.
-    fn choose_floor(&mut self) {
-        for speaker in self.speakers.iter_mut().filter(|speaker| speaker.ssrc.is_some()) {
-            let missing = speaker.playout.statistics().missing;
-            let lost = std::mem::replace(&mut speaker.missing, missing) != missing;
-            if lost {
-                if speaker.lossy_ticks == 0 {
-                    speaker.playout.set_floor(self.floor_us.max(FRAME_US));
-                }
-                speaker.lossy_ticks = LOSSY_TICKS;
-            } else if speaker.lossy_ticks > 0 {
-                speaker.lossy_ticks -= 1;
-                if speaker.lossy_ticks == 0 {
-                    speaker.playout.set_floor(self.floor_us);
-                }
-            }
-        }
     }
 
     /// The loudest speakers are concealed well.

@@ -98,11 +98,6 @@ impl Delay {
         *self = Self { floor_us: self.floor_us, target_us, transits, sorted, ..Self::default() };
     }
 
-    /// The target is at least this from the next packet on.
-    pub(crate) fn set_floor(&mut self, floor_us: i64) {
-        self.floor_us = floor_us.clamp(0, DELAY_US_MAX);
-    }
-
     pub(crate) fn target_us(&self) -> i64 {
         self.target_us
     }

@@ -70,11 +70,6 @@ impl Playout {
         Self::with_floor(FRAME_US)
     }
 
-    /// Another floor, from the next packet on.
-    pub fn set_floor(&mut self, delay_us_min: u64) {
-        self.delay.set_floor(i64::try_from(delay_us_min).unwrap_or(i64::MAX));
-    }
-
     /// One whose delay beyond the fastest packets is at least this. Below a frame, single losses cannot be
     /// recovered from the next packet.
     #[must_use]
