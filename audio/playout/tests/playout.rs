@@ -193,7 +193,7 @@ fn a_reset_one_is_as_new() {
         let media_time = index as u32 * 960;
         playout.insert(Packet { arrival_us: now_us, index, media_time, marker: false, payload: &payload(index) });
     };
-    (1_000..1_010).for_each(|index| send(&mut playout, index, 0));
+    (1_000..1_010).for_each(|index| send(&mut playout, index, (index - 1_000) * FRAME_US));
     playout.pull(100_000, &mut codec, &mut frame);
     let counted = playout.reset();
     assert_eq!((counted.played, counted.dropped_overflow), (1, 9));
@@ -201,7 +201,7 @@ fn a_reset_one_is_as_new() {
     assert_eq!(playout.pull(120_000, &mut codec, &mut frame), Pulled::Silence);
     assert_eq!(frame, [0; TICK_SAMPLES]);
     send(&mut playout, 5, 200_000);
-    assert_eq!(playout.pull(240_000, &mut codec, &mut frame), Pulled::Decoded);
+    assert_eq!(playout.pull(260_000, &mut codec, &mut frame), Pulled::Decoded);
     assert_eq!(codec.decoded, [1_000, 5]);
     assert_eq!(playout.statistics().restarts, 0);
 }
