@@ -98,6 +98,11 @@ impl Delay {
         *self = Self { floor_us: self.floor_us, target_us, transits, sorted, ..Self::default() };
     }
 
+    /// The stream began anew: its times are others.
+    pub(crate) fn forget(&mut self) {
+        self.fastest_us = None;
+    }
+
     pub(crate) fn target_us(&self) -> i64 {
         self.target_us
     }
@@ -119,6 +124,11 @@ impl Delay {
             self.begin_anew(transit);
             return !first;
         };
+        if since <= BURST_US && lag < 0 && self.count < KNOWN_PACKETS {
+            // All that is known was held up by the stall that ends now.
+            self.count = 0;
+            self.at = 0;
+        }
         self.fastest_us = self.fastest_us.map(|fastest| fastest.min(transit));
         self.burst = if since <= BURST_US && lag > self.target_us { self.burst + 1 } else { 0 };
         if self.burst < BURST_PACKETS_MAX {

@@ -26,7 +26,7 @@
 //! playout.insert(Packet { arrival_us: 0, index: 0, media_time: 0, marker: true, payload: &[7] });
 //! let mut tick = [0; TICK_SAMPLES];
 //! assert_eq!(playout.pull(0, &mut Fake, &mut tick), Pulled::Silence, "it waits for the target delay");
-//! assert_eq!(playout.pull(40_000, &mut Fake, &mut tick), Pulled::Decoded);
+//! assert_eq!(playout.pull(60_000, &mut Fake, &mut tick), Pulled::Decoded);
 //! assert_eq!(tick[0], 7);
 //! ```
 //!

@@ -55,6 +55,8 @@ pub struct Playout {
     rest: u32,
     /// Ticks in a row that were silence.
     quiet_ticks: u32,
+    /// Ticks since there was a pause, or the voice was shortened.
+    breathless: u32,
 }
 
 impl Default for Playout {
@@ -92,6 +94,7 @@ impl Playout {
             loudness: 0.0,
             rest: 0,
             quiet_ticks: 0,
+            breathless: 0,
         }
     }
 
@@ -123,6 +126,7 @@ impl Playout {
         self.loudness = 0.0;
         self.rest = 0;
         self.quiet_ticks = 0;
+        self.breathless = 0;
         counted
     }
 
@@ -222,6 +226,8 @@ impl Playout {
         self.statistics.dropped_overflow += self.slots.clear() as u64;
         self.statistics.restarts += 1;
         self.order.restart(index);
+        self.delay.forget();
+        self.drift.reset();
         self.playing = false;
     }
 }

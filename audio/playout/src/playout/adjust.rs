@@ -10,7 +10,7 @@ use super::step::STEP_SAMPLES;
 use crate::position::samples_of;
 use crate::samples::HISTORY_SAMPLES;
 use crate::splice::{OFFSET_MAX, OFFSET_MIN, OVERLAP, Place, Way, find, loudness};
-use crate::{Decode, Pulled, TICK_SAMPLES};
+use crate::{Decode, PACKET_SAMPLES_MAX, Pulled, TICK_SAMPLES};
 
 /// Two places of voice are alike from this correlation on.
 const ALIKE: f32 = 0.9;
@@ -22,6 +22,12 @@ const VOICE_MISSING: i64 = 1_440;
 
 /// A delay too short by less than this is left, samples: 5 ms, half a tick.
 const SLACK: i64 = 240;
+
+/// Ticks of voice without a pause or a change after which a tick of excess is enough to change voice: 5 s.
+const BREATHLESS_TICKS: u32 = 500;
+
+/// With more than this waiting, samples, there is nothing to lengthen: one longest packet.
+const LENGTHENED_MAX: usize = PACKET_SAMPLES_MAX;
 
 /// Ticks of silence before it is a pause, not a closure within a word: 120 ms.
 const QUIET_TICKS: u32 = 12;
@@ -45,6 +51,7 @@ impl Playout {
     pub(super) fn listen(&mut self, out: &[i16; TICK_SAMPLES]) {
         self.loudness = loudness(out).max(self.loudness * FADE);
         self.rest = self.rest.saturating_sub(1);
+        self.breathless = if self.quiet_ticks >= QUIET_TICKS { 0 } else { self.breathless.saturating_add(1) };
         self.quiet_ticks = if loudness(out) <= self.quiet() { self.quiet_ticks.saturating_add(1) } else { 0 };
     }
 
@@ -69,7 +76,8 @@ impl Playout {
             return;
         }
         let quiet = self.is_quiet();
-        if !quiet && excess < VOICE_EXCESS {
+        let enough = if self.breathless > BREATHLESS_TICKS { TICK } else { VOICE_EXCESS };
+        if !quiet && excess < enough {
             return;
         }
         self.look_ahead(now_us, codec);
@@ -84,6 +92,7 @@ impl Playout {
             if quiet { Some(Place { offset: most, likeness: 1.0 }) } else { find(waiting, 0, Way::Ahead, most) };
         if let Some(place) = place.filter(|place| place.likeness >= ALIKE) {
             self.samples.compress(place.offset, OVERLAP);
+            self.breathless = 0;
             self.statistics.compressed += place.offset as u64;
             self.rest = if quiet { 0 } else { REST_TICKS };
         }
@@ -96,7 +105,7 @@ impl Playout {
         }
         let part = (self.samples.len() % TICK_SAMPLES) as i64;
         let wanted = (missing + TICK - 1) / TICK * TICK - part;
-        if self.samples.len() < OVERLAP {
+        if self.samples.len() < OVERLAP || self.samples.len() > LENGTHENED_MAX {
             return;
         }
         let place = if quiet {
