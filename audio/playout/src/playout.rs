@@ -21,8 +21,11 @@ use crate::order::{Order, Place};
 use crate::position::{Positions, microseconds};
 use crate::reader::Reader;
 use crate::samples::Samples;
-use crate::slots::Slots;
+use crate::slots::{SLOTS, Slots};
 use crate::{Decode, FRAME_SAMPLES, FRAME_US, PAYLOAD_BYTES_MAX, Packet, Pulled, Statistics, TICK_SAMPLES};
+
+/// Steps of a tick: packets that are too late, and what a tick is made of.
+const TURNS_MAX: u64 = SLOTS + 16;
 
 /// Indices are of 48 bits (RFC 3711 §3.3.1).
 const INDEX_MAX: u64 = (1 << 48) - 1;
@@ -184,8 +187,11 @@ impl Playout {
         if self.kind == Pulled::Concealed && self.is_there_late() {
             self.kind = self.come_late(now_us, codec);
         }
-        // Each turn appends at least 2.5 ms or ends the tick in silence.
-        while self.samples.len() < self.reader.needs(ppm) {
+        // Each turn appends at least 2.5 ms, uses packets up, or ends the tick in silence.
+        for _ in 0..TURNS_MAX {
+            if self.samples.len() >= self.reader.needs(ppm) {
+                break;
+            }
             self.kind = self.step(now_us, codec);
             worst = worst.max(self.kind);
             if self.kind == Pulled::Silence {

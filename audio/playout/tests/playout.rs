@@ -117,7 +117,7 @@ fn stalls_do_not_lengthen_the_delay_without_bound() {
     };
     let (playout, codec, ticks) = play(&talk(1_000, |index| Some(held(index))), 1_000);
     let statistics = playout.statistics();
-    assert!(ticks.iter().all(|tick| tick.delay_us <= 80_000 || tick.buffered > 0), "{statistics:?}");
+    assert!(ticks.iter().all(|tick| tick.delay_us <= 200_000), "{statistics:?}");
     assert!(playout.buffered() <= 10 && statistics.target_us <= 200_000, "{statistics:?}");
     assert!(statistics.skipped >= 30, "the longer stall was not replayed: {statistics:?}");
     assert!(codec.decoded.windows(2).all(|pair| pair[0] < pair[1]));
@@ -138,7 +138,7 @@ fn the_rest_of_a_late_packet_is_heard() {
     );
     assert_eq!(codec.decoded, (0..codec.decoded.len() as u64).collect::<Vec<u64>>());
     let guessed = late[7..116].iter().filter(|tick| tick.pulled == Pulled::Concealed).count();
-    assert_eq!(guessed, 1, "10 ms: {:?}", playout.statistics());
+    assert_eq!(guessed, 2, "a guess of 20 ms, whose second tick fades into it: {:?}", playout.statistics());
     for (tick, other) in late.iter().zip(&ticks).skip(100).take(16) {
         assert_eq!(tick.samples, other.samples, "time has not moved");
     }

@@ -68,11 +68,14 @@ impl Playout {
         let Some((_, head)) = self.slots.first(self.order.next()) else {
             return Pulled::Silence;
         };
-        let over = self.cursor.saturating_sub(head.position);
+        let position = head.position;
+        let over = self.cursor.saturating_sub(position);
         // What the delay is too short by is gained by hearing more of it.
         self.cursor -= missing.clamp(0, over);
-        // What was guessed and not pulled yet is what the rest of it fades in from.
-        let mut tail = if self.kind == Pulled::Concealed { self.samples.len() } else { 0 };
+        // What was guessed and not pulled yet is what the rest of it fades in from; not what was guessed of the time
+        // before it.
+        let guessed = if self.kind == Pulled::Concealed { self.samples.len() as i64 } else { 0 };
+        let mut tail = guessed.min(self.cursor.saturating_sub(position)).max(0) as usize;
         if tail < OVERLAP {
             tail = 0;
         }

@@ -78,11 +78,12 @@ impl Playout {
         };
         let payload = head.payload();
         let written = self.samples.append(packet as usize, |out| codec.recover(payload, out));
-        if written == 0 {
-            self.samples.retract(tail);
+        // A copy of less than the packet is no help if what is wanted is not in it.
+        if (written as i64) < over + STEP_SAMPLES {
+            self.samples.retract(tail + written);
             return self.conceal(whole.min(self.guess_samples()), codec);
         }
-        self.join(tail, written, over.max(0));
+        self.join(tail, written, over);
         self.statistics.recovered += 1;
         self.recovered(index, whole)
     }
