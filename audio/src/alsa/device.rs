@@ -2,7 +2,7 @@
 //!
 //! In real time only inside `capture::run` and `playback::run`; opening, telling and waiting are done at
 //! ordinary priority, on the same thread. A call thus survives an unplugged microphone.
-//! Bounds: tries again after [`RETRY_MIN`], then less often, to every [`RETRY_MAX`].
+//! Bounds: tries again after `RETRY_MIN`, then less often, to every `RETRY_MAX`.
 
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;

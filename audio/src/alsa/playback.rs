@@ -5,7 +5,7 @@
 //! not ready in time is silence, counted, and from then on it is asked a little earlier.
 //! In real time from [`run`]'s start to its end, faults included: no allocation, no lock, no system call but
 //! ALSA's and one write to the bell's eventfd.
-//! Bounds: a period a turn; at most [`MARGIN_MS_MAX`] of sound waiting beyond what the next period needs.
+//! Bounds: a period a turn; at most `MARGIN_MS_MAX` of sound waiting beyond what the next period needs.
 
 use std::sync::atomic::Ordering;
 

@@ -41,7 +41,7 @@ pub trait Port {
     /// # Errors
     /// [`Fault`].
     fn start(&mut self) -> Result<(), Fault>;
-    /// Waits until a period can be moved. `false`: it could not within [`WAIT_MS`].
+    /// Waits until a period can be moved. `false`: it could not within `WAIT_MS`.
     ///
     /// # Errors
     /// [`Fault`].
