@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, CommandFactory, Parser, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 const STYLES: Styles =
@@ -23,6 +23,8 @@ Examples:
   echomesh-server --registration closed           nobody new may make an account
   echomesh-server --tls-cert C.pem --tls-key K.pem    your certificate instead of a self-signed one
   echomesh-server --address 127.0.0.1 --port 0    only this machine, any free port
+  echomesh-server backup /backups/echomesh.sqlite3    copy the database; the server may run
+  echomesh-server restore /backups/echomesh.sqlite3   put it back; the server must not run
 
 It stops in order on Ctrl-C or SIGTERM and prints its totals. Exit codes: 0 stopped as asked, 1 could
 not start or go on (the message says what to do), 2 wrong settings.";
@@ -37,11 +39,36 @@ not start or go on (the message says what to do), 2 wrong settings.";
 pub struct Flags {
     /// Configuration file, TOML [default: server.toml in the data directory, else
     /// /etc/echomesh/server.toml, if there]
-    #[arg(long, env = "ECHOMESH_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "ECHOMESH_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// The rest, which the file may hold too.
     #[command(flatten)]
     pub settings: Settings,
+    /// Instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Copy the SQLite database to FILE, also while the server runs
+    ///
+    /// The copy is of one moment, is looked at before it counts, and appears under its name whole or not at all; a
+    /// FILE that exists is replaced then. It holds everybody's chat and passwords' hashes: keep it as you keep those.
+    /// Run it as the user that the server runs as. PostgreSQL is backed up with pg_dump: this says how.
+    Backup {
+        /// Where to
+        file: PathBuf,
+    },
+    /// Put the backup FILE in the place of the SQLite database, while the server is stopped
+    ///
+    /// FILE is copied and looked at first; what is wrong with it leaves everything as it is. The old database is
+    /// kept beside the new one. PostgreSQL is restored with pg_restore: this says how.
+    Restore {
+        /// Where from
+        file: PathBuf,
+    },
 }
 
 /// Every setting, unset unless given.
@@ -62,12 +89,12 @@ pub struct Settings {
     pub shards: Option<u8>,
     /// Where certificate, lock and SQLite database live [default: $STATE_DIRECTORY, else
     /// $XDG_DATA_HOME/echomesh-server, else ~/.local/share/echomesh-server]
-    #[arg(long, env = "ECHOMESH_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "ECHOMESH_DATA_DIR", value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
     /// PostgreSQL database to use, postgres://USER:PASSWORD@HOST/NAME; other users of this machine can read
     /// flags, so put a password into the environment, the file, or ~/.pgpass [default: a SQLite file in the
     /// data directory]
-    #[arg(long, env = "ECHOMESH_DATABASE", hide_env_values = true, value_name = "URL")]
+    #[arg(long, env = "ECHOMESH_DATABASE", hide_env_values = true, value_name = "URL", global = true)]
     pub database: Option<DatabaseUrl>,
     /// Who may make accounts [default: open]
     #[arg(long, env = "ECHOMESH_REGISTRATION", value_enum)]

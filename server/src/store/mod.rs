@@ -10,8 +10,9 @@
 //!
 //! Layout: `place` (where the database is), `open` with `sqlite`, `postgres` and `schema` (getting hold of it),
 //! `session` (keeping hold), `connection` (either database behind one set of statements), `work` (what each job
-//! does), `chat` (lines), `fault` (what went wrong and what to do about it).
+//! does), `chat` (lines), `fault` (what went wrong and what to do about it), `backup` (copies of a file).
 
+mod backup;
 mod chat;
 mod connection;
 mod fault;
@@ -33,6 +34,7 @@ use std::thread::JoinHandle;
 
 use echomesh_shard::{JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest};
 
+pub use backup::{backup, restore};
 pub use place::{Place, PostgresPlace};
 pub use schema::Loaded;
 

@@ -95,7 +95,7 @@ impl Postgres {
         format!("postgres:///{database}?host={}&user={user}&password={password}", self.directory.path().display())
     }
 
-    /// What another program does to a database: statements, and what they say.
+    /// What another program does to a database, by name or URL: statements, and what they say.
     pub fn sql(&self, database: &str, statements: &str) -> String {
         let output = self.psql(database).args(["-c", statements]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

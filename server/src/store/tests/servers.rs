@@ -91,9 +91,8 @@ fn an_idle_connection_is_looked_at() {
 fn a_hanging_database_fails_jobs_in_time() {
     let postgres = Postgres::shared();
     let url = postgres.database();
-    let database = url.split(['/', '?']).nth(3).unwrap().to_owned();
     let mut store = furnished(&server(&url));
-    let hold = Hold::take(&postgres, &database);
+    let hold = Hold::take(&postgres, &url);
     let asked = Instant::now();
     assert_eq!(one(&mut store, &line(1, "a", "x", 1)), StoreOutcome::Failed);
     assert!(asked.elapsed() < PATIENCE + LONG);
@@ -104,7 +103,7 @@ fn a_hanging_database_fails_jobs_in_time() {
     wait_for_return(&mut store);
     let outcome = one(&mut store, &line(1, "a", "x", 1));
     assert!(matches!(outcome, StoreOutcome::ChatStored { .. } | StoreOutcome::ChatDuplicate { .. }), "{outcome:?}");
-    assert_eq!(postgres.sql(&database, "SELECT count(*) FROM chat_lines"), "1");
+    assert_eq!(postgres.sql(&url, "SELECT count(*) FROM chat_lines"), "1");
 }
 
 /// Goal: one server a database: the second is refused with what to do, the next one after the first is let in.
