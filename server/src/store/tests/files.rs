@@ -1,10 +1,12 @@
 //! What only a file can suffer.
 
 use std::path::Path;
+use std::time::Instant;
 
 use echomesh_shard::StoreOutcome;
 
-use super::{Store, close, file, furnished, line, one, script};
+use super::{Store, close, file, furnished, line, one, script, stored, wait_for_return};
+use crate::store::session::PATIENCE;
 
 /// Goal: a full disk loses nothing that was acknowledged, and the store works on once there is space.
 /// Method: SQLite's own bound on pages, which gives the error that a full disk gives.
@@ -33,6 +35,27 @@ fn a_full_disk_fails_jobs_and_passes() {
         let again = one(&mut store, &line(1, &client_id.to_string(), "", 2));
         assert!(matches!(again, StoreOutcome::ChatDuplicate { .. }), "{again:?}");
     }
+}
+
+/// Goal: a file that hangs, as on a disk that stalls, fails jobs after a bounded time and later ones at once; when
+/// it goes on so does the store, and the line whose fate was unknown is there once. Method: another connection has
+/// SQLite's lock, for which ours is made to wait longer than the store does.
+#[test]
+fn a_hanging_file_fails_jobs_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = file(&directory.path().join("db"));
+    let (mut store, mut other) = (furnished(&place), Store::open(&place).unwrap().0);
+    script(&mut store, "PRAGMA busy_timeout = 600000");
+    script(&mut other, "BEGIN IMMEDIATE");
+    assert_eq!(one(&mut store, &line(1, "a", "x", 1)), StoreOutcome::Failed);
+    let asked = Instant::now();
+    assert_eq!(one(&mut store, &line(1, "b", "x", 1)), StoreOutcome::Failed);
+    assert!(asked.elapsed() < PATIENCE, "it is known to hang");
+    script(&mut other, "ROLLBACK");
+    wait_for_return(&mut store);
+    let again = one(&mut store, &line(1, "a", "y", 1));
+    assert!(matches!(again, StoreOutcome::ChatDuplicate { message_id: 1, .. }), "{again:?}");
+    assert_eq!(stored(&one(&mut store, &line(1, "b", "x", 1))), 2);
 }
 
 /// Goal: damage and a missing directory are refused with a sentence that says what to do.

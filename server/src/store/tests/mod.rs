@@ -6,6 +6,7 @@ mod postgres;
 mod servers;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{JobToken, Limits, StoreJob, StoreOutcome, StoreRequest};
@@ -15,6 +16,18 @@ use super::*;
 use crate::jobs::{JobPort, JobReply, Workers, rings};
 use crate::wake::Wake;
 use postgres::Postgres;
+
+/// Most that anything may take on a busy machine.
+const LONG: Duration = Duration::from_secs(30);
+
+/// Lets the store find its database again, as its thread does.
+fn wait_for_return(store: &mut Store) {
+    let start = Instant::now();
+    while store.session.is_away() {
+        assert!(start.elapsed() < LONG, "the store does not come back");
+        store.session.wait_for_return(&store.runtime, &mut store.faults);
+    }
+}
 
 /// A test on an empty file and on an empty database.
 fn on_both(test: impl Fn(&Place)) {

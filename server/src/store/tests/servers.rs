@@ -2,25 +2,13 @@
 
 use std::io::Write;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use echomesh_shard::StoreOutcome;
 
 use super::postgres::Postgres;
-use super::{Store, close, furnished, line, one, server, stored};
+use super::{LONG, Store, close, furnished, line, one, server, stored, wait_for_return};
 use crate::store::session::PATIENCE;
-
-/// Most that anything may take on a busy machine.
-const LONG: Duration = Duration::from_secs(30);
-
-/// Lets the store find its database again, as its thread does.
-fn wait_for_return(store: &mut Store) {
-    let start = Instant::now();
-    while store.session.is_away() {
-        assert!(start.elapsed() < LONG, "the store does not come back");
-        store.session.wait_for_return(&store.runtime, &mut store.faults);
-    }
-}
 
 /// Another program's session that holds the lines' table until it is dropped.
 struct Hold(Child);
