@@ -5,7 +5,7 @@
 //! Bounds: `LINES_MAX` lines a statement; as many different statements, which all stay prepared.
 //! Cost: 16 lines take one round trip where they took sixteen, or thirty-two with ids of the client's.
 
-use std::fmt::Write;
+use std::sync::OnceLock;
 
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{StoreJob, StoreOutcome};
@@ -93,21 +93,22 @@ async fn insert(connection: &mut Connection, lines: &[Line<'_>]) -> Result<Vec<u
             Value::Number(line.time_ms as i64),
         ]);
     }
-    let numbers = connection.insert(&insert_statement(lines.len()), &values).await?;
+    let numbers = connection.insert(insert_statement(lines.len()), &values).await?;
     assert_eq!(numbers.len(), lines.len(), "an INSERT stores all its rows or fails");
     Ok(numbers)
 }
 
-/// The INSERT of so many lines.
-fn insert_statement(lines: usize) -> String {
-    let mut sql = "INSERT INTO chat_lines (room, account, client_id, content, time_ms) VALUES ".to_owned();
-    for line in 0..lines {
-        let separator = if line == 0 { "" } else { ", " };
-        let [room, account, client_id, content, time_ms] = std::array::from_fn(|column| line * COLUMNS + column + 1);
-        write!(sql, "{separator}(${room}, ${account}, ${client_id}, ${content}, ${time_ms})")
-            .expect("a String takes everything");
-    }
-    sql
+/// The INSERT of so many lines: written once for each length.
+fn insert_statement(lines: usize) -> &'static str {
+    static STATEMENTS: [OnceLock<String>; LINES_MAX + 1] = [const { OnceLock::new() }; LINES_MAX + 1];
+    STATEMENTS[lines].get_or_init(|| {
+        let row = |line: usize| {
+            let values: Vec<String> = (1..=COLUMNS).map(|column| format!("${}", line * COLUMNS + column)).collect();
+            format!("({})", values.join(", "))
+        };
+        let rows: Vec<String> = (0..lines).map(row).collect();
+        format!("INSERT INTO chat_lines (room, account, client_id, content, time_ms) VALUES {}", rows.join(", "))
+    })
 }
 
 async fn append_one(connection: &mut Connection, line: &Line<'_>) -> Result<StoreOutcome, sqlx::Error> {

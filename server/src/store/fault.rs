@@ -5,6 +5,7 @@
 //! PostgreSQL's, <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgDatabaseError;
@@ -70,6 +71,8 @@ impl Fault {
                 None => Fault::of_sqlite(database.code().and_then(|code| code.parse().ok())),
             },
             sqlx::Error::Tls(_) => Fault::Tls,
+            // So rustls says that it does not believe the other side.
+            sqlx::Error::Io(error) if error.kind() == ErrorKind::InvalidData => Fault::Tls,
             sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => Fault::Unreachable,
             _ => Fault::Other,
         }
@@ -154,7 +157,7 @@ impl Fault {
             Fault::NotAllowed => "the user lacks rights: make it the database's owner (ALTER DATABASE … OWNER TO …)",
             Fault::Crowded => "PostgreSQL has no connection left: raise its max_connections, or end other sessions",
             Fault::Standby => "it may only be read: name the primary server, not a standby, in the setting `database`",
-            Fault::Tls => "TLS failed: see sslmode and sslrootcert in the setting `database`",
+            Fault::Tls => "TLS failed: see sslmode, host and sslrootcert in the setting `database`",
             Fault::Held => {
                 "another echomesh-server uses it: stop that one, or give each a database of its own (a machine that \
                  has lost power holds it for half a minute more)"
