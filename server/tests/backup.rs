@@ -82,16 +82,21 @@ fn a_restore_keeps_the_old_database() {
     server.stop();
 }
 
-/// Goal: nothing is restored over a running server, nor from a file that is no healthy backup; each refusal says
+/// Goal: a backup never replaces the database that it is of; nothing is restored over a running server, nor from a file that is no healthy backup; each refusal says
 /// what to do, and the database stays as it is.
 #[test]
-fn bad_restores_are_refused() {
+fn what_would_lose_data_is_refused() {
     let (directory, backups) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let place = |name: &str| backups.path().join(name);
     let good = place("good");
     let server = Server::start(directory.path(), &QUICK);
     server.member("ada", "hall");
     assert_eq!(run(directory.path(), &["backup", good.to_str().unwrap()]).0, Some(0));
+    for part in ["echomesh.sqlite3", "echomesh.sqlite3-wal"] {
+        let (code, told) = run(directory.path(), &["backup", directory.path().join(part).to_str().unwrap()]);
+        assert_eq!(code, Some(2), "{told}");
+        assert!(told.contains("the database itself"), "{told}");
+    }
     let (code, told) = run(directory.path(), &["restore", good.to_str().unwrap()]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("another echomesh-server uses the data directory"), "{told}");

@@ -40,6 +40,9 @@ pub fn backup(place: &Place, target: &Path) -> Result<String, StartError> {
             path.display()
         )));
     }
+    if ["", "-wal", "-shm"].iter().any(|part| is_same_file(target, &with_suffix(path, part))) {
+        return Err(StartError::Settings(format!("{} is the database itself: name another file", target.display())));
+    }
     let partial = with_suffix(target, ".partial");
     let cannot_write = |error: io::Error| {
         StartError::Machine(format!("cannot write {}: {error}. Choose another place", partial.display()))
@@ -192,6 +195,11 @@ async fn contents(path: &Path) -> Result<String, OpenError> {
 
 fn refusal(path: &Path, error: &OpenError) -> StartError {
     StartError::Machine(format!("cannot use {}: {}; {}", path.display(), error.what, error.fault.remedy()))
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
