@@ -330,7 +330,9 @@ impl Client {
                 self.unsure.insert(room.to_string());
             }
             Event::Rejoined { room } => self.listen(&room),
-            Event::RoomMessage(_)
+            Event::Expelled { .. }
+            | Event::Reported(_)
+            | Event::RoomMessage(_)
             | Event::Member { .. }
             | Event::RosterComplete { .. }
             | Event::VoiceOpen { .. }

@@ -130,6 +130,7 @@ impl World {
                 speakers_max,
                 limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
                 rooms: Vec::new(),
+                bans: Vec::new(),
             })
         };
         let kernels = (0..shards).map(|shard| kernel(shard, random.next_u32() as u8)).collect();

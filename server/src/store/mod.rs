@@ -8,10 +8,11 @@
 //! Bounds: `BATCH_MAX` requests a transaction, an equal share for each shard. Cost: one fdatasync a
 //! batch, so the slower the disk, the larger the batches.
 //!
-//! Layout: `open` (file, schema, claim code), `work` (what each job does), `chat` (lines), `fault` (what went wrong and
+//! Layout: `open` (file, schema, claim code), `work` (what each job does), `chat` (lines), `community` (roles, bans, the audit log), `fault` (what went wrong and
 //! what to do about it).
 
 mod chat;
+mod community;
 mod fault;
 mod open;
 #[cfg(test)]

@@ -6,11 +6,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use echomesh_proto::ids::RoomNumber;
-use echomesh_shard::StoredRoom;
+use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_shard::{Ban, StoredRoom};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Row};
 
+use super::community;
 use super::fault::{Fault, FaultLog};
 use super::work::code_hash;
 use super::{Store, runtime};
@@ -19,7 +20,11 @@ use crate::start_error::StartError;
 
 /// The steps to today's schema, in order. `PRAGMA user_version` counts those done. A released one never
 /// changes.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_community.sql")];
+
+/// `{NUMBERED}` in a migration.
+const NUMBERED: &str = "INTEGER PRIMARY KEY AUTOINCREMENT";
 
 /// How long to wait for another process that holds the database (a backup).
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,6 +37,8 @@ const CLAIM_BYTES: usize = 10;
 pub struct Loaded {
     /// All rooms.
     pub rooms: Vec<StoredRoom>,
+    /// Bans that are not over.
+    pub bans: Vec<Ban>,
     /// The claim code, at the very first start only: afterwards nobody knows it but its reader.
     pub claim_code: Option<String>,
 }
@@ -122,7 +129,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), OpenError> {
     }
     for (before, migration) in MIGRATIONS.iter().enumerate().skip(done) {
         let mut transaction = connection.begin().await?;
-        sqlx::raw_sql(migration).execute(&mut *transaction).await?;
+        sqlx::raw_sql(&migration.replace("{NUMBERED}", NUMBERED)).execute(&mut *transaction).await?;
         let version = format!("PRAGMA user_version = {}", before + 1);
         sqlx::raw_sql(&version).execute(&mut *transaction).await?;
         transaction.commit().await?;
@@ -131,7 +138,9 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), OpenError> {
 }
 
 async fn load(connection: &mut SqliteConnection) -> Result<Loaded, OpenError> {
-    let rows = sqlx::query("SELECT id, key, name, capacity FROM rooms ORDER BY id").fetch_all(&mut *connection).await?;
+    let rows = sqlx::query("SELECT id, key, name, capacity, creator FROM rooms ORDER BY id")
+        .fetch_all(&mut *connection)
+        .await?;
     let mut rooms = Vec::with_capacity(rows.len());
     for row in rows {
         rooms.push(StoredRoom {
@@ -139,9 +148,13 @@ async fn load(connection: &mut SqliteConnection) -> Result<Loaded, OpenError> {
             key: row.try_get(1)?,
             name: row.try_get(2)?,
             capacity: row.try_get::<i64, _>(3)? as u32,
+            creator: UserId(row.try_get::<i64, _>(4)? as u64),
+            standings: Vec::new(),
         });
     }
-    Ok(Loaded { rooms, claim_code: claim_code(connection).await? })
+    community::load_standings(connection, &mut rooms).await?;
+    let bans = community::load_bans(connection).await?;
+    Ok(Loaded { rooms, bans, claim_code: claim_code(connection).await? })
 }
 
 /// Makes the code at the first start; only its hash is kept.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{JobToken, Limits, StoreJob, StoreOutcome, StoreRequest};
 
@@ -59,7 +60,7 @@ fn answers_survive_reopening() {
     assert_eq!((loaded.rooms.len(), loaded.rooms[0].name.as_str()), (1, "Hall"));
     assert!(loaded.claim_code.is_none(), "the code is told once");
     let found = one(&mut store, &StoreJob::FindAccount { key: "ada".into() });
-    assert!(matches!(found, StoreOutcome::Account { user: UserId(1), owner: false, .. }), "{found:?}");
+    assert!(matches!(found, StoreOutcome::Account { user: UserId(1), role: Role::Member, .. }), "{found:?}");
     assert_eq!(one(&mut store, &StoreJob::FindAccount { key: "bob".into() }), StoreOutcome::NotFound);
 }
 
@@ -141,7 +142,7 @@ fn the_claim_code_works_once() {
     assert_eq!(one(&mut store, &claim(&format!(" {code}\n"))), StoreOutcome::Claimed);
     assert_eq!(one(&mut store, &claim(&code)), StoreOutcome::Denied);
     let found = one(&mut store, &StoreJob::FindAccount { key: "ada".into() });
-    assert!(matches!(found, StoreOutcome::Account { owner: true, .. }), "{found:?}");
+    assert!(matches!(found, StoreOutcome::Account { role: Role::Owner, .. }), "{found:?}");
 }
 
 /// Goal: one job that cannot be done fails alone; the rest of its batch is stored. Method: a line for a

@@ -1,5 +1,6 @@
 //! What each job does, as SQL, and the transaction around a batch of them.
 
+use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{StoreJob, StoreOutcome};
 use ring::digest::{SHA256, digest};
@@ -7,6 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
 use super::chat::{self, Line};
+use super::community;
 use crate::hex::hex;
 
 /// All jobs or none: their outcomes in order, on disk when this returns.
@@ -100,18 +102,22 @@ async fn carry_out(connection: &mut SqliteConnection, job: &StoreJob) -> Result<
                 _ => StoreOutcome::RoomCreated { room: RoomNumber(done.last_insert_rowid() as u64) },
             })
         }
+        StoreJob::Moderate { act, actor, target, entry } => {
+            community::moderate(connection, act, (*actor, *target), entry).await
+        }
+        StoreJob::ReadAudit { before, count } => community::read_audit(connection, *before, *count).await,
         StoreJob::AppendChat { .. } => unreachable!("Line::of takes these"),
     }
 }
 
 async fn find_account(connection: &mut SqliteConnection, key: &str) -> Result<StoreOutcome, sqlx::Error> {
-    let query = sqlx::query("SELECT id, name, password_hash, owner FROM accounts WHERE key = $1").bind(key);
+    let query = sqlx::query("SELECT id, name, password_hash, role FROM accounts WHERE key = $1").bind(key);
     let Some(row) = query.fetch_optional(connection).await? else { return Ok(StoreOutcome::NotFound) };
     Ok(StoreOutcome::Account {
         user: UserId(row.try_get::<i64, _>(0)? as u64),
         name: row.try_get(1)?,
         password_hash: row.try_get(2)?,
-        owner: row.try_get(3)?,
+        role: Role::try_from(row.try_get::<i64, _>(3)? as i32).unwrap_or(Role::Guest),
     })
 }
 
@@ -121,7 +127,7 @@ async fn claim(connection: &mut SqliteConnection, user: UserId, code: &str) -> R
     if done.rows_affected() == 0 {
         return Ok(StoreOutcome::Denied);
     }
-    let query = sqlx::query("UPDATE accounts SET owner = 1 WHERE id = $1").bind(user.0 as i64);
+    let query = sqlx::query("UPDATE accounts SET role = 4 WHERE id = $1").bind(user.0 as i64);
     query.execute(connection).await?;
     Ok(StoreOutcome::Claimed)
 }
