@@ -67,7 +67,7 @@ impl Store {
                 StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
             }
             StoreJob::Claim { .. } => StoreOutcome::Denied,
-            StoreJob::Moderate { .. } => {
+            StoreJob::Moderate(_) => {
                 self.acts += 1;
                 StoreOutcome::Moderated { id: self.acts }
             }

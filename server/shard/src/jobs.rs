@@ -46,9 +46,22 @@ pub enum StoreJob {
     AppendChat { room: RoomNumber, user: UserId, client_id: String, content: String, time_ms: u64 },
     /// A moderator's act and the entry of the audit log that tells of it, in one transaction: `Moderated`, or
     /// `NotFound` if what it is about is gone.
-    Moderate { act: Act, actor: UserId, target: UserId, entry: AuditEntry },
+    Moderate(Box<LoggedAct>),
     /// Entries of the audit log before this one (0: all), newest first: `Audit`.
     ReadAudit { before: u64, count: u32 },
+}
+
+/// A moderator's act, and what the log says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedAct {
+    /// What changes.
+    pub act: Act,
+    /// Who does it.
+    pub actor: UserId,
+    /// To whom; 0: to no account.
+    pub target: UserId,
+    /// The entry; the store gives it its id.
+    pub entry: AuditEntry,
 }
 
 /// What a moderator's act changes in the store.

@@ -50,7 +50,9 @@ pub use config::{Limits, Registration, ShardConfig, StoredRoom};
 pub use counters::{CloseReason, Counters, Drop};
 pub use effect::{Effect, Effects, Voice};
 pub use input::{ClosedCause, Input, READ_BYTES_MAX, Security, TICK_US};
-pub use jobs::{Act, HashOutcome, HashReply, HashRequest, JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest};
+pub use jobs::{
+    Act, HashOutcome, HashReply, HashRequest, JobToken, LoggedAct, StoreJob, StoreOutcome, StoreReply, StoreRequest,
+};
 pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
 
 use bans::Bans;

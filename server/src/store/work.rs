@@ -102,9 +102,7 @@ async fn carry_out(connection: &mut SqliteConnection, job: &StoreJob) -> Result<
                 _ => StoreOutcome::RoomCreated { room: RoomNumber(done.last_insert_rowid() as u64) },
             })
         }
-        StoreJob::Moderate { act, actor, target, entry } => {
-            community::moderate(connection, act, (*actor, *target), entry).await
-        }
+        StoreJob::Moderate(logged) => community::moderate(connection, logged).await,
         StoreJob::ReadAudit { before, count } => community::read_audit(connection, *before, *count).await,
         StoreJob::AppendChat { .. } => unreachable!("Line::of takes these"),
     }

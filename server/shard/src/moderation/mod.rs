@@ -26,7 +26,7 @@ use echomesh_proto::time::{Now, SECOND_US, Time};
 use crate::bans::{Ban, Network};
 use crate::counters::Drop;
 use crate::effect::Effects;
-use crate::jobs::{Act, StoreJob, StoreOutcome};
+use crate::jobs::{Act, LoggedAct, StoreJob, StoreOutcome};
 use crate::mesh::{Asker, Mesh, Order};
 use crate::names;
 use crate::rights::{Access, Holder, Person, ROOM_RIGHTS, Right, Rights, TABLE, role_name, role_rank};
@@ -350,7 +350,12 @@ impl Shard {
             _ => Act::Note,
         };
         let entry = self.entry(now, &order);
-        let store = StoreJob::Moderate { act: act.clone(), actor: UserId(order.user), target: user, entry };
+        let store = StoreJob::Moderate(Box::new(LoggedAct {
+            act: act.clone(),
+            actor: UserId(order.user),
+            target: user,
+            entry,
+        }));
         let asker = order.asker;
         if !self.ask_store(Job::Order(Box::new((order, act))), store, effects) {
             self.order_busy(asker, effects);

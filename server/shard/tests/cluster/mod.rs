@@ -18,8 +18,8 @@ use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
 use echomesh_proto::time::{MediaTime, Now, Time};
 use echomesh_shard::voice::VoiceHeader;
 use echomesh_shard::{
-    Act, CloseReason, ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, Registration, Security,
-    Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply, StoreRequest, TICK_US,
+    Act, CloseReason, ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, LoggedAct, Registration,
+    Security, Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply, StoreRequest, TICK_US,
 };
 use prost::Message;
 
@@ -273,7 +273,8 @@ impl Cluster {
                     StoreOutcome::Denied
                 }
             }
-            StoreJob::Moderate { act, mut entry, .. } => {
+            StoreJob::Moderate(logged) => {
+                let LoggedAct { act, mut entry, .. } = *logged;
                 if let Act::SetRole { user, role } = act {
                     self.set_role(user, role);
                 }
