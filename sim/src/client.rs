@@ -10,7 +10,7 @@ use echomesh_client::{
     Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, Voice, VoiceFrame,
     VoiceStatistics,
 };
-use echomesh_proto::control::{ChatMsg, RoomActionType, StatusCode};
+use echomesh_proto::control::{ChatMsg, Moderation, RoomActionType, StatusCode};
 use echomesh_proto::ids::{ConnectionId, SessionId};
 use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
 use echomesh_proto::time::{MediaTime, Now};
@@ -231,6 +231,13 @@ impl Client {
     pub fn announce(&mut self, now: Now, room: &str, flags: u64) {
         let announce = Announce { talking: false, muted: flags & 1 != 0, deafened: flags & 2 != 0 };
         if let Ok(id) = self.session.announce(now, room, announce) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
+    /// Asks for what moderators do. Who made the room may; others are refused.
+    pub fn moderate(&mut self, now: Now, moderation: Moderation) {
+        if let Ok(id) = self.session.moderate(now, moderation) {
             self.asked.insert(id, Asked::Plain);
         }
     }

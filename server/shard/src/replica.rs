@@ -331,6 +331,14 @@ impl Shard {
         replica.locals
     }
 
+    /// Whether the room's home has told this shard that a stream is muted: for checks by the simulator.
+    #[must_use]
+    pub fn is_server_muted(&self, ssrc: Ssrc) -> bool {
+        let replica = self.stream_rooms.get(&ssrc).and_then(|number| self.replicas.get(number));
+        let views = replica.into_iter().flat_map(|replica| replica.members.values());
+        views.filter(|view| view.ssrc == ssrc.0).any(|view| view.flags.server_muted)
+    }
+
     /// A room's members as this shard's replica has them, if it keeps one: for checks by the simulator.
     #[must_use]
     pub fn replica_members(&self, number: RoomNumber) -> Option<Vec<(SessionId, u32)>> {
