@@ -109,7 +109,11 @@ impl Network {
         let (address, bits) = typed.split_once('/').map_or((typed, None), |(address, bits)| (address, Some(bits)));
         let sentence = || "the address must look like 192.0.2.7, 192.0.2.0/24 or 2001:db8::/48".to_owned();
         let address: IpAddr = address.parse().map_err(|_| sentence())?;
-        let (least, most) = if address.is_ipv4() { (V4_BITS_MIN, 32) } else { (V6_BITS_MIN, 128) };
+        let (least, most) = match address {
+            IpAddr::V4(_) => (V4_BITS_MIN, 32),
+            IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => (MAPPED_BITS + V4_BITS_MIN, 128),
+            IpAddr::V6(_) => (V6_BITS_MIN, 128),
+        };
         let bits: u32 = bits.map_or(Ok(most), str::parse).map_err(|_| sentence())?;
         if !(least..=most).contains(&bits) {
             return Err(format!("the prefix must have {least} to {most} bits"));
@@ -131,9 +135,9 @@ impl Network {
     /// Whether some loopback address is among them.
     #[must_use]
     pub fn has_loopback(self) -> bool {
-        let v4 = self.bits >= MAPPED_BITS && self.address().is_loopback();
-        let v4_wide = self.bits == MAPPED_BITS + V4_BITS_MIN && self.contains(Ipv4Addr::LOCALHOST.into());
-        v4 || v4_wide || self.contains(Ipv6Addr::LOCALHOST.into())
+        let inside = |address: IpAddr| self.contains(address);
+        let narrow = self.bits >= MAPPED_BITS + V4_BITS_MIN && self.address().is_loopback();
+        narrow || inside(Ipv4Addr::LOCALHOST.into()) || inside(Ipv6Addr::LOCALHOST.into())
     }
 
     fn address(self) -> IpAddr {
@@ -281,10 +285,22 @@ mod tests {
             assert!(!network.contains(outside.parse().unwrap()), "{typed}");
             assert_eq!(network.to_string(), typed);
         }
-        for bad in ["", "x", "10.0.0.0/7", "10.0.0.0/33", "2001::/31", "2001::/129", "10.0.0.0/-1", "10.0.0.1/24/1"] {
+        for bad in [
+            "",
+            "x",
+            "10.0.0.0/7",
+            "10.0.0.0/33",
+            "2001::/31",
+            "2001::/129",
+            "10.0.0.0/-1",
+            "10.0.0.1/24/1",
+            "::ffff:0:0/96",
+        ] {
             assert!(Network::parse(bad).is_err(), "{bad}");
         }
-        for (typed, has) in [("127.0.0.0/8", true), ("127.3.0.0/16", true), ("::1", true), ("126.0.0.0/8", false)] {
+        for (typed, has) in
+            [("127.0.0.0/8", true), ("127.3.0.0/16", true), ("::1", true), ("::/32", true), ("126.0.0.0/8", false)]
+        {
             assert_eq!(Network::parse(typed).unwrap().has_loopback(), has, "{typed}");
         }
     }

@@ -145,10 +145,21 @@ fn nonsense_is_refused() {
         (rights("tim", Role::Guest, &[Right::Audit], &[]), S::StatusBadRequest),
         (rights("", Role::Admin, &[], &[Right::Write]), S::StatusDenied),
     ];
+    let huge = "x".repeat(60_000);
+    let huge_page = Moderation { page: vec![1; 60_000].into(), ..moderation(Action::MaListBans, "hall", "") };
+    let huge_address = Moderation { address: huge.clone(), ..moderation(Action::MaMute, "hall", "tim") };
+    let cases = cases.into_iter().chain([
+        (about(Action::MaKick, "", &huge), S::StatusTooLong),
+        (about(Action::MaKick, &huge, "tim"), S::StatusNotFound),
+        (Body::Moderation(huge_page), S::StatusTooLong),
+        (of_address(&huge), S::StatusBadRequest),
+    ]);
     for (body, expected) in cases {
         assert_eq!(cluster.code(ann, body.clone()), expected, "{body:?}");
     }
     assert!(cluster.audit.is_empty());
+    assert_eq!(cluster.code(ann, Body::Moderation(huge_address)), S::StatusOk, "what an act does not need is cut off");
+    assert_eq!(cluster.code(ann, about(Action::MaReport, &huge, "tim")), S::StatusOk);
 }
 
 /// Goal: what a room gives and takes holds at once, for those inside and those who come (PROTOCOL M53).

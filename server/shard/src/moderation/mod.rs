@@ -20,7 +20,7 @@ use echomesh_proto::control::{
     AuditEntry, Body, Moderation, ModerationAction as Action, ModerationState, Role, StatusCode,
 };
 use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, UserId};
-use echomesh_proto::limits::REASON_BYTES_MAX;
+use echomesh_proto::limits::{REASON_BYTES_MAX, USERNAME_BYTES_MAX};
 use echomesh_proto::time::{Now, SECOND_US, Time};
 
 use crate::bans::{Ban, Network};
@@ -39,6 +39,9 @@ pub(crate) const STAFF_SHARD: ShardId = ShardId(0);
 
 const BUSY: &str = "the server is busy: try again in a moment";
 const STORE_FAILED: &str = "the server cannot store this now (disk full or store unreachable): try again later";
+
+/// Longest `page` that a list ever gave: a number.
+const PAGE_BYTES_MAX: usize = 8;
 
 /// How long a report counts against who sent it, microseconds.
 const REPORT_US: u64 = 3_600 * SECOND_US;
@@ -99,6 +102,10 @@ impl Shard {
         if msg.reason.chars().any(char::is_control) {
             return refusal(StatusBadRequest, "a reason is one line without control characters");
         }
+        // What goes on to another shard is bounded here.
+        if msg.username.len() > 4 * USERNAME_BYTES_MAX || msg.page.len() > PAGE_BYTES_MAX {
+            return refusal(StatusTooLong, "the username or the page is longer than any there is");
+        }
         let session = &self.sessions[&id];
         let mut order = Order {
             asker,
@@ -122,7 +129,8 @@ impl Shard {
             };
             (order.room, shard) = (known.number.0, known.home);
         }
-        order.msg = msg;
+        let (room_id, address) = (crate::requests::shorten(&msg.room_id), String::new());
+        order.msg = Moderation { room_id, address, ..msg };
         Ok((order, shard))
     }
 
@@ -382,11 +390,7 @@ impl Shard {
             Action::MaSetRights => format!("allow {:#x}, deny {:#x}", msg.allow, msg.deny),
             _ => String::new(),
         };
-        let room_id = if order.room == 0 {
-            crate::requests::shorten(&msg.room_id)
-        } else {
-            self.room_name(RoomNumber(order.room))
-        };
+        let room_id = if order.room == 0 { msg.room_id.clone() } else { self.room_name(RoomNumber(order.room)) };
         AuditEntry {
             entry_id: 0,
             time_ms: now.unix_ms,
