@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+use super::admin::Admin;
 use super::failure::EXIT_CODES;
 
 /// A headless EchoMesh client: chat on standard input and output, voice from and to files.
@@ -70,6 +71,8 @@ pub enum Command {
     Rooms,
     /// Say who the server takes this user for
     Whoami,
+    /// Moderate: mute, kick, ban, roles, rights of rooms, the audit log
+    Admin(Admin),
     /// Make this account the server's owner
     Claim {
         /// Printed at the server's first start
