@@ -474,9 +474,13 @@ fn new_ban(now: Now, order: &Order) -> Ban {
     }
 }
 
-/// Who has the right that is lacking.
+/// What to do about a right that is lacking.
 pub(crate) fn lacks(right: Right) -> String {
     let found = TABLE.iter().find(|(listed, ..)| *listed == right);
-    let (role, what) = found.map_or(("owner", "do that"), |(_, role, what)| (role_name(*role), *what));
+    let (role, what) = found.map_or((Role::Owner, "do that"), |(_, role, what)| (*role, *what));
+    if role == Role::Guest {
+        return format!("you may not {what} here: the room took that right from you, so ask someone who manages it");
+    }
+    let role = role_name(role);
     format!("you may not {what} here: that takes the role {role}, or a right given to you in the room")
 }
