@@ -253,6 +253,10 @@ impl Session {
     fn room_event(&mut self, now: Now, event: RoomEvent, events: &mut Vec<Event>) {
         let RoomEvent { room_id, sequence, deltas } = event;
         let Some(at) = self.rooms.iter().position(|room| room.is_named(&room_id)) else {
+            // Put out of a room that it could not enter again after a lost connection, and has given up.
+            if deltas.iter().any(|delta| delta.event_type() == RoomEventType::ReRemoved) {
+                return self.counters.drop(Drop::RoomGone);
+            }
             return self.not_in_room(&room_id);
         };
         let room = &mut self.rooms[at];
