@@ -1,46 +1,73 @@
-//! Opus, as voice uses it: one packet for each frame of 20 ms, and the decoder that a playout drives.
+//! Opus, as voice uses it: an encoder of one voice, and the decoder that a playout drives.
 //!
-//! Not the choice of bit rate by network reports: the caller sets it. Not deep PLC or DRED, which the safe
-//! binding does not reach.
+//! Not the choice of settings by network reports: `adapt` makes it, here they are applied.
+//! Two bindings of one libopus: `opusic-c` reaches what deep concealment and deep redundancy (DRED) need,
+//! `opus` parses packets and clips the mix.
 //! Bounds: nothing is allocated after `new`, but a short list when a lost frame is looked for in a packet.
-//! Source: RFC 6716, RFC 7587.
+//! Source: RFC 6716, RFC 7587; DRED is draft-ietf-mlcodec-opus-dred.
 
-use echomesh_playout::{Decode, FRAME_SAMPLES};
-use opus::{Application, Bitrate, Channels};
+mod decoder;
+mod redundancy;
 
-use crate::SAMPLE_RATE;
+pub use decoder::Decoder;
+
+use opusic_c::{Application, Bitrate, Channels, ErrorCode, InbandFec, SampleRate};
 
 /// Packets up to this many bytes need not be sent: DTX (RFC 7587 §3.1.3; `opus_encode` in libopus' `opus.h`).
 const NOT_SENT_BYTES_MAX: usize = 2;
 
-/// Configurations below this are SILK or hybrid, the modes that have in-band FEC (RFC 6716 §3.1).
-const CELT_CONFIGURATION_MIN: u8 = 16;
+/// Longest history that libopus puts into a packet, milliseconds: 104 frames of 10 ms.
+pub const DRED_MS_MAX: u32 = 1_040;
 
 /// Libopus refused; the setting or the buffer is the caller's fault, the rest is its own.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct CodecError {
     doing: &'static str,
-    source: opus::Error,
+    code: ErrorCode,
 }
 
 impl std::fmt::Display for CodecError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Opus cannot {}: {}; check the audio settings, or report this", self.doing, self.source)
+        write!(f, "Opus cannot {}: {}; check the audio settings, or report this", self.doing, self.code.message())
     }
 }
 
-impl std::error::Error for CodecError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+impl std::error::Error for CodecError {}
 
 /// For `map_err`: libopus refused while doing this.
-fn refused(doing: &'static str) -> impl FnOnce(opus::Error) -> CodecError {
-    move |source| CodecError { doing, source }
+fn refused(doing: &'static str) -> impl FnOnce(ErrorCode) -> CodecError {
+    move |code| CodecError { doing, code }
 }
 
-/// How to encode. The mode is always 48 kHz, mono, VOIP, 20 ms.
+/// Length of a packet's sound, and with it the mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Frame {
+    /// 20 ms, VOIP: SILK, hybrid or CELT as libopus sees fit, with in-band FEC. 6.5 ms of look-ahead.
+    #[default]
+    Ms20,
+    /// 10 ms, restricted low delay: CELT only, 2.5 ms of look-ahead; no in-band FEC.
+    Ms10LowDelay,
+}
+
+impl Frame {
+    /// Samples of a frame at 48 kHz.
+    #[must_use]
+    pub const fn samples(self) -> usize {
+        match self {
+            Self::Ms20 => 960,
+            Self::Ms10LowDelay => 480,
+        }
+    }
+
+    fn application(self) -> Application {
+        match self {
+            Self::Ms20 => Application::Voip,
+            Self::Ms10LowDelay => Application::LowDelay,
+        }
+    }
+}
+
+/// How to encode. The mode is always 48 kHz, mono.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EncoderSettings {
     /// Mean bit rate, bit/s, 6 000 to 128 000. 32 000: speech is near transparent, and a copy of the frame
@@ -50,22 +77,44 @@ pub struct EncoderSettings {
     pub complexity: i32,
     /// Whether packets carry a coarse copy of the frame before them (in-band FEC, RFC 6716 §2.1.7).
     pub fec: bool,
-    /// Loss to prepare for, percent. 10: libopus gives the copy bits by this; at 0 it leaves it out.
+    /// Loss to prepare for, percent. 10: libopus gives copies and history their bits by this; at 0 it leaves
+    /// them out.
     pub expected_loss_percent: i32,
     /// Whether silence is not sent (RFC 7587 §3.1.3).
     pub dtx: bool,
+    /// Longest history of speech in each packet (DRED), milliseconds, up to [`DRED_MS_MAX`]; 0: none. Libopus
+    /// puts in less if the bit rate is low, and little beside in-band FEC.
+    pub dred_ms: u32,
+    /// Length of a packet's sound; fixed for the life of an encoder.
+    pub frame: Frame,
 }
 
 impl Default for EncoderSettings {
     fn default() -> Self {
-        Self { bits_per_second: 32_000, complexity: 9, fec: true, expected_loss_percent: 10, dtx: true }
+        Self {
+            bits_per_second: 32_000,
+            complexity: 9,
+            fec: true,
+            expected_loss_percent: 10,
+            dtx: true,
+            dred_ms: 0,
+            frame: Frame::Ms20,
+        }
     }
 }
 
 /// Encoder of one voice.
-#[derive(Debug)]
 pub struct Encoder {
-    opus: opus::Encoder,
+    opus: opusic_c::Encoder,
+    frame: Frame,
+    /// A frame as the binding wants it: the bits of `i16` in `u16`.
+    input: Box<[u16]>,
+}
+
+impl std::fmt::Debug for Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Encoder").field("frame", &self.frame).finish_non_exhaustive()
+    }
 }
 
 impl Encoder {
@@ -74,84 +123,61 @@ impl Encoder {
     /// # Errors
     /// [`CodecError`] if a setting is out of its range.
     pub fn new(settings: &EncoderSettings) -> Result<Self, CodecError> {
-        let mut opus =
-            opus::Encoder::new(SAMPLE_RATE, Channels::Mono, Application::Voip).map_err(refused("make an encoder"))?;
-        opus.set_bitrate(Bitrate::Bits(settings.bits_per_second)).map_err(refused("set the bit rate"))?;
-        opus.set_complexity(settings.complexity).map_err(refused("set the complexity"))?;
-        opus.set_inband_fec(settings.fec).map_err(refused("set in-band FEC"))?;
-        opus.set_packet_loss_perc(settings.expected_loss_percent).map_err(refused("set the expected loss"))?;
-        opus.set_dtx(settings.dtx).map_err(refused("set DTX"))?;
-        Ok(Self { opus })
+        let frame = settings.frame;
+        let opus = opusic_c::Encoder::new(Channels::Mono, SampleRate::Hz48000, frame.application())
+            .map_err(refused("make an encoder"))?;
+        let mut encoder = Self { opus, frame, input: vec![0; frame.samples()].into_boxed_slice() };
+        encoder.apply(settings)?;
+        Ok(encoder)
     }
 
-    /// Encodes 20 ms into `payload` and returns its length, bytes. 0: nothing is to be sent (DTX).
+    /// Changes to these settings from the next frame on, without allocating.
     ///
     /// # Errors
-    /// [`CodecError`] if `payload` is too short: `PAYLOAD_BYTES_MAX` always suffices.
-    pub fn encode(&mut self, samples: &[i16; FRAME_SAMPLES], payload: &mut [u8]) -> Result<usize, CodecError> {
-        let length = self.opus.encode(samples, payload).map_err(refused("encode"))?;
+    /// [`CodecError`] if a setting is out of its range, or the frame's length is another: that takes a new
+    /// encoder. Those before it are changed then.
+    pub fn apply(&mut self, settings: &EncoderSettings) -> Result<(), CodecError> {
+        if settings.frame != self.frame {
+            return Err(refused("change the frame length of an encoder; make a new one")(ErrorCode::BadArg));
+        }
+        let out_of_range = |_| ErrorCode::BadArg;
+        let bits =
+            u32::try_from(settings.bits_per_second).map_err(out_of_range).map_err(refused("set the bit rate"))?;
+        self.opus.set_bitrate(Bitrate::Value(bits)).map_err(refused("set the bit rate"))?;
+        let complexity =
+            u8::try_from(settings.complexity).map_err(out_of_range).map_err(refused("set the complexity"))?;
+        self.opus.set_complexity(complexity).map_err(refused("set the complexity"))?;
+        let fec = if settings.fec { InbandFec::Mode1 } else { InbandFec::Off };
+        self.opus.set_inband_fec(fec).map_err(refused("set in-band FEC"))?;
+        let loss = u8::try_from(settings.expected_loss_percent)
+            .map_err(out_of_range)
+            .map_err(refused("set the expected loss"))?;
+        self.opus.set_packet_loss(loss).map_err(refused("set the expected loss"))?;
+        self.opus.set_dtx(settings.dtx).map_err(refused("set DTX"))?;
+        let history = u8::try_from(settings.dred_ms / 10).map_err(out_of_range).map_err(refused("set DRED"))?;
+        self.opus.set_dred_duration(history).map_err(refused("set DRED"))?;
+        Ok(())
+    }
+
+    /// The frame's length, which never changes.
+    #[must_use]
+    pub fn frame(&self) -> Frame {
+        self.frame
+    }
+
+    /// Encodes a frame into `payload` and returns its length, bytes. 0: nothing is to be sent (DTX).
+    ///
+    /// # Errors
+    /// [`CodecError`] if `samples` are not one frame, or `payload` is too short: `PAYLOAD_BYTES_MAX` always
+    /// suffices.
+    pub fn encode(&mut self, samples: &[i16], payload: &mut [u8]) -> Result<usize, CodecError> {
+        if samples.len() != self.input.len() {
+            return Err(refused("encode other than one frame")(ErrorCode::BadArg));
+        }
+        for (to, from) in self.input.iter_mut().zip(samples) {
+            *to = from.cast_unsigned();
+        }
+        let length = self.opus.encode_to_slice(&self.input, payload).map_err(refused("encode"))?;
         Ok(if length <= NOT_SENT_BYTES_MAX { 0 } else { length })
     }
-}
-
-/// Decoder of one voice. A packet it cannot decode gives 0 samples, which the playout counts.
-#[derive(Debug)]
-pub struct Decoder {
-    opus: opus::Decoder,
-}
-
-impl Decoder {
-    /// Allocates all it will ever need.
-    ///
-    /// # Errors
-    /// [`CodecError`] if there is no memory.
-    pub fn new() -> Result<Self, CodecError> {
-        let opus = opus::Decoder::new(SAMPLE_RATE, Channels::Mono).map_err(refused("make a decoder"))?;
-        Ok(Self { opus })
-    }
-
-    /// Forgets the voice decoded so far, for another one.
-    ///
-    /// # Errors
-    /// [`CodecError`]; not known to happen.
-    pub fn reset(&mut self) -> Result<(), CodecError> {
-        self.opus.reset_state().map_err(refused("reset a decoder"))
-    }
-}
-
-impl Decode for Decoder {
-    fn decode(&mut self, packet: &[u8], out: &mut [i16]) -> usize {
-        // Libopus takes an empty packet for a lost one.
-        if packet.is_empty() { 0 } else { self.opus.decode(packet, out, false).unwrap_or(0) }
-    }
-
-    fn recover(&mut self, next_packet: &[u8], out: &mut [i16]) -> usize {
-        // Without a copy libopus would conceal, and the count would be wrong.
-        if has_copy(next_packet) { self.opus.decode(next_packet, out, true).unwrap_or(0) } else { 0 }
-    }
-
-    fn conceal(&mut self, out: &mut [i16]) -> usize {
-        self.opus.decode(&[], out, false).unwrap_or(0)
-    }
-}
-
-/// Whether a packet carries a copy of the frame before it.
-fn has_copy(packet: &[u8]) -> bool {
-    let Some(toc) = packet.first() else { return false };
-    if toc >> 3 >= CELT_CONFIGURATION_MIN {
-        return false;
-    }
-    let Ok(parsed) = opus::packet::parse(packet) else { return false };
-    let (Some(frame), Ok(samples)) = (
-        parsed.frames.first().and_then(|frame| frame.first()),
-        opus::packet::get_samples_per_frame(packet, SAMPLE_RATE),
-    ) else {
-        return false;
-    };
-    // RFC 6716 §4.2.3: a bit of voice activity for each 20 ms, then the flag of the copy (LBRR); with
-    // stereo the same again for the second channel.
-    let silk_frames = samples.div_ceil(FRAME_SAMPLES).max(1);
-    let stereo = toc & 0b100 != 0;
-    let flag = |bit: usize| *frame << bit & 0x80 != 0;
-    flag(silk_frames) || (stereo && flag(2 * silk_frames + 1))
 }

@@ -1,10 +1,10 @@
 //! The loudness of a frame, as a packet tells it to the server and to listeners.
 //!
-//! Not a voice detector: the V bit is set by loudness alone.
+//! Not a voice detector: here the V bit is set by loudness alone; [`processing`](crate::processing) knows better.
 //! In: a frame. Out: the byte of RFC 6464: V in bit 7, below it the level in −dBov.
 
 /// V bit: the frame holds voice (RFC 6464 §3).
-const VOICE: u8 = 0x80;
+pub(crate) const VOICE: u8 = 0x80;
 
 /// Level of silence, −dBov (RFC 6464 §3).
 const SILENCE: u8 = 127;
@@ -16,15 +16,21 @@ const VOICE_MAX: u8 = 50;
 /// full-scale sine has 3.
 #[must_use]
 pub fn audio_level(samples: &[i16]) -> u8 {
+    let (level, loud) = level(samples);
+    if loud { level | VOICE } else { level }
+}
+
+/// The level in −dBov, 0 to 127, and whether it is loud enough for voice.
+pub(crate) fn level(samples: &[i16]) -> (u8, bool) {
     let energy: f64 = samples.iter().map(|sample| f64::from(*sample) * f64::from(*sample)).sum();
     if energy == 0.0 {
-        return SILENCE;
+        return (SILENCE, false);
     }
     let mean = energy / samples.len() as f64;
     let full_scale = -f64::from(i16::MIN);
     // The cast saturates; a whole frame at −32768 gives 0.
     let level = ((-10.0 * (mean / (full_scale * full_scale)).log10()).round() as u8).min(SILENCE);
-    if level <= VOICE_MAX { level | VOICE } else { level }
+    (level, level <= VOICE_MAX)
 }
 
 #[cfg(test)]

@@ -1,24 +1,37 @@
-//! Sound of EchoMesh: Opus, WAV files, and the mix of all who speak.
+//! Sound of EchoMesh: devices, Opus, WAV files, and the mix of all who speak.
 //!
-//! Not a device and not a thread: who calls sets the pace, one frame of 20 ms at a time. Not the jitter
-//! buffer either, which is the kernel `echomesh_playout`, here as [`playout`].
-//! In: packets and WAV files. Out: packets and WAV files. All sound inside is 48 kHz, mono, `i16`.
+//! Not the network, and not the jitter buffer, which is the kernel `echomesh_playout`, here as [`playout`].
+//! In: packets, WAV files, microphones. Out: packets, WAV files, loudspeakers. All sound inside is 48 kHz,
+//! mono, `i16`.
 //!
 //! # Layout
-//! [`source`] → [`codec`] → the network → [`receiver`] → [`sink`]; [`level`] is what a packet tells about
-//! its loudness; [`wav`] and `resample` read files of any rate; [`similarity`] judges what arrived.
-#![forbid(unsafe_code)]
+//! [`source`] or [`alsa`] → [`processing`] → [`codec`] → [`talkspurt`] → the network → [`receiver`] → [`alsa`] or
+//! [`sink`], kept going by [`engine`]. [`adapt`] chooses how to encode by what the network reports; [`level`] is
+//! what a packet tells about its loudness; [`wav`], [`opus_file`] and `resample` read files of any rate;
+//! [`recording`] writes one for each speaker; [`similarity`] judges what arrived; [`thread`](mod@thread) is what a
+//! thread asks of the system to be in time, and the one file with `unsafe`.
+#![deny(unsafe_code)]
 
+pub mod adapt;
+pub mod alsa;
 pub mod codec;
+pub mod engine;
 pub mod level;
+pub mod opus_file;
+pub mod processing;
 pub mod receiver;
+pub mod recording;
 mod resample;
 pub mod similarity;
 pub mod sink;
 pub mod source;
+pub mod talkspurt;
+pub mod thread;
 pub mod wav;
 
 pub use echomesh_playout as playout;
 
 /// Sample rate of all sound inside, Hz (RFC 7587 §4.1).
 pub const SAMPLE_RATE: u32 = 48_000;
+
+pub use echomesh_playout::TICK_SAMPLES;

@@ -1,19 +1,26 @@
 //! All who are heard: a jitter buffer and a decoder for each, and their mix.
 //!
-//! Not the network: packets come in opened. Not the pace: the caller asks for a frame every 20 ms.
+//! Not the network: packets come in opened. Not the pace: the caller asks for a tick every 10 ms.
 //! In: `insert`, any order. Out: `mix`. Bounds: a fixed number of speakers, made once; when all places are
-//! taken, one who was silent for [`IDLE_FRAMES`] makes room for another, else the other is not heard.
+//! taken, one who was silent for [`IDLE_TICKS`] makes room for another, else the other is not heard.
 
-use echomesh_playout::{FRAME_SAMPLES, Packet, Playout, Pulled, Statistics};
+use echomesh_playout::{FRAME_US, Packet, Playout, Pulled, Statistics, TICK_SAMPLES};
 use opus::{Channels, SoftClip};
 
 use crate::codec::{CodecError, Decoder};
 
-/// Speakers heard at once: more than anyone can follow, about 2 MB, and 16 decodes a frame.
+/// Speakers heard at once: more than anyone can follow, about 5 MB, and 16 decodes a frame.
 pub const SPEAKERS_MAX: usize = 16;
 
-/// Silent frames after which a speaker's place may be another's: 1 s.
-pub const IDLE_FRAMES: u32 = 50;
+/// Speakers whose losses are concealed well: a burst of losses on the way to us hits all at once, and each
+/// costs up to a millisecond. Those who are loudest are missed most.
+const DEEP_SPEAKERS_MAX: usize = 2;
+
+/// Loudest that one speaker is made against the others: 12 dB.
+pub const GAIN_MAX: f32 = 4.0;
+
+/// Silent ticks after which a speaker's place may be another's: 1 s.
+pub const IDLE_TICKS: u32 = 100;
 
 /// What was received, over all speakers since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,15 +38,17 @@ struct Speaker {
     ssrc: Option<u32>,
     playout: Playout,
     decoder: Decoder,
-    /// Frames since sound or a packet came, at most [`IDLE_FRAMES`].
-    idle_frames: u32,
+    /// Factor of loudness, 0..=[`GAIN_MAX`].
+    gain: f32,
+    /// Ticks since sound or a packet came, at most [`IDLE_TICKS`].
+    idle_ticks: u32,
 }
 
 /// The speakers of one listener.
 pub struct Receiver {
     speakers: Vec<Speaker>,
     clip: SoftClip,
-    mixed: [f32; FRAME_SAMPLES],
+    mixed: [f32; TICK_SAMPLES],
     /// Of speakers who are gone.
     gone: Statistics,
     dropped_speaker_limit: u64,
@@ -51,11 +60,27 @@ impl Receiver {
     /// # Errors
     /// [`CodecError`] if there is no memory for the decoders.
     pub fn new(speakers_max: usize) -> Result<Self, CodecError> {
-        let speaker = |_| Ok(Speaker { ssrc: None, playout: Playout::new(), decoder: Decoder::new()?, idle_frames: 0 });
+        Self::with_floor(speakers_max, FRAME_US)
+    }
+
+    /// One whose delay beyond the fastest packets may be as low as this, microseconds, where nothing is lost.
+    ///
+    /// # Errors
+    /// [`CodecError`] if there is no memory for the decoders.
+    pub fn with_floor(speakers_max: usize, floor_us: u64) -> Result<Self, CodecError> {
+        let speaker = |_| {
+            Ok(Speaker {
+                ssrc: None,
+                playout: Playout::with_floor(floor_us),
+                decoder: Decoder::new()?,
+                gain: 1.0,
+                idle_ticks: 0,
+            })
+        };
         Ok(Self {
             speakers: (0..speakers_max).map(speaker).collect::<Result<_, CodecError>>()?,
             clip: SoftClip::new(Channels::Mono),
-            mixed: [0.0; FRAME_SAMPLES],
+            mixed: [0.0; TICK_SAMPLES],
             gone: Statistics::default(),
             dropped_speaker_limit: 0,
         })
@@ -68,25 +93,34 @@ impl Receiver {
             return;
         };
         let speaker = &mut self.speakers[place];
-        speaker.idle_frames = 0;
+        speaker.idle_ticks = 0;
         speaker.playout.insert(packet);
     }
 
-    /// Fills `out` with the next 20 ms of all speakers and says how many are in it.
-    pub fn mix(&mut self, now_us: u64, out: &mut [i16; FRAME_SAMPLES]) -> usize {
+    /// Makes a speaker louder or softer by this factor, up to [`GAIN_MAX`]; nothing if it has no place. A place
+    /// that is another's begins with 1.
+    pub fn set_gain(&mut self, ssrc: u32, gain: f32) {
+        if let Some(speaker) = self.speakers.iter_mut().find(|speaker| speaker.ssrc == Some(ssrc)) {
+            speaker.gain = if gain.is_finite() { gain.clamp(0.0, GAIN_MAX) } else { 1.0 };
+        }
+    }
+
+    /// Fills `out` with the next 10 ms of all speakers and says how many are in it.
+    pub fn mix(&mut self, now_us: u64, out: &mut [i16; TICK_SAMPLES]) -> usize {
+        self.choose_deep();
         self.mixed.fill(0.0);
         let mut heard = 0;
         for speaker in self.speakers.iter_mut().filter(|speaker| speaker.ssrc.is_some()) {
             if speaker.playout.pull(now_us, &mut speaker.decoder, out) == Pulled::Silence {
                 let idle = speaker.playout.buffered() == 0;
-                speaker.idle_frames = if idle { (speaker.idle_frames + 1).min(IDLE_FRAMES) } else { 0 };
+                speaker.idle_ticks = if idle { (speaker.idle_ticks + 1).min(IDLE_TICKS) } else { 0 };
             } else {
-                speaker.idle_frames = 0;
+                speaker.idle_ticks = 0;
                 heard += 1;
             }
-            // Silence too: its frame may begin with the end of the sound before.
+            // Silence too: its tick may begin with the end of the sound before.
             for (sum, sample) in self.mixed.iter_mut().zip(out.iter()) {
-                *sum += f32::from(*sample) / 32_768.0;
+                *sum += f32::from(*sample) / 32_768.0 * speaker.gain;
             }
         }
         // Bends peaks instead of cutting them; leaves what is within full scale as it is.
@@ -96,6 +130,25 @@ impl Receiver {
             *sample = (sum * 32_768.0).round() as i16;
         }
         heard
+    }
+
+    /// The loudest speakers are concealed well.
+    fn choose_deep(&mut self) {
+        let mut loudest = [0.0; DEEP_SPEAKERS_MAX];
+        for speaker in self.speakers.iter().filter(|speaker| speaker.ssrc.is_some()) {
+            let mut loudness = speaker.playout.loudness();
+            for place in &mut loudest {
+                if loudness > *place {
+                    std::mem::swap(place, &mut loudness);
+                }
+            }
+        }
+        let mut deep = 0;
+        for speaker in self.speakers.iter_mut().filter(|speaker| speaker.ssrc.is_some()) {
+            let is_loud = deep < DEEP_SPEAKERS_MAX && speaker.playout.loudness() >= loudest[DEEP_SPEAKERS_MAX - 1];
+            deep += usize::from(is_loud);
+            speaker.decoder.set_deep(is_loud);
+        }
     }
 
     /// A speaker is gone; its place is free.
@@ -124,8 +177,8 @@ impl Receiver {
         if let Some(own) = place(&|speaker| speaker.ssrc == Some(ssrc)) {
             return Some(own);
         }
-        let found = place(&|speaker| speaker.ssrc.is_none())
-            .or_else(|| place(&|speaker| speaker.idle_frames >= IDLE_FRAMES))?;
+        let found =
+            place(&|speaker| speaker.ssrc.is_none()).or_else(|| place(&|speaker| speaker.idle_ticks >= IDLE_TICKS))?;
         self.clear(found);
         self.speakers[found].ssrc = Some(ssrc);
         Some(found)
@@ -138,7 +191,8 @@ impl Receiver {
             return;
         }
         self.gone.add(&speaker.playout.reset());
-        speaker.idle_frames = 0;
+        speaker.idle_ticks = 0;
+        speaker.gain = 1.0;
         if speaker.decoder.reset().is_err() {
             debug_assert!(false, "libopus refuses no reset of a decoder it made");
         }

@@ -2,25 +2,24 @@
 //!
 //! Not a loudspeaker. The header is brought up to date each second, so that what was written before a crash
 //! can be played.
-//! In: frames of 20 ms. Bounds: [`FRAMES_MAX`], as a WAV file's length is a 32-bit number.
+//! In: samples, any number at a time. Bounds: [`SAMPLES_MAX`], as a WAV file's length is a 32-bit number.
 
 use std::fs::File;
 use std::io::{BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use echomesh_playout::FRAME_SAMPLES;
 use hound::{SampleFormat, WavSpec, WavWriter};
 
 use crate::SAMPLE_RATE;
 
-/// Frames between two updates of the header: 1 s.
-const HEADER_FRAMES: u64 = 50;
+/// Samples between two updates of the header: 1 s.
+const HEADER_SAMPLES: u64 = SAMPLE_RATE as u64;
 
 /// Bytes of WAV header, more than enough.
 const HEADER_BYTES: u64 = 256;
 
-/// Longest output, frames of 20 ms: 12 hours.
-pub const FRAMES_MAX: u64 = (u32::MAX as u64 - HEADER_BYTES) / (2 * FRAME_SAMPLES as u64);
+/// Longest output: 12 hours.
+pub const SAMPLES_MAX: u64 = (u32::MAX as u64 - HEADER_BYTES) / 2;
 
 /// A file that cannot be written.
 #[derive(Debug)]
@@ -40,7 +39,7 @@ pub enum SinkProblem {
     Full,
     /// It cannot be written any more.
     Write(hound::Error),
-    /// It has [`FRAMES_MAX`].
+    /// It has [`SAMPLES_MAX`].
     Long,
 }
 
@@ -64,7 +63,7 @@ impl std::fmt::Display for SinkError {
                 write!(
                     f,
                     "is as long as a WAV file can be, {} hours; start again with another file",
-                    FRAMES_MAX / 180_000
+                    SAMPLES_MAX / (3_600 * u64::from(SAMPLE_RATE))
                 )
             }
         }
@@ -101,7 +100,7 @@ impl From<hound::Error> for SinkProblem {
 pub struct Sink {
     path: PathBuf,
     wav: WavWriter<BufWriter<File>>,
-    frames: u64,
+    samples: u64,
 }
 
 impl Sink {
@@ -118,21 +117,22 @@ impl Sink {
         let spec =
             WavSpec { channels: 1, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
         match WavWriter::new(file, spec) {
-            Ok(wav) => Ok(Self { path, wav, frames: 0 }),
+            Ok(wav) => Ok(Self { path, wav, samples: 0 }),
             Err(error) => Err(SinkError { path, problem: error.into() }),
         }
     }
 
-    /// Appends 20 ms.
+    /// Appends samples.
     ///
     /// # Errors
     /// [`SinkError`], such as a full disk.
-    pub fn write(&mut self, samples: &[i16; FRAME_SAMPLES]) -> Result<(), SinkError> {
-        if self.frames >= FRAMES_MAX {
+    pub fn write(&mut self, samples: &[i16]) -> Result<(), SinkError> {
+        let before = self.samples;
+        self.samples += samples.len() as u64;
+        if self.samples > SAMPLES_MAX {
             return Err(self.failed(SinkProblem::Long));
         }
-        self.frames += 1;
-        let header_due = self.frames.is_multiple_of(HEADER_FRAMES);
+        let header_due = self.samples / HEADER_SAMPLES != before / HEADER_SAMPLES;
         let Self { wav, .. } = self;
         let written = samples.iter().try_for_each(|sample| wav.write_sample(*sample));
         let updated = written.and_then(|()| if header_due { wav.flush() } else { Ok(()) });

@@ -115,6 +115,11 @@ impl Reader {
         if !RATES.contains(&spec.sample_rate) || spec.channels == 0 || !(8..=32).contains(&spec.bits_per_sample) {
             return Err(failed(WavProblem::Kind(spec)));
         }
+        // Told now, and not when most of it was said.
+        let sound_bytes = u64::from(wav.len()) * u64::from(spec.bits_per_sample / 8);
+        if length.is_file() && sound_bytes > length.len() {
+            return Err(failed(WavProblem::Truncated));
+        }
         let resampler = (spec.sample_rate != SAMPLE_RATE).then(|| Resampler::new(spec.sample_rate, SAMPLE_RATE));
         Ok(Self { path: path.to_path_buf(), channels: Channels { wav, spec }, resampler })
     }

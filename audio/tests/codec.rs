@@ -3,8 +3,8 @@
 
 mod signals;
 
-use echomesh_audio::codec::{Decoder, Encoder, EncoderSettings};
-use echomesh_audio::playout::{Decode, FRAME_SAMPLES, PACKET_SAMPLES_MAX, PAYLOAD_BYTES_MAX};
+use echomesh_audio::codec::{Decoder, Encoder, EncoderSettings, Frame};
+use echomesh_audio::playout::{Decode, FRAME_SAMPLES, PACKET_SAMPLES_MAX, PAYLOAD_BYTES_MAX, Redundancy};
 use echomesh_audio::similarity::compare;
 use signals::{chirp, energy, frames, speech};
 
@@ -98,6 +98,73 @@ fn silence_is_not_sent() {
     assert!(sent(&packets[300..350]) >= 48);
 }
 
+/// Goal: a burst of losses is heard again from the history in the packet after it, and that history is seen.
+/// Method: five packets in thirty are lost; loudness of each 10 ms against the undisturbed decoder's, in dB.
+#[test]
+fn a_history_recovers_a_burst() {
+    let settings =
+        EncoderSettings { fec: false, dtx: false, dred_ms: 200, bits_per_second: 48_000, ..EncoderSettings::default() };
+    let packets = encode(&speech(2, 6.0), &settings);
+    let seen = |packets: &[Vec<u8>], kind: Redundancy| {
+        let decoder = Decoder::new().unwrap();
+        packets.iter().filter(|packet| decoder.redundancy(packet) == kind).count()
+    };
+    assert!(seen(&packets, Redundancy::History) >= 280, "{} of 300", seen(&packets, Redundancy::History));
+    let copies = encode(&speech(2, 6.0), &EncoderSettings { dtx: false, ..EncoderSettings::default() });
+    assert!(seen(&copies, Redundancy::Copy) >= 200 && seen(&copies, Redundancy::History) == 0);
+    let mut whole = Decoder::new().unwrap();
+    let whole: Vec<i16> = packets.iter().flat_map(|packet| decode(&mut whole, packet)).collect();
+    let (mut recovering, mut guessing) = (Decoder::new().unwrap(), Decoder::new().unwrap());
+    let (mut recovered, mut guessed) = (0.0, 0.0);
+    let unlike = |start: usize, samples: &[i16]| -> f64 {
+        let loudness = |samples: &[i16]| 10.0 * (energy(samples) / samples.len() as f64 + 100.0).log10();
+        let pairs = samples.chunks(480).zip(whole[start..].chunks(480));
+        pairs.map(|(heard, said)| (loudness(heard) - loudness(said)).abs()).sum()
+    };
+    for (number, packet) in packets.iter().enumerate() {
+        match number % 30 {
+            20..25 => {}
+            25 => {
+                let (mut history, mut guess) = ([0; 5 * FRAME_SAMPLES], [0; 5 * FRAME_SAMPLES]);
+                assert_eq!(recovering.recover_deep(packet, &mut history), history.len());
+                assert_eq!(guessing.conceal(&mut guess), guess.len());
+                recovered += unlike((number - 5) * FRAME_SAMPLES, &history);
+                guessed += unlike((number - 5) * FRAME_SAMPLES, &guess);
+                decode(&mut recovering, packet);
+                decode(&mut guessing, packet);
+            }
+            _ => {
+                decode(&mut recovering, packet);
+                decode(&mut guessing, packet);
+            }
+        }
+    }
+    assert!(recovered < 0.7 * guessed, "{recovered} against {guessed}");
+}
+
+/// Goal: the low-delay mode is as long and as late as it says, and an encoder keeps its frame. Method: 10 ms
+/// packets of a chirp; settings applied in mid-stream, and those that need a new encoder.
+#[test]
+fn low_delay_and_changes() {
+    let settings = EncoderSettings { frame: Frame::Ms10LowDelay, dtx: false, ..EncoderSettings::default() };
+    let (mut encoder, mut decoder) = (Encoder::new(&settings).unwrap(), Decoder::new().unwrap());
+    let said = chirp(48_000, 2.0, 200.0, 2_500.0);
+    let mut payload = [0; PAYLOAD_BYTES_MAX];
+    let mut heard = Vec::new();
+    for frame in said.chunks_exact(settings.frame.samples()) {
+        let length = encoder.encode(frame, &mut payload).unwrap();
+        heard.extend(decode(&mut decoder, &payload[..length]));
+    }
+    assert_eq!(heard.len(), said.len());
+    let similarity = compare(&said, &heard).unwrap();
+    assert!(similarity.likeness >= 0.9 && similarity.lag_ms < 5.0, "{similarity:?}");
+    assert!(encoder.apply(&EncoderSettings { bits_per_second: 96_000, ..settings }).is_ok());
+    assert!(encoder.encode(&said[..480], &mut payload).unwrap() > 80, "three times the bits");
+    let text = encoder.apply(&EncoderSettings::default()).unwrap_err().to_string();
+    assert!(text.contains("make a new one"), "{text}");
+    assert!(encoder.encode(&said[..960], &mut payload).is_err());
+}
+
 /// Goal: what is no Opus gives no sound and no panic. Method: empty, impossible and random packets.
 #[test]
 fn junk_gives_no_sound() {
@@ -122,4 +189,7 @@ fn impossible_settings_are_refused() {
     let settings = EncoderSettings { complexity: 11, ..EncoderSettings::default() };
     let text = Encoder::new(&settings).unwrap_err().to_string();
     assert!(text.contains("complexity"), "{text}");
+    let settings = EncoderSettings { dred_ms: 10_000, ..EncoderSettings::default() };
+    let text = Encoder::new(&settings).unwrap_err().to_string();
+    assert!(text.contains("DRED"), "{text}");
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, CommandFactory, Parser, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 const STYLES: Styles =
@@ -23,6 +23,8 @@ Examples:
   echomesh-server --registration closed           nobody new may make an account
   echomesh-server --tls-cert C.pem --tls-key K.pem    your certificate instead of a self-signed one
   echomesh-server --address 127.0.0.1 --port 0    only this machine, any free port
+  echomesh-server backup /backups/echomesh.sqlite3    copy the database; the server may run
+  echomesh-server restore /backups/echomesh.sqlite3   put it back; the server must not run
 
 It stops in order on Ctrl-C or SIGTERM and prints its totals. Exit codes: 0 stopped as asked, 1 could
 not start or go on (the message says what to do), 2 wrong settings.";
@@ -37,11 +39,36 @@ not start or go on (the message says what to do), 2 wrong settings.";
 pub struct Flags {
     /// Configuration file, TOML [default: server.toml in the data directory, else
     /// /etc/echomesh/server.toml, if there]
-    #[arg(long, env = "ECHOMESH_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "ECHOMESH_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// The rest, which the file may hold too.
     #[command(flatten)]
     pub settings: Settings,
+    /// Instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What the program does instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Copy the SQLite database to FILE, also while the server runs
+    ///
+    /// The copy is of one moment, is looked at before it counts, and appears under its name whole or not at all; a
+    /// FILE that exists is replaced then. It holds everybody's chat and passwords' hashes: keep it as you keep those.
+    /// Run it as the user that the server runs as. PostgreSQL is backed up with pg_dump: this says how.
+    Backup {
+        /// Where to
+        file: PathBuf,
+    },
+    /// Put the backup FILE in the place of the SQLite database, while the server is stopped
+    ///
+    /// FILE is copied and looked at first; what is wrong with it leaves everything as it is. The old database is
+    /// kept beside the new one. PostgreSQL is restored with pg_restore: this says how.
+    Restore {
+        /// Where from
+        file: PathBuf,
+    },
 }
 
 /// Every setting, unset unless given.
@@ -60,10 +87,15 @@ pub struct Settings {
     /// Shards, each a thread with a core of its own, 1 to 64 [default: one per core]
     #[arg(long, env = "ECHOMESH_SHARDS", value_name = "N")]
     pub shards: Option<u8>,
-    /// Where database, certificate and lock live [default: $STATE_DIRECTORY, else
+    /// Where certificate, lock and SQLite database live [default: $STATE_DIRECTORY, else
     /// $XDG_DATA_HOME/echomesh-server, else ~/.local/share/echomesh-server]
-    #[arg(long, env = "ECHOMESH_DATA_DIR", value_name = "DIR")]
+    #[arg(long, env = "ECHOMESH_DATA_DIR", value_name = "DIR", global = true)]
     pub data_dir: Option<PathBuf>,
+    /// PostgreSQL database to use, postgres://USER:PASSWORD@HOST/NAME; other users of this machine can read
+    /// flags, so put a password into the environment, the file, or ~/.pgpass [default: a SQLite file in the
+    /// data directory]
+    #[arg(long, env = "ECHOMESH_DATABASE", hide_env_values = true, value_name = "URL", global = true)]
+    pub database: Option<DatabaseUrl>,
     /// Who may make accounts [default: open]
     #[arg(long, env = "ECHOMESH_REGISTRATION", value_enum)]
     pub registration: Option<Registration>,
@@ -120,6 +152,25 @@ pub struct Settings {
     pub log_format: Option<LogFormat>,
 }
 
+/// A database's URL as it was written. It holds a password, so it is never shown, nor is what is wrong with
+/// it found out here, where clap would show it.
+#[derive(Clone, Deserialize)]
+pub struct DatabaseUrl(pub String);
+
+impl std::str::FromStr for DatabaseUrl {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
 /// Who may make accounts.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -147,14 +198,14 @@ impl Settings {
     /// # Errors
     /// No TOML, an unknown key, or a value of the wrong kind.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+        let table: toml::Table = text.parse().map_err(|error| told(&error, text))?;
         let known = setting_names();
         if let Some(key) = table.keys().find(|key| !known.contains(key)) {
             let near = known.iter().min_by_key(|name| distance(name, key)).filter(|name| distance(name, key) <= 3);
             let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
             return Err(format!("unknown key `{key}`{hint} Known are: {}", known.join(", ")));
         }
-        toml::from_str(text).map_err(|error| error.to_string())
+        toml::from_str(text).map_err(|error| told(&error, text))
     }
 
     /// These settings, and those of `other` where these say nothing.
@@ -165,6 +216,7 @@ impl Settings {
             voice_port: self.voice_port.or(other.voice_port),
             shards: self.shards.or(other.shards),
             data_dir: self.data_dir.or(other.data_dir),
+            database: self.database.or(other.database),
             registration: self.registration.or(other.registration),
             server_name: self.server_name.or(other.server_name),
             spread_after: self.spread_after.or(other.spread_after),
@@ -181,6 +233,16 @@ impl Settings {
             log_format: self.log_format.or(other.log_format),
         }
     }
+}
+
+/// The error with the line it is about, unless that may hold a password.
+fn told(error: &toml::de::Error, text: &str) -> String {
+    let shown = error.to_string();
+    if shown.lines().any(|line| line.contains("database") || line.contains("postgres")) {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        return format!("line {}: {}", before.matches('\n').count() + 1, error.message());
+    }
+    shown
 }
 
 /// The names that flags and file share.
@@ -216,6 +278,8 @@ mod tests {
         assert!(!error("colour = 1").contains("did you mean"), "{}", error("colour = 1"));
         assert!(error("colour = 1").contains("spread-after"));
         assert!(error("port = 8888\nshards = \"two\"").contains("line 2"));
+        let secret = error("port = 1\ndatabase = \"postgres://ada:tops3cret@db/chat\nshards = 1");
+        assert!(secret.contains("line 2") && !secret.contains("s3cret"), "{secret}");
         assert!(Settings::parse("no-pin = true\nlog-format = \"json\"").unwrap().no_pin.unwrap());
     }
 

@@ -8,15 +8,19 @@ use std::time::Duration;
 
 use echomesh_proto::limits::SHARDS_MAX;
 
-use crate::cli::{Flags, LogFormat, Registration, Settings};
+use crate::cli::{DatabaseUrl, Flags, LogFormat, Registration, Settings};
 use crate::hash::{HashCost, MEMORY_KIB, PASSES};
 use crate::start_error::StartError;
+use crate::store::{Place, PostgresPlace};
 
 /// TCP and UDP port of EchoMesh.
 const PORT: u16 = 8888;
 
 /// Voice streams on one shard before a room spreads: about what one core fans out (docs/ARCHITECTURE.md).
 const SPREAD_AFTER: u32 = 256;
+
+/// The SQLite file in the data directory.
+const DATABASE_FILE: &str = "echomesh.sqlite3";
 
 /// Longest server name, bytes.
 const SERVER_NAME_BYTES_MAX: usize = 64;
@@ -35,8 +39,10 @@ pub struct Config {
     pub voice_port: Option<u16>,
     /// 1..=`SHARDS_MAX`.
     pub shards: u8,
-    /// Where database, certificate and lock live.
+    /// Where certificate and lock live, and the database by default.
     pub data_dir: PathBuf,
+    /// Where accounts, rooms and chat are.
+    pub database: Place,
     /// Who may make accounts.
     pub registration: Registration,
     /// Shown to clients.
@@ -94,6 +100,7 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         port: given.port.unwrap_or(PORT),
         voice_port: given.voice_port,
         shards: shards(given.shards)?,
+        database: database(given.database, &data_dir)?,
         data_dir,
         registration: given.registration.unwrap_or(Registration::Open),
         server_name: server_name(given.server_name)?,
@@ -115,6 +122,13 @@ fn read(path: &Path) -> Result<Settings, StartError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| StartError::Settings(format!("cannot read the configuration {}: {error}", path.display())))?;
     Settings::parse(&text).map_err(|error| StartError::Settings(format!("in {}: {error}", path.display())))
+}
+
+fn database(given: Option<DatabaseUrl>, data_dir: &Path) -> Result<Place, StartError> {
+    match given {
+        None => Ok(Place::File(data_dir.join(DATABASE_FILE))),
+        Some(DatabaseUrl(url)) => PostgresPlace::parse(&url).map(Place::Postgres).map_err(StartError::Settings),
+    }
 }
 
 fn shards(given: Option<u8>) -> Result<u8, StartError> {
@@ -227,6 +241,7 @@ mod tests {
             (["--password-memory-kib", "7"], "password-memory-kib is 7: it must be 8 to"),
             (["--password-passes", "0"], "password-passes is 0"),
             (["--config", "/nowhere/server.toml"], "/nowhere/server.toml"),
+            (["--database", "server.sqlite3"], "database must be a URL"),
         ] {
             assert!(refused(&flags).contains(name), "{}", refused(&flags));
         }

@@ -1,5 +1,6 @@
 //! `echomesh-server`: starts the shards and the threads beside them, and stops them in order.
 //!
+//! Or makes or restores a backup (`store::backup`), and serves nobody.
 //! Not the rules of rooms, which are `echomesh_shard`'s. Start: settings, log, io_uring, data directory,
 //! certificate, sockets, store and hashers, shards, summary. Stop: shards first, then the store, which
 //! finishes what they asked, then the totals.
@@ -54,6 +55,7 @@ use echomesh_proto::ids::ShardId;
 use echomesh_shard::{Ban, Limits, ShardConfig, StoredRoom};
 
 use cert::Identity;
+use cli::Command;
 use config::Config;
 use instance::Instance;
 use jobs::JobPort;
@@ -71,10 +73,19 @@ type ShardThread = JoinHandle<Result<ShardTotals, ShardError>>;
 
 fn main() -> ExitCode {
     abort_on_panic();
-    let flags = cli::Flags::parse();
-    match config::settle(flags).and_then(|config| serve(&config)) {
-        Ok(totals) => {
-            say(&format!("{}\n", totals::json(&totals)));
+    let mut flags = cli::Flags::parse();
+    let command = flags.command.take();
+    let done = config::settle(flags).and_then(|config| match command {
+        None => serve(&config).map(|totals| totals::json(&totals)),
+        Some(Command::Backup { file }) => store::backup(&config.database, &file),
+        Some(Command::Restore { file }) => {
+            let _instance = Instance::take(&config.data_dir)?;
+            store::restore(&config.database, &file)
+        }
+    });
+    match done {
+        Ok(told) => {
+            say(&format!("{told}\n"));
             ExitCode::SUCCESS
         }
         Err(error) => {

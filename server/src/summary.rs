@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::config::Config;
+use crate::store::Place;
 use crate::uring::Features;
 
 /// All there is to say.
@@ -47,6 +48,9 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "  claim code   {code} (told once: `echomesh claim {code}` makes you the owner)")?;
         }
         writeln!(f, "  data         {} ({} rooms)", config.data_dir.display(), self.rooms)?;
+        if let Place::Postgres(_) = config.database {
+            writeln!(f, "  database     {}", config.database)?;
+        }
         if let Some(file) = &config.file {
             writeln!(f, "  settings     {}", file.display())?;
         }

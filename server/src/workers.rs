@@ -13,9 +13,6 @@ use crate::store::{self, Loaded};
 use crate::wake::Wake;
 use crate::{hash, resources};
 
-/// The database's file in the data directory.
-const DATABASE: &str = "echomesh.sqlite3";
-
 /// The running threads.
 pub struct WorkerThreads {
     store: JoinHandle<()>,
@@ -44,7 +41,7 @@ impl WorkerThreads {
         let stop = Arc::new(AtomicBool::new(false));
         let hashers = hash::spawn(resources::hashers(), config.password, hash_desks, &stop)
             .map_err(|error| StartError::system("cannot start a password hasher's thread", &error))?;
-        let (store, loaded) = store::spawn(config.data_dir.join(DATABASE), store_desks, stop.clone())?;
+        let (store, loaded) = store::spawn(config.database.clone(), store_desks, stop.clone())?;
         let workers = Workers {
             store: store.thread().clone(),
             hash: hashers.iter().map(|hasher| hasher.thread().clone()).collect(),

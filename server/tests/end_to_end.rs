@@ -102,41 +102,6 @@ fn members_on_different_shards_chat() {
     assert!(totals.contains("\"chat_stored\":40"), "{totals}");
 }
 
-/// Goal: no acknowledged line is lost by SIGKILL in the middle of chat, and none is stored twice: each
-/// resend with its client_id returns the line as it was. Ten times over, on one database.
-#[test]
-fn sigkill_loses_no_acknowledged_line() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut acknowledged: Vec<(String, u64)> = Vec::new();
-    for round in 0..10 {
-        let server = Server::start(directory.path(), &["--port", "0", "--shards", "2"]);
-        let mut client = server.member("ada", "hall");
-        for (id, message_id) in &acknowledged {
-            client.send(chat("hall", "resent", id));
-            let Some(Body::ChatMsg(line)) = client.next() else { panic!("line {id} is refused") };
-            assert_eq!((line.message_id, line.content), (*message_id, format!("text {id}")), "round {round}");
-        }
-        let mut writer = client.stream.try_clone().unwrap();
-        for line in 0..60 {
-            let id = format!("{round}-{line}");
-            let mut frame = Vec::new();
-            let body = chat("hall", &format!("text {id}"), &id);
-            echomesh_proto::control::EchoMsg::new(0, body).append_frame(&mut frame);
-            writer.write_all(&frame).unwrap();
-        }
-        let wanted = 5 * round + 1;
-        for _ in 0..wanted {
-            let Some(Body::ChatMsg(line)) = client.next() else { panic!("no acknowledgement") };
-            acknowledged.push((line.client_id, line.message_id));
-        }
-        server.kill();
-        // What was acknowledged before the connection broke counts too.
-        while let Some(Body::ChatMsg(line)) = client.next() {
-            acknowledged.push((line.client_id, line.message_id));
-        }
-    }
-}
-
 /// Goal: one server a data directory and a port; each refusal says what to do, with exit code 1.
 #[test]
 fn a_second_server_is_refused() {

@@ -1,10 +1,10 @@
 //! Playout kernel: turns the packets of one speaker, in whatever order they arrive, into a steady row of
-//! 20 ms frames.
+//! 10 ms ticks.
 //!
 //! Not a decoder (the caller lends one through [`Decode`]) and not a clock (time comes in as numbers).
 //!
 //! ```
-//! use echomesh_playout::{Decode, FRAME_SAMPLES, Packet, Playout, Pulled};
+//! use echomesh_playout::{Decode, FRAME_SAMPLES, Packet, Playout, Pulled, TICK_SAMPLES};
 //!
 //! /// Every packet is 20 ms of its first byte.
 //! struct Fake;
@@ -24,34 +24,44 @@
 //!
 //! let mut playout = Playout::new();
 //! playout.insert(Packet { arrival_us: 0, index: 0, media_time: 0, marker: true, payload: &[7] });
-//! let mut frame = [0; FRAME_SAMPLES];
-//! assert_eq!(playout.pull(0, &mut Fake, &mut frame), Pulled::Silence, "it waits for the target delay");
-//! assert_eq!(playout.pull(40_000, &mut Fake, &mut frame), Pulled::Decoded);
-//! assert_eq!(frame[0], 7);
+//! let mut tick = [0; TICK_SAMPLES];
+//! assert_eq!(playout.pull(0, &mut Fake, &mut tick), Pulled::Silence, "it waits for the target delay");
+//! assert_eq!(playout.pull(60_000, &mut Fake, &mut tick), Pulled::Decoded);
+//! assert_eq!(tick[0], 7);
 //! ```
 //!
 //! # Layout
-//! [`playout`](Playout) decides; `order` knows which packet is next and `slots` keeps them; `position`
-//! unrolls media times; `delay` says how long to wait and `spare` when that was too long; `samples` holds what
-//! was decoded and not yet pulled.
+//! [`playout`](Playout) decides; `order` knows which packet is next and `slots` keeps them; `position` unrolls
+//! media times; `delay`, `losses` and `drift` learn from arrivals how long to wait and how fast the speaker's
+//! clock is; `samples` holds what was decoded and not yet pulled, `splice` finds where it may be cut, and
+//! `reader` reads it at the speaker's pace.
 //! Bounds: a fixed number of slots of [`PAYLOAD_BYTES_MAX`] bytes; nothing is allocated after
-//! [`Playout::new`]; a call costs at most one pass over the slots, and a pull as many decodes as fill a
-//! frame, plus, after a burst, those of the packets it throws away.
+//! [`Playout::new`]; a call costs at most one pass over the slots and one sort of 500 numbers, and a pull as
+//! many decodes as fill a tick, plus, after a burst, those of the packets that came too late.
 #![forbid(unsafe_code)]
 
 mod delay;
+mod drift;
+mod losses;
 mod order;
 mod playout;
 mod position;
+mod reader;
 mod samples;
 mod slots;
-mod spare;
+mod splice;
 mod statistics;
 
 pub use playout::Playout;
 pub use statistics::Statistics;
 
-/// Samples of a frame: 20 ms at 48 kHz, mono.
+/// Samples of a tick, what a pull gives: 10 ms at 48 kHz, mono.
+pub const TICK_SAMPLES: usize = 480;
+
+/// A tick's length, microseconds.
+pub const TICK_US: u64 = 10_000;
+
+/// Samples of a frame, what most packets hold: 20 ms at 48 kHz, mono.
 pub const FRAME_SAMPLES: usize = 960;
 
 /// A frame's length, microseconds.
@@ -79,26 +89,48 @@ pub struct Packet<'a> {
     pub payload: &'a [u8],
 }
 
+/// What a packet carries of the sound before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redundancy {
+    /// Nothing.
+    None,
+    /// A copy of the packet before it (in-band FEC, RFC 6716 §2.1.7).
+    Copy,
+    /// A history of up to a second (DRED).
+    History,
+}
+
 /// The decoder a playout drives. All sound is 48 kHz mono; every call returns the samples written, which
 /// are at most `out.len()`, and 0 if it cannot.
 pub trait Decode {
     /// Decodes the next packet in order. `out` has room for [`PACKET_SAMPLES_MAX`].
     fn decode(&mut self, packet: &[u8], out: &mut [i16]) -> usize;
 
+    /// What this packet carries beside its own sound.
+    fn redundancy(&self, _packet: &[u8]) -> Redundancy {
+        Redundancy::Copy
+    }
+
     /// Fills `out` with the lost sound just before `next_packet`, from the copy that packet carries (in-band
     /// FEC, RFC 6716 §2.1.7). 0 if it carries none.
     fn recover(&mut self, next_packet: &[u8], out: &mut [i16]) -> usize;
+
+    /// Fills `out` with the sound just before `later_packet`, all of it lost, from the history that packet
+    /// carries (DRED). 0 if it carries none. `out` is a multiple of 2.5 ms.
+    fn recover_deep(&mut self, _later_packet: &[u8], _out: &mut [i16]) -> usize {
+        0
+    }
 
     /// Fills `out` with a guess at what was lost (RFC 6716 §4.4). `out` is a multiple of 2.5 ms.
     fn conceal(&mut self, out: &mut [i16]) -> usize;
 }
 
-/// Where the sound of a frame came from. If it is made of parts, the worst of them: later is worse.
+/// Where the sound of a tick came from. If it is made of parts, the worst of them: later is worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pulled {
     /// Packets that arrived.
     Decoded,
-    /// The copy in the packet after a lost one.
+    /// What a later packet carries of a lost one.
     Recovered,
     /// The decoder's guess.
     Concealed,

@@ -43,16 +43,6 @@ impl Order {
         self.next.unwrap_or(0)
     }
 
-    /// Whether any turn is over since the stream began.
-    pub(crate) fn started(&self) -> bool {
-        self.started
-    }
-
-    /// Indices from the next to the newest, arrived or not.
-    pub(crate) fn ahead(&self) -> u64 {
-        (self.newest + 1).saturating_sub(self.next())
-    }
-
     /// Finds the place of a packet of this index, which is not buffered; a wanted one is from then on expected
     /// to be.
     pub(crate) fn place(&mut self, index: u64) -> Place {

@@ -25,3 +25,8 @@ impl Positions {
 pub(crate) fn microseconds(samples: i64) -> i64 {
     samples.saturating_mul(125) / 6
 }
+
+/// Samples at 48 kHz in this time.
+pub(crate) fn samples_of(microseconds: i64) -> i64 {
+    microseconds.saturating_mul(6) / 125
+}

@@ -22,6 +22,19 @@ pub fn sine(rate: u32, seconds: f64, hertz: f64, amplitude: f64) -> Vec<i16> {
     (0..samples).map(|n| (amplitude * (f64::from(n) * hertz * TAU / f64::from(rate)).sin()).round() as i16).collect()
 }
 
+/// White noise of this root mean square, each seed another.
+pub fn noise(seed: u32, seconds: f64, rms: f64) -> Vec<i16> {
+    let mut state = u64::from(seed).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut even = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f64 / f64::from(1_u32 << 24) - 0.5
+    };
+    // Four even numbers make a bell that will do; their variance is 4 / 12.
+    let scale = rms * 3.0_f64.sqrt();
+    let sample = |_| (scale * (0..4).map(|_| even()).sum::<f64>()).round() as i16;
+    (0..(seconds * 48_000.0) as usize).map(sample).collect()
+}
+
 /// A pitch that rises evenly.
 pub fn chirp(rate: u32, seconds: f64, from_hertz: f64, to_hertz: f64) -> Vec<i16> {
     let sample = |n: u32| {

@@ -4,12 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use echomesh_audio::recording::Format;
 
 use super::admin::Admin;
 use super::failure::EXIT_CODES;
+use super::processing_args::ProcessingArgs;
 
-/// A headless EchoMesh client: chat on standard input and output, voice from and to files.
+/// A headless EchoMesh client: chat on standard input and output, voice from and to devices or files.
 #[derive(Debug, Parser)]
 #[command(name = "echomesh", version, after_help = EXIT_CODES)]
 pub struct Args {
@@ -50,6 +52,10 @@ pub struct Args {
 pub enum Command {
     /// Be in a room: lines of standard input are said there, what others say is printed
     Join(Join),
+    /// Record a room's voice, a file for each speaker; the room is told
+    Record(Record),
+    /// Say a WAV or Ogg Opus file in a room, then leave
+    Play(Play),
     /// Hold a place in a room's voice for another program, and print the keys it needs: secrets
     VoiceParams(VoiceParams),
     /// Say one line in a room
@@ -69,6 +75,14 @@ pub enum Command {
     },
     /// List the rooms
     Rooms,
+    /// List the microphones and loudspeakers of this machine, and what they can do
+    Devices {
+        /// Those too that cannot be used now, and why
+        #[arg(long)]
+        all: bool,
+    },
+    /// Hear yourself, without a server, and see what each stage adds to the delay
+    Loopback(Loopback),
     /// Say who the server takes this user for
     Whoami,
     /// Moderate: mute, kick, ban, roles, rights of rooms, the audit log
@@ -104,15 +118,12 @@ pub struct Join {
     /// Make the room if it is not there
     #[arg(long)]
     pub create: bool,
-    /// What to say: a WAV file, `tone`, or `none`
-    #[arg(long, value_name = "FILE.wav|tone|none", default_value = "none")]
-    pub input: String,
+    /// Where sound comes from and goes to
+    #[command(flatten)]
+    pub sound: SoundArgs,
     /// Say the WAV file again and again
     #[arg(long = "loop")]
     pub looped: bool,
-    /// Where what is heard goes: a WAV file, or `none`
-    #[arg(long, value_name = "FILE.wav|none", default_value = "none")]
-    pub output: String,
     /// End after so many seconds [default: at Ctrl-C, or SIGTERM]
     #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
     pub duration: Option<Duration>,
@@ -124,8 +135,86 @@ pub struct Join {
 impl Join {
     /// Whether anything is said or heard.
     pub fn wants_voice(&self) -> bool {
-        self.input != "none" || self.output != "none"
+        self.sound.input != "none" || self.sound.output != "none"
     }
+}
+
+/// `echomesh record`.
+#[derive(Debug, ClapArgs)]
+pub struct Record {
+    /// Room
+    pub room: String,
+    /// Folder for the files; made if it is not there, and no file in it is written over
+    pub folder: PathBuf,
+    /// Kind of the files
+    #[arg(long, value_enum, default_value_t)]
+    pub format: RecordFormat,
+    /// End after so many seconds [default: at Ctrl-C, or SIGTERM]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+}
+
+/// Kind of recorded files.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum RecordFormat {
+    /// Ogg Opus: the very packets that were sent
+    #[default]
+    Opus,
+    /// WAV: decoded, 48 kHz, mono, 16 bits
+    Wav,
+}
+
+impl From<RecordFormat> for Format {
+    fn from(format: RecordFormat) -> Self {
+        match format {
+            RecordFormat::Opus => Self::Opus,
+            RecordFormat::Wav => Self::Wav,
+        }
+    }
+}
+
+/// `echomesh play`.
+#[derive(Debug, ClapArgs)]
+pub struct Play {
+    /// Room
+    pub room: String,
+    /// A WAV file of any rate, or an Ogg Opus file
+    pub file: String,
+    /// Make the room if it is not there
+    #[arg(long)]
+    pub create: bool,
+    /// End after so many seconds [default: at the file's end]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+}
+
+/// Where sound comes from and goes to.
+#[derive(Debug, ClapArgs)]
+pub struct SoundArgs {
+    /// What to say: a microphone (`default`, or `alsa:` and a name that `echomesh devices` lists), a WAV
+    /// or Ogg Opus file, `tone`, or `none`
+    #[arg(long, value_name = "default|alsa:NAME|FILE|tone|none", default_value = "none")]
+    pub input: String,
+    /// Where what is heard goes: a loudspeaker (`default`, or `alsa:` and a name), a WAV file, or `none`
+    #[arg(long, value_name = "default|alsa:NAME|FILE.wav|none", default_value = "none")]
+    pub output: String,
+    /// Less delay: packets of 10 ms and shorter buffers, for twice the packets and no repair of lost ones
+    #[arg(long)]
+    pub low_delay: bool,
+    /// What is done to a microphone's sound
+    #[command(flatten)]
+    pub processing: ProcessingArgs,
+}
+
+/// `echomesh loopback`.
+#[derive(Debug, ClapArgs)]
+pub struct Loopback {
+    /// Where sound comes from and goes to
+    #[command(flatten)]
+    pub sound: SoundArgs,
+    /// End after so many seconds [default: at Ctrl-C, or SIGTERM]
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
 }
 
 /// A positive number of seconds, at most a year.
@@ -163,6 +252,9 @@ mod tests {
             &["echomesh", "join", "lobby", "--for", "0"],
             &["echomesh", "join", "lobby", "--for", "nan"],
             &["echomesh", "say", "lobby"],
+            &["echomesh", "record", "lobby"],
+            &["echomesh", "record", "lobby", "folder", "--format", "mp3"],
+            &["echomesh", "play", "lobby"],
             &["echomesh", "voice-params", "lobby", "--for", "-1"],
             &["echomesh", "rooms", "--password", "a", "--password-file", "b"],
             &["echomesh", "rooms", "--plaintext", "--fingerprint", "00"],

@@ -47,7 +47,12 @@ async fn request(link: &mut Link, command: &Command) -> Result<(), Failure> {
             }
             Ok(())
         }
-        Command::Join(_) | Command::VoiceParams(_) => Err(Failure::Usage("a stay is not a single request".to_owned())),
+        Command::Join(_)
+        | Command::Record(_)
+        | Command::Play(_)
+        | Command::VoiceParams(_)
+        | Command::Devices { .. }
+        | Command::Loopback(_) => Err(Failure::Usage("this is not a single request".to_owned())),
     }
 }
 

@@ -9,7 +9,7 @@ Exit codes:
   3  cannot connect, or the connection was lost
   4  the server's certificate or key is not trusted
   5  wrong user name or password, or no account
-  6  an audio file cannot be read or written
+  6  an audio file or device cannot be used
   7  another local file or the system failed";
 
 /// Why the program ends without success. Each carries a sentence that says what to do.
@@ -25,7 +25,7 @@ pub enum Failure {
     Trust(String),
     /// The login.
     Credentials(String),
-    /// A WAV file.
+    /// A WAV file or a sound device.
     Audio(String),
     /// Another local file, or the system.
     Local(String),

@@ -1,7 +1,7 @@
 //! `echomesh join`: being in a room until told to stop.
 //!
 //! One task moves everything but audio: control connection, voice socket, lines of standard input, and
-//! frames to and from the audio thread.
+//! frames to and from the audio engine. Standard input also takes `/mute`, `/unmute`, `/deafen` and `/undeafen`.
 //! Bounds: `LINES_MAX` lines read ahead; no line is read while an earlier one cannot be sent.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,6 +15,7 @@ use echomesh_client::{
 use echomesh_proto::control::StatusCode;
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::limits::CHAT_BYTES_MAX;
+use echomesh_proto::time::MediaTime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -25,7 +26,8 @@ use super::failure::Failure;
 use super::link::{Link, Use, login_refused};
 use super::packet_log::PacketLog;
 use super::settings::Settings;
-use super::speech::{Speech, Spoken};
+use super::sound::engine_settings;
+use super::speech::Speech;
 use super::statistics::Statistics;
 
 /// Lines read from standard input and not yet sent.
@@ -49,14 +51,15 @@ struct Stay<'a> {
     link: Link,
     join: &'a Join,
     speech: Option<Speech>,
-    spoken: Option<mpsc::Receiver<Spoken>>,
     log: Option<PacketLog>,
     statistics: Statistics,
     lines: mpsc::Receiver<String>,
     lines_ended: bool,
     unsent: VecDeque<Line>,
     unacknowledged: BTreeMap<RequestId, Line>,
-    announced_talking: bool,
+    /// What the others see of this voice, and what they were told.
+    announce: Announce,
+    announced: Announce,
     /// UDP is blocked, as the person was told.
     tunnelled: bool,
 }
@@ -66,10 +69,8 @@ struct Stay<'a> {
 /// # Errors
 /// [`Failure`]; files are opened before anything is connected.
 pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
-    let (speech, spoken) = match join.wants_voice().then(|| Speech::open(join)).transpose()? {
-        Some((speech, spoken)) => (Some(speech), Some(spoken)),
-        None => (None, None),
-    };
+    let speech =
+        if join.wants_voice() { Some(Speech::open(&engine_settings(&join.sound, join.looped)?)?) } else { None };
     let log = join.packet_log.as_deref().map(PacketLog::create).transpose()?;
     let (mut link, logged_in) = Link::log_in(settings, Use::Stay).await?;
     if logged_in.response.account_created {
@@ -85,8 +86,10 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         }
     }
     let mut stop = pin!(stop(join.duration)?);
+    let announce =
+        Announce { talking: false, muted: join.sound.input == "none", deafened: join.sound.output == "none" };
     if speech.is_some() {
-        let flags = OpenVoice { muted: join.input == "none", deafened: join.output == "none" };
+        let flags = OpenVoice { muted: announce.muted, deafened: announce.deafened };
         let request = link.session.open_voice(clock::now(), &join.room, flags);
         link.answer(request).await?;
     }
@@ -94,14 +97,14 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         link,
         join,
         speech,
-        spoken,
         log,
         statistics: Statistics::default(),
         lines: read_lines(),
         lines_ended: false,
         unsent: VecDeque::new(),
         unacknowledged: BTreeMap::new(),
-        announced_talking: false,
+        announce,
+        announced: announce,
         tunnelled: false,
     };
     let outcome = stay.until(stop.as_mut()).await;
@@ -159,9 +162,10 @@ fn client_id() -> Result<String, Failure> {
     Ok(format!("{high:016x}{low:016x}"))
 }
 
-async fn next_spoken(spoken: &mut Option<mpsc::Receiver<Spoken>>) -> Option<Spoken> {
-    match spoken {
-        Some(spoken) => spoken.recv().await,
+/// Waits for the engine's next frame.
+async fn spoken(speech: Option<&Speech>) {
+    match speech {
+        Some(speech) => speech.ready().await,
         None => std::future::pending().await,
     }
 }
@@ -172,6 +176,7 @@ impl Stay<'_> {
         loop {
             self.heard()?;
             self.tell_way();
+            self.follow_sound();
             while let Some(event) = self.link.next_event() {
                 if !matches!(event, Event::Disconnected(_)) {
                     self.event(event)?;
@@ -190,7 +195,7 @@ impl Stay<'_> {
                 () = stop.as_mut() => return Ok(()),
                 () = self.link.turn() => {}
                 line = self.lines.recv(), if takes_lines => self.line(line)?,
-                spoken = next_spoken(&mut self.spoken) => self.spoken(spoken)?,
+                () = spoken(self.speech.as_ref()) => self.spoken()?,
             }
             self.link.pump();
         }
@@ -215,12 +220,51 @@ impl Stay<'_> {
         }
     }
 
+    /// Says what happened to the devices, and follows what the network reports.
+    fn follow_sound(&mut self) {
+        let Some(speech) = &mut self.speech else { return };
+        if let Some(statistics) = self.link.session.voice_statistics(&self.join.room) {
+            speech.adapt(clock::monotonic(), &statistics);
+        }
+        while let Some(sentence) = speech.next_news() {
+            eprintln!("echomesh: {sentence}");
+        }
+    }
+
     fn line(&mut self, line: Option<String>) -> Result<(), Failure> {
         match line {
+            Some(text) if self.switched(&text) => {}
             Some(text) => self.unsent.push_back(Line { text, client_id: client_id()? }),
             None => self.lines_ended = true,
         }
         Ok(())
+    }
+
+    /// Whether the line is one of the switches of the own voice, and not for the room.
+    fn switched(&mut self, text: &str) -> bool {
+        let Some(speech) = &self.speech else { return false };
+        let Announce { muted, deafened, .. } = &mut self.announce;
+        match text {
+            "/mute" => *muted = true,
+            // Who says nothing at all stays so.
+            "/unmute" => *muted = self.join.sound.input == "none",
+            "/deafen" => *deafened = true,
+            "/undeafen" => *deafened = self.join.sound.output == "none",
+            _ => return false,
+        }
+        speech.mute(*muted);
+        speech.deafen(*deafened);
+        self.tell_announce();
+        true
+    }
+
+    /// Tells the room of changes of the own voice; with the next one if it cannot be told now.
+    fn tell_announce(&mut self) {
+        if self.announce != self.announced
+            && self.link.session.announce(clock::now(), &self.join.room, self.announce).is_ok()
+        {
+            self.announced = self.announce;
+        }
     }
 
     fn say_lines(&mut self) {
@@ -241,32 +285,26 @@ impl Stay<'_> {
         }
     }
 
-    fn spoken(&mut self, spoken: Option<Spoken>) -> Result<(), Failure> {
-        let Some(Spoken { talking, frame }) = spoken else {
-            // The audio thread has ended; why is told when the stay ends.
-            self.spoken = None;
-            return Ok(());
-        };
-        if let Some(frame) = frame {
-            let outgoing = VoiceFrame {
-                media_time: frame.media_time,
-                marker: frame.marker,
-                audio_level: Some(frame.audio_level),
-                payload: &frame.payload,
-            };
-            // Not open while a connection is made again: speech does not wait.
-            if let Ok(sent) = self.link.send_voice(&self.join.room, outgoing)
-                && let Some(log) = &mut self.log
-            {
-                log.note("sent", clock::monotonic(), sent.ssrc, sent.index, frame.media_time)?;
+    /// Sends what the engine has said. Why it ended, if it did, is told when the stay ends.
+    fn spoken(&mut self) -> Result<(), Failure> {
+        while let Some(spoken) = self.speech.as_mut().and_then(Speech::next_spoken) {
+            if let Some(frame) = spoken.frame {
+                let media_time = MediaTime(frame.media_time);
+                let outgoing = VoiceFrame {
+                    media_time,
+                    marker: frame.marker,
+                    audio_level: Some(frame.audio_level),
+                    payload: frame.payload(),
+                };
+                // Not open while a connection is made again: speech does not wait.
+                if let Ok(sent) = self.link.send_voice(&self.join.room, outgoing)
+                    && let Some(log) = &mut self.log
+                {
+                    log.note("sent", clock::monotonic(), sent.ssrc, sent.index, media_time)?;
+                }
             }
-        }
-        if talking != self.announced_talking {
-            let announce = Announce { talking, muted: self.join.input == "none", deafened: self.join.output == "none" };
-            // Told with the next change if it cannot be told now.
-            if self.link.session.announce(clock::now(), &self.join.room, announce).is_ok() {
-                self.announced_talking = talking;
-            }
+            self.announce.talking = spoken.talking;
+            self.tell_announce();
         }
         Ok(())
     }
@@ -278,7 +316,7 @@ impl Stay<'_> {
                 log.note("received", packet.time, packet.ssrc, packet.index, packet.media_time)?;
             }
             if let Some(speech) = &mut self.speech {
-                speech.hear(packet);
+                speech.hear(&packet);
             }
         }
         Ok(())

@@ -1,9 +1,12 @@
 //! The program `echomesh`: one driver of the session kernel, with sockets, TLS, files and a terminal.
 //!
 //! # Layout
-//! - `args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
+//! - `args`, `processing_args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
-//! - `commands`: one request and its answer. `admin`: what moderators do. `join`: being in a room. `speech`: the audio thread; `sound`: what it does.
+//! - `commands`: one request and its answer. `admin`: what moderators do. `join`: being in a room.
+//! - `speech`: the audio engine; `sound`: its settings and news.
+//! - `devices`, `loopback`: sound without a server.
+//! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
 //! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
 //! - `packet_log`, `statistics`, `clock`: what is measured.
 
@@ -11,11 +14,17 @@ mod admin;
 mod args;
 mod clock;
 mod commands;
+mod devices;
 mod failure;
 mod join;
 mod link;
+mod loopback;
+mod network_report;
 mod packet_log;
+mod play;
+mod processing_args;
 mod prompt;
+mod record;
 mod settings;
 mod sound;
 mod speech;
@@ -56,16 +65,26 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::Local(format!("cannot start: {error}")))
+    };
+    match &args.command {
+        Command::Devices { all } => return devices::run(*all),
+        Command::Loopback(loopback) => return runtime()?.block_on(loopback::run(loopback)),
+        _ => {}
+    }
     let environment = Environment { variable: |name| std::env::var(name).ok() };
     let settings = Settings::resolve(&args, &environment)?;
     let settings = settings.with_password(prompt::password)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Local(format!("cannot start: {error}")))?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         match &args.command {
             Command::Join(join) => join::run(&settings, join).await,
+            Command::Record(record) => record::run(&settings, record).await,
+            Command::Play(play) => play::run(&settings, play).await,
             Command::VoiceParams(params) => voice_params::run(&settings, params).await,
             command => commands::run(&settings, command).await,
         }

@@ -1,183 +1,134 @@
-//! What the audio thread does in one turn: a frame of the input to Opus, a frame of all speakers to the
-//! output.
+//! From the command line to an engine: which input and output, how it encodes, and what becomes of its sound.
 //!
-//! Not the pace and not the network: `speech` has both. Codec, files and jitter buffers are
-//! `echomesh_audio`'s.
-//! Bounds: `SPEAKERS_MAX` speakers at once; one frame each way a call.
+//! Not the engine, which is `echomesh_audio`'s, and not its threads.
+//! In: arguments. Out: [`EngineSettings`], and sentences about devices for a person.
 
-use echomesh_audio::codec::{Encoder, EncoderSettings};
-use echomesh_audio::level::audio_level;
-use echomesh_audio::playout::{FRAME_SAMPLES, PAYLOAD_BYTES_MAX, Packet};
-use echomesh_audio::receiver::{Receiver, ReceiverStatistics, SPEAKERS_MAX};
-use echomesh_audio::sink::Sink;
-use echomesh_audio::source::Source;
-use echomesh_proto::ids::Ssrc;
-use echomesh_proto::time::MediaTime;
+use echomesh_audio::alsa::shared::DeviceEvent;
+use echomesh_audio::alsa::{Direction, Problem};
+use echomesh_audio::codec::{EncoderSettings, Frame};
+use echomesh_audio::engine::{Endpoint, EngineError, EngineSettings};
+use echomesh_audio::processing::ProcessingSettings;
+use echomesh_audio::talkspurt::TalkspurtSettings;
 
-use super::args::Join;
-use super::clock;
+use super::args::SoundArgs;
 use super::failure::Failure;
-use super::link::HeardPacket;
-use super::speech::SpokenFrame;
 
-/// A frame of silence or sound, mono, 48 kHz.
-type Samples = [i16; FRAME_SAMPLES];
+/// Period asked of devices, microseconds: 15 ms in a loudspeaker, as a machine without real-time rights may be
+/// 10 ms late.
+const PERIOD_US: u32 = 5_000;
 
-/// What was said and heard.
-#[derive(Clone, Debug, Default)]
-pub struct SoundTotals {
-    /// Frames encoded, and those of them that DTX left out.
-    encoded: u64,
-    silent: u64,
-    /// Frames written to the output, and those with at least one speaker.
-    played: u64,
-    with_speech: u64,
-    receiver: ReceiverStatistics,
+/// The same for low delay: 7.5 ms, and it may be 5 ms late.
+const PERIOD_US_LOW_DELAY: u32 = 2_500;
+
+/// Least delay of a jitter buffer, microseconds: a tick of the engine. At half of it devices that move several
+/// periods at once were heard to miss packets.
+const PLAYOUT_US: u64 = 10_000;
+
+/// As the arguments say. `looped`: a file is said again and again.
+///
+/// # Errors
+/// `Failure::Local` if the system gives no random bytes.
+pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings, Failure> {
+    // RFC 3550 §5.1: the first timestamp is random.
+    let media_time =
+        getrandom::u32().map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?;
+    let input = Endpoint::parse(&sound.input);
+    // A file is said as it is.
+    let (processing, talkspurts) = match input {
+        Endpoint::Device(_) => (sound.processing.processing(), sound.processing.talkspurts()),
+        Endpoint::File(_) | Endpoint::Nothing => {
+            (ProcessingSettings::off(), TalkspurtSettings { voice_only: false, ..TalkspurtSettings::default() })
+        }
+    };
+    let frame = if sound.low_delay { Frame::Ms10LowDelay } else { Frame::Ms20 };
+    Ok(EngineSettings {
+        input,
+        looped,
+        output: Endpoint::parse(&sound.output),
+        encoder: EncoderSettings { frame, ..EncoderSettings::default() },
+        processing,
+        talkspurts,
+        media_time,
+        period_us: if sound.low_delay { PERIOD_US_LOW_DELAY } else { PERIOD_US },
+        playout_floor_us: PLAYOUT_US,
+        tap_seconds: 0,
+    })
 }
 
-impl std::fmt::Display for SoundTotals {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.encoded > 0 {
-            writeln!(f, "said: {} frames, {} of them silent and not sent", self.encoded, self.silent)?;
-        }
-        if self.played == 0 {
-            return Ok(());
-        }
-        let totals = &self.receiver.totals;
-        writeln!(f, "heard: {} frames, {} of them with speech", self.played, self.with_speech)?;
-        writeln!(
-            f,
-            "playout: {} decoded, {} recovered, {} concealed, {} skipped; {} late, {} missing, {} duplicate; {} of more \
-             speakers than can be heard",
-            totals.played,
-            totals.recovered,
-            totals.concealed,
-            totals.skipped,
-            totals.late,
-            totals.missing,
-            totals.duplicate,
-            self.receiver.dropped_speaker_limit
-        )
+/// How an engine's error ends the program.
+pub fn failure(error: EngineError) -> Failure {
+    match error {
+        EngineError::System(_) | EngineError::Panicked => Failure::Local(error.to_string()),
+        _ => Failure::Audio(error.to_string()),
     }
 }
 
-/// Input, codec, jitter buffers and output.
-pub struct Sound {
-    input: String,
-    looped: bool,
-    /// `None` once it is over.
-    source: Option<Source>,
-    encoder: Encoder,
-    receiver: Receiver,
-    sink: Option<Sink>,
-    media_time: MediaTime,
-    totals: SoundTotals,
+/// What a person was told of the devices so far, so that each thing is said once.
+#[derive(Debug, Default)]
+pub struct DeviceNews {
+    warned: bool,
+    lost: [bool; 2],
 }
 
-fn audio(error: impl std::fmt::Display) -> Failure {
-    Failure::Audio(error.to_string())
+fn part(direction: Direction) -> (usize, &'static str) {
+    match direction {
+        Direction::Capture => (0, "microphone"),
+        Direction::Playback => (1, "loudspeaker"),
+    }
 }
 
-impl Sound {
-    /// Opens input and output.
-    ///
-    /// # Errors
-    /// `Failure::Audio` if a file cannot be used.
-    pub fn open(join: &Join) -> Result<Self, Failure> {
-        let source = if join.input == "none" { None } else { Some(Source::open(&join.input).map_err(audio)?) };
-        let sink = if join.output == "none" { None } else { Some(Sink::open(&join.output).map_err(audio)?) };
-        // RFC 3550 §5.1: the first timestamp is random.
-        let start =
-            getrandom::u32().map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?;
-        Ok(Self {
-            input: join.input.clone(),
-            looped: join.looped,
-            source,
-            encoder: Encoder::new(&EncoderSettings::default()).map_err(audio)?,
-            receiver: Receiver::new(SPEAKERS_MAX).map_err(audio)?,
-            sink,
-            media_time: MediaTime(start),
-            totals: SoundTotals::default(),
-        })
-    }
-
-    /// The next frame to send, if there is something to say. `marker`: none was sent before it.
-    ///
-    /// # Errors
-    /// `Failure::Audio` if the input cannot be read any more.
-    pub fn say(&mut self, marker: bool) -> Result<Option<SpokenFrame>, Failure> {
-        let media_time = self.media_time;
-        self.skip(1);
-        let mut samples: Samples = [0; FRAME_SAMPLES];
-        if !self.next_samples(&mut samples)? {
-            return Ok(None);
+impl DeviceNews {
+    /// The sentence to say about this, if it is news. Xruns go to the log.
+    pub fn tell(&mut self, direction: Direction, event: &DeviceEvent) -> Option<String> {
+        let (at, part) = part(direction);
+        match event {
+            DeviceEvent::Runs { granted, rights } => {
+                tracing::debug!("{part}: {granted}, {rights:?}");
+                let warning = rights.warning().filter(|_| !std::mem::replace(&mut self.warned, true));
+                let back = std::mem::take(&mut self.lost[at]).then(|| format!("the {part} works again"));
+                back.or(warning)
+            }
+            DeviceEvent::Xrun { wake_late_us, work_us } => {
+                let (late, work) = (f64::from(*wake_late_us) / 1_000.0, f64::from(*work_us) / 1_000.0);
+                tracing::debug!("{part}: xrun; its thread woke {late:.1} ms late, and had worked for {work:.2} ms");
+                None
+            }
+            DeviceEvent::Resumed => {
+                tracing::debug!("{part}: goes on after the machine slept");
+                None
+            }
+            DeviceEvent::Lost(error) if error.problem == Problem::NoClock => Some(error.to_string()),
+            DeviceEvent::Lost(error) => (!std::mem::replace(&mut self.lost[at], true))
+                .then(|| format!("{error}; the call goes on, and the {part} is tried again and again")),
         }
-        let mut payload = vec![0; PAYLOAD_BYTES_MAX];
-        let length = self.encoder.encode(&samples, &mut payload).map_err(audio)?;
-        self.totals.encoded += 1;
-        if length == 0 {
-            self.totals.silent += 1;
-            return Ok(None);
-        }
-        payload.truncate(length);
-        Ok(Some(SpokenFrame { media_time, marker, audio_level: audio_level(&samples), payload }))
     }
+}
 
-    /// Fills a frame from the input; begins it again where asked to. `false` once it is over.
-    fn next_samples(&mut self, samples: &mut Samples) -> Result<bool, Failure> {
-        let Some(source) = &mut self.source else { return Ok(false) };
-        if source.frame(samples).map_err(audio)? {
-            return Ok(true);
-        }
-        self.source = None;
-        if !self.looped {
-            return Ok(false);
-        }
-        let mut again = Source::open(&self.input).map_err(audio)?;
-        // A file without sound is over at once, and stays so.
-        let begun = again.frame(samples).map_err(audio)?;
-        self.source = begun.then_some(again);
-        Ok(begun)
-    }
+#[cfg(test)]
+mod tests {
+    use echomesh_audio::alsa::DeviceError;
+    use echomesh_audio::thread::Rights;
 
-    /// Frames pass of which nothing is said: the media clock goes on.
-    pub fn skip(&mut self, frames: u64) {
-        let samples = frames.wrapping_mul(FRAME_SAMPLES as u64) as u32;
-        self.media_time = MediaTime(self.media_time.0.wrapping_add(samples));
-    }
+    use super::*;
 
-    /// A packet that was heard.
-    pub fn hear(&mut self, packet: &HeardPacket) {
-        let HeardPacket { time, ssrc, index, media_time, marker, payload } = packet;
-        let packet = Packet { arrival_us: time.0, index: *index, media_time: media_time.0, marker: *marker, payload };
-        self.receiver.insert(ssrc.0, packet);
-    }
-
-    /// A speaker is gone: its place is another's.
-    pub fn forget(&mut self, ssrc: Ssrc) {
-        self.receiver.forget(ssrc.0);
-    }
-
-    /// Writes the next frame of what is heard.
-    ///
-    /// # Errors
-    /// `Failure::Audio`, such as a full disk.
-    pub fn play(&mut self) -> Result<(), Failure> {
-        let Some(sink) = &mut self.sink else { return Ok(()) };
-        let mut samples: Samples = [0; FRAME_SAMPLES];
-        let speakers = self.receiver.mix(clock::monotonic().0, &mut samples);
-        self.totals.played += 1;
-        self.totals.with_speech += u64::from(speakers > 0);
-        sink.write(&samples).map_err(audio)
-    }
-
-    /// Ends the output file.
-    ///
-    /// # Errors
-    /// `Failure::Audio`.
-    pub fn finish(self) -> Result<SoundTotals, Failure> {
-        let receiver = self.receiver.statistics();
-        self.sink.map(Sink::finish).transpose().map_err(audio)?;
-        Ok(SoundTotals { receiver, ..self.totals })
+    /// Goal: a microphone that comes and goes is told once each time, and the missing rights once in all.
+    #[test]
+    fn each_thing_is_said_once() {
+        let granted = echomesh_audio::alsa::open::Granted {
+            rate: 48_000,
+            channels: 1,
+            period: 240,
+            buffer: 720,
+            format: echomesh_audio::alsa::open::SampleFormat::S16,
+        };
+        let runs = DeviceEvent::Runs { granted, rights: Rights::Ordinary };
+        let gone = DeviceError { device: "hw:1".to_owned(), direction: Direction::Capture, problem: Problem::Gone };
+        let lost = DeviceEvent::Lost(gone);
+        let mut news = DeviceNews::default();
+        assert!(news.tell(Direction::Capture, &runs).is_some_and(|text| text.contains("limits.d")));
+        assert_eq!(news.tell(Direction::Playback, &runs), None);
+        assert!(news.tell(Direction::Capture, &lost).is_some_and(|text| text.contains("hw:1 is gone")));
+        assert_eq!(news.tell(Direction::Capture, &lost), None);
+        assert_eq!(news.tell(Direction::Capture, &runs), Some("the microphone works again".to_owned()));
     }
 }

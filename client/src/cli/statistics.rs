@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use echomesh_audio::engine::Totals;
 use echomesh_client::{Counters, Drop, VoiceStatistics};
 use echomesh_proto::ids::Ssrc;
 
 use super::link::HeardPacket;
-use super::speech::SpeechTotals;
 
 /// Streams told apart; a stay that hears more counts the rest without their losses.
 const STREAMS_MAX: usize = 1_024;
@@ -55,7 +55,7 @@ impl Statistics {
         counters: &Counters,
         datagrams_unsent: u64,
         voice: VoiceStatistics,
-        speech: Option<&SpeechTotals>,
+        speech: Option<&Totals>,
     ) -> String {
         let mut text = format!(
             "chat: {} lines said, {} heard; connections lost: {}\n",

@@ -1,40 +1,49 @@
-//! The store: accounts, rooms and chat in one SQLite file, on a thread of its own.
+//! The store: accounts, rooms and chat in one database, on a thread of its own: a SQLite file, or PostgreSQL.
 //!
 //! Not a cache: shards keep what they need. In: requests from the desks of all shards. Out: one reply
 //! each, in order for each shard, and only after what it says is on disk: all requests that wait go
-//! into one transaction (group commit), `Store` commits it with synchronous=FULL, then the replies
-//! leave. A batch that fails is rolled back and its jobs are tried one by one, so that one bad job
-//! fails nobody else's.
-//! Bounds: `BATCH_MAX` requests a transaction, an equal share for each shard. Cost: one fdatasync a
-//! batch, so the slower the disk, the larger the batches.
+//! into one transaction (group commit), `Store` commits it durably (SQLite: synchronous=FULL), then the
+//! replies leave. A batch that fails is rolled back and its jobs are tried one by one, so that one bad job
+//! fails nobody else's. While the database hangs or is away, jobs fail at once, and clients try again.
+//! Bounds: `BATCH_MAX` requests a transaction, an equal share for each shard; `session` has those in time.
+//! Cost: one fdatasync a batch, so the slower the disk, the larger the batches.
 //!
-//! Layout: `open` (file, schema, claim code), `work` (what each job does), `chat` (lines), `community` (roles, bans, the audit log), `fault` (what went wrong and
-//! what to do about it).
+//! Layout: `place` (where the database is), `open` with `sqlite`, `postgres` and `schema` (getting hold of it),
+//! `session` (keeping hold), `connection` (either database behind one set of statements), `work` (what each job
+//! does), `chat` (lines), `community` (roles, bans, the audit log), `fault` (what went wrong and what to do about
+//! it), `backup` (copies of a file).
 
+mod backup;
 mod chat;
 mod community;
+mod connection;
 mod fault;
 mod open;
+mod place;
+mod postgres;
+mod schema;
+mod session;
+mod sqlite;
 #[cfg(test)]
 mod tests;
 mod work;
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
-use echomesh_shard::{StoreJob, StoreOutcome, StoreReply, StoreRequest};
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
+use echomesh_shard::{JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest};
 
-pub use open::Loaded;
+pub use backup::{backup, restore};
+pub use place::{Place, PostgresPlace};
+pub use schema::Loaded;
 
 use crate::jobs::StoreDesk;
 use crate::start_error::StartError;
-use fault::{Fault, FaultLog};
+use fault::FaultLog;
+use session::Session;
 
 /// Most requests of one transaction: a commit of so many lines of chat is about 2 MB, some milliseconds.
 const BATCH_MAX: usize = 512;
@@ -45,7 +54,7 @@ const NICE: i32 = 2;
 /// An open database.
 pub struct Store {
     runtime: tokio::runtime::Runtime,
-    connection: SqliteConnection,
+    session: Session,
     faults: FaultLog,
 }
 
@@ -55,15 +64,15 @@ pub struct Store {
 /// # Errors
 /// The database cannot be used; the sentence says what to do. The thread has ended then.
 pub fn spawn(
-    path: PathBuf,
+    place: Place,
     desks: Vec<StoreDesk>,
     stop: Arc<AtomicBool>,
 ) -> Result<(JoinHandle<()>, Loaded), StartError> {
     let (opened, wait) = sync_channel(1);
     let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
-        // SQLite's own thread, which the connection starts, inherits it.
+        // SQLite's own thread, which the connection starts, inherits it; so does the one that asks the DNS.
         crate::resources::be_nice(NICE);
-        let (store, outcome) = match Store::open(&path) {
+        let (store, outcome) = match Store::open(&place) {
             Ok((store, loaded)) => (Some(store), Ok(loaded)),
             Err(error) => (None, Err(error)),
         };
@@ -83,51 +92,48 @@ impl Store {
         loop {
             // Read before the rings: what was asked before the stop is still done.
             let stopping = stop.load(Ordering::Acquire);
+            if self.session.is_away() {
+                self.session.wait_for_return(&self.runtime, &mut self.faults);
+            }
             take_batch(&mut desks, &mut batch);
             if !batch.is_empty() {
                 self.answer(&mut desks, &mut batch);
             } else if stopping {
                 break;
             } else {
-                std::thread::park();
+                self.idle();
             }
         }
-        if let Err(error) = self.runtime.block_on(self.connection.close()) {
-            tracing::warn!(%error, "the database did not close cleanly; SQLite will recover it at the next start");
+        if let Err(error) = self.session.close(&self.runtime) {
+            tracing::warn!(%error, "the database did not close cleanly; it will recover by itself at the next start");
+        }
+    }
+
+    /// Nothing to do until the thread is unparked, or the connection wants to be looked at.
+    fn idle(&mut self) {
+        if self.session.is_away() {
+            return;
+        }
+        self.session.look(&self.runtime, &mut self.faults);
+        match self.session.nap() {
+            Some(nap) => std::thread::park_timeout(nap),
+            None => std::thread::park(),
         }
     }
 
     fn answer(&mut self, desks: &mut [StoreDesk], batch: &mut Vec<(usize, StoreRequest)>) {
-        let jobs: Vec<&StoreJob> = batch.iter().map(|(_, request)| &request.job).collect();
-        let outcomes = self.carry_out(&jobs);
-        for ((shard, request), outcome) in batch.drain(..).zip(outcomes) {
-            desks[shard].reply(StoreReply { token: request.token, outcome });
+        let (asked, jobs): (Vec<(usize, JobToken)>, Vec<StoreJob>) =
+            batch.drain(..).map(|(shard, request)| ((shard, request.token), request.job)).unzip();
+        let outcomes = self.carry_out(jobs);
+        for ((shard, token), outcome) in asked.into_iter().zip(outcomes) {
+            desks[shard].reply(StoreReply { token, outcome });
         }
         desks.iter().for_each(StoreDesk::wake);
     }
 
-    /// All jobs in one transaction; if that fails, each in its own. One outcome a job, in order.
-    fn carry_out(&mut self, jobs: &[&StoreJob]) -> Vec<StoreOutcome> {
-        let error = match self.runtime.block_on(work::transaction(&mut self.connection, jobs)) {
-            Ok(outcomes) => return outcomes,
-            Err(error) => error,
-        };
-        let fault = Fault::of(&error);
-        if jobs.len() == 1 || !fault.may_spare_single_jobs() {
-            self.faults.report(fault, &error);
-            return vec![StoreOutcome::Failed; jobs.len()];
-        }
-        let mut outcomes = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            match self.runtime.block_on(work::transaction(&mut self.connection, &[job])) {
-                Ok(outcome) => outcomes.extend(outcome),
-                Err(error) => {
-                    self.faults.report(Fault::of(&error), &error);
-                    outcomes.push(StoreOutcome::Failed);
-                }
-            }
-        }
-        outcomes
+    /// One outcome a job, in order.
+    fn carry_out(&mut self, jobs: Vec<StoreJob>) -> Vec<StoreOutcome> {
+        self.session.carry_out(&self.runtime, jobs, &mut self.faults)
     }
 }
 

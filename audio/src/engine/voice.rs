@@ -1,0 +1,127 @@
+//! The way from a tick of sound to a packet: processing, gathering of a frame, Opus, talkspurts.
+//!
+//! Not the pace and not the network. The media clock goes on with every tick, said or not, and jumps over the
+//! time for which there was no microphone.
+//! Out: the frames to send, at most one and the talkspurt's pre-roll a tick. Bounds: one frame gathered.
+
+use super::wire::{Spoken, SpokenFrame};
+use crate::codec::{CodecError, Encoder, EncoderSettings, Frame};
+use crate::playout::PAYLOAD_BYTES_MAX;
+use crate::processing::{Activity, Processing};
+use crate::talkspurt::{TalkspurtSettings, Talkspurts};
+use crate::{SAMPLE_RATE, TICK_SAMPLES};
+
+/// Pause between two ticks that is no delay but a microphone that was away, microseconds.
+const AWAY_US: u64 = 200_000;
+
+/// Ticks of the longest frame.
+const TICKS_MAX: usize = Frame::Ms20.samples() / TICK_SAMPLES;
+
+/// What a tick holds of which nobody is to know.
+const NOTHING: Activity = Activity { voice: false, audio_level: 127 };
+
+/// Frames encoded, and sent.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) encoded: u64,
+    pub(super) sent: u64,
+}
+
+/// The speaking side.
+pub(super) struct Voice {
+    processing: Processing,
+    encoder: Encoder,
+    settings: EncoderSettings,
+    talkspurts: Talkspurts,
+    /// The frame that is gathered, and what its ticks hold.
+    samples: Vec<i16>,
+    activities: [Activity; TICKS_MAX],
+    /// Of the frame that is gathered.
+    media_time: u32,
+    tick_us: u64,
+    talking: bool,
+}
+
+impl Voice {
+    pub(super) fn new(
+        settings: EncoderSettings,
+        processing: Processing,
+        talkspurts: TalkspurtSettings,
+        media_time: u32,
+    ) -> Result<Self, CodecError> {
+        Ok(Self {
+            processing,
+            encoder: Encoder::new(&settings)?,
+            settings,
+            talkspurts: Talkspurts::new(talkspurts, settings.frame),
+            samples: Vec::with_capacity(settings.frame.samples()),
+            activities: [NOTHING; TICKS_MAX],
+            media_time,
+            tick_us: 0,
+            talking: false,
+        })
+    }
+
+    /// Encodes so from the next frame on. The frame's length stays.
+    pub(super) fn apply(&mut self, settings: EncoderSettings) -> Result<(), CodecError> {
+        let settings = EncoderSettings { frame: self.settings.frame, ..settings };
+        if settings != self.settings {
+            self.encoder.apply(&settings)?;
+            self.settings = settings;
+        }
+        Ok(())
+    }
+
+    /// What the loudspeaker was given.
+    pub(super) fn render(&mut self, tick: &[i16; TICK_SAMPLES]) {
+        self.processing.render(tick);
+    }
+
+    /// Time passes of which nothing is said.
+    pub(super) fn skip(&mut self, ticks: u64) {
+        self.samples.clear();
+        self.media_time = self.media_time.wrapping_add(ticks.wrapping_mul(TICK_SAMPLES as u64) as u32);
+    }
+
+    /// A tick of the input; `send` is given what the network is to know of it.
+    pub(super) fn tick(
+        &mut self,
+        now_us: u64,
+        tick: &mut [i16; TICK_SAMPLES],
+        muted: bool,
+        counts: &mut Counts,
+        mut send: impl FnMut(Spoken),
+    ) -> Result<(), CodecError> {
+        let since = now_us - self.tick_us;
+        if self.tick_us > 0 && since > AWAY_US {
+            let ticks = since * u64::from(SAMPLE_RATE) / 1_000_000 / TICK_SAMPLES as u64;
+            self.skip(ticks.saturating_sub(1));
+        }
+        self.tick_us = now_us;
+        // Muted too: the echo canceller goes on learning.
+        let activity = self.processing.capture(tick);
+        self.activities[self.samples.len() / TICK_SAMPLES] = if muted { NOTHING } else { activity };
+        self.samples.extend_from_slice(tick);
+        if self.samples.len() < self.settings.frame.samples() {
+            return Ok(());
+        }
+        let mut bytes = [0; PAYLOAD_BYTES_MAX];
+        let length = if muted { 0 } else { self.encoder.encode(&self.samples, &mut bytes)? };
+        counts.encoded += u64::from(!muted);
+        let ticks = self.samples.len() / TICK_SAMPLES;
+        self.talkspurts.push(self.media_time, &self.activities[..ticks], &bytes[..length]);
+        self.media_time = self.media_time.wrapping_add(self.samples.len() as u32);
+        self.samples.clear();
+        let talking = self.talkspurts.is_talking() && !muted;
+        let mut news = std::mem::replace(&mut self.talking, talking) != talking;
+        while let Some(outgoing) = self.talkspurts.next_outgoing() {
+            counts.sent += 1;
+            news = false;
+            send(Spoken { talking, frame: SpokenFrame::new(&outgoing) });
+        }
+        if news {
+            send(Spoken { talking, frame: None });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,117 @@
+//! The schema: its steps, which of them are done, and what the store holds at start.
+//!
+//! One set of steps for both databases. In: an open connection. Out: a database of today's schema, its
+//! rooms and bans, and at the very first start the claim code.
+//! SQLite counts the steps done in `PRAGMA user_version`, PostgreSQL in the table `echomesh_schema`.
+
+use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_shard::{Ban, StoredRoom};
+
+use super::community;
+use super::connection::{Connection, Value};
+use super::fault::Fault;
+use super::open::OpenError;
+use super::work::code_hash;
+use crate::hex::hex;
+
+/// The steps to today's schema, in order. A released one never changes.
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_community.sql")];
+
+/// Random bytes of the claim code: 80 bits, out of reach of guessing at five a connection.
+const CLAIM_BYTES: usize = 10;
+
+/// What the store holds at start.
+#[derive(Debug)]
+pub struct Loaded {
+    /// All rooms.
+    pub rooms: Vec<StoredRoom>,
+    /// Bans that are not over.
+    pub bans: Vec<Ban>,
+    /// The claim code, at the very first start only: afterwards nobody knows it but its reader.
+    pub claim_code: Option<String>,
+}
+
+/// Brings the schema up to date, each step in a transaction of its own.
+///
+/// # Errors
+/// It is of a newer server, or the database fails.
+pub(super) async fn migrate(connection: &mut Connection) -> Result<(), OpenError> {
+    let done = version(connection).await?;
+    for (before, migration) in MIGRATIONS.iter().enumerate().skip(done) {
+        connection.begin().await?;
+        connection.script(&migration.replace("{NUMBERED}", connection.numbered())).await?;
+        connection.script(&count_as_done(connection, before + 1)).await?;
+        connection.script("COMMIT").await?;
+    }
+    Ok(())
+}
+
+/// How many of the steps are done: 0 in a new database.
+///
+/// # Errors
+/// More than we know, or the database fails.
+pub(super) async fn version(connection: &mut Connection) -> Result<usize, OpenError> {
+    if let Connection::Postgres(_) = connection {
+        let sql = "SELECT (to_regclass('echomesh_schema') IS NOT NULL)::int::bigint";
+        let known = connection.row(sql, &[]).await?.map_or(Ok(0), |row| row.number(0))?;
+        if known == 0 {
+            return Ok(0);
+        }
+    }
+    let sql = match connection {
+        Connection::Sqlite(_) => "PRAGMA user_version",
+        Connection::Postgres(_) => "SELECT version FROM echomesh_schema",
+    };
+    let done = connection.row(sql, &[]).await?.map_or(Ok(0), |row| row.number(0))? as usize;
+    if done > MIGRATIONS.len() {
+        let what = format!("its schema is {done}, this server knows {} at most", MIGRATIONS.len());
+        return Err(OpenError { fault: Fault::Newer, what });
+    }
+    Ok(done)
+}
+
+/// Statements that note how many steps are done.
+fn count_as_done(connection: &Connection, steps: usize) -> String {
+    match connection {
+        Connection::Sqlite(_) => format!("PRAGMA user_version = {steps}"),
+        Connection::Postgres(_) if steps == 1 => {
+            "CREATE TABLE echomesh_schema (version BIGINT NOT NULL); INSERT INTO echomesh_schema VALUES (1)".to_owned()
+        }
+        Connection::Postgres(_) => format!("UPDATE echomesh_schema SET version = {steps}"),
+    }
+}
+
+/// Reads what shards start with.
+///
+/// # Errors
+/// The database fails.
+pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenError> {
+    let rows = connection.rows("SELECT id, key, name, capacity, creator FROM rooms ORDER BY id", &[]).await?;
+    let mut rooms = Vec::with_capacity(rows.len());
+    for row in rows {
+        rooms.push(StoredRoom {
+            number: RoomNumber(row.number(0)? as u64),
+            key: row.text(1)?,
+            name: row.text(2)?,
+            capacity: row.number(3)? as u32,
+            creator: UserId(row.number(4)? as u64),
+            standings: Vec::new(),
+        });
+    }
+    community::load_standings(connection, &mut rooms).await?;
+    let bans = community::load_bans(connection).await?;
+    Ok(Loaded { rooms, bans, claim_code: claim_code(connection).await? })
+}
+
+/// Makes the code at the first start; only its hash is kept.
+async fn claim_code(connection: &mut Connection) -> Result<Option<String>, OpenError> {
+    if connection.row("SELECT 1 FROM claim", &[]).await?.is_some() {
+        return Ok(None);
+    }
+    let mut bytes = [0; CLAIM_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| OpenError { fault: Fault::Other, what: error.to_string() })?;
+    let code = hex(&bytes);
+    connection.execute("INSERT INTO claim (code_hash) VALUES ($1)", &[Value::Text(&code_hash(&code))]).await?;
+    Ok(Some(code))
+}
