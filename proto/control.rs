@@ -57,6 +57,8 @@ impl Body {
             Body::ResumeRequest(_) => MsgType::MtResumeRequest,
             Body::ClaimRequest(_) => MsgType::MtClaimRequest,
             Body::Who(_) => MsgType::MtWho,
+            Body::Moderation(_) => MsgType::MtModeration,
+            Body::ModerationState(_) => MsgType::MtModerationState,
         }
     }
 }

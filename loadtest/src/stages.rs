@@ -37,12 +37,14 @@ impl Fleet {
             Event::VoiceOpen { ssrc, udp_port, .. } => self.voice_opened(at, ssrc, udp_port),
             Event::Chat(line) => self.chat.delivered(&line.content),
             Event::RoomLost { message, .. } => self.end(at, &format!("room lost: {message}")),
+            Event::Expelled { message, .. } => self.end(at, &message),
             // The server says why before it closes; a login that is tried again closes nothing.
             Event::Notice { message, .. } => self.notice = Some(message),
             Event::RosterComplete { .. }
             | Event::RoomMessage(_)
             | Event::Member { .. }
             | Event::Rejoined { .. }
+            | Event::Reported(_)
             | Event::Disconnected(_) => {}
         }
     }

@@ -52,7 +52,7 @@ use std::time::Instant;
 use clap::Parser;
 use core_affinity::CoreId;
 use echomesh_proto::ids::ShardId;
-use echomesh_shard::{Limits, ShardConfig, StoredRoom};
+use echomesh_shard::{Ban, Limits, ShardConfig, StoredRoom};
 
 use cert::Identity;
 use cli::Command;
@@ -126,7 +126,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let stop = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.shards));
     let start = ShardsStart { config, limits: &limits, identity: &identity, cores: &cores, board: &board, stop: &stop };
-    let shards = start.start(sockets, wakes, ports, loaded.rooms)?;
+    let shards = start.start(sockets, wakes, ports, (loaded.rooms, loaded.bans))?;
     let summary = Summary {
         config,
         features: &features,
@@ -180,7 +180,7 @@ impl ShardsStart<'_> {
         sockets: Sockets,
         wakes: Vec<Arc<Wake>>,
         ports: Vec<JobPort>,
-        rooms: Vec<StoredRoom>,
+        (rooms, bans): (Vec<StoredRoom>, Vec<Ban>),
     ) -> Result<Vec<ShardThread>, StartError> {
         let started = Instant::now();
         let voice_port = sockets.voice_port;
@@ -188,7 +188,7 @@ impl ShardsStart<'_> {
         let mut shards = Vec::with_capacity(wakes.len());
         for (shard, (((tcp, udp), mesh), jobs)) in (0_u8..).zip(parts) {
             let setup = ShardSetup {
-                config: self.shard_config(ShardId(shard), voice_port, &rooms)?,
+                config: self.shard_config(ShardId(shard), voice_port, &rooms, &bans)?,
                 core: self.cores.get(usize::from(shard)).copied(),
                 tcp,
                 udp,
@@ -207,7 +207,13 @@ impl ShardsStart<'_> {
         Ok(shards)
     }
 
-    fn shard_config(&self, shard: ShardId, voice_port: u16, rooms: &[StoredRoom]) -> Result<ShardConfig, StartError> {
+    fn shard_config(
+        &self,
+        shard: ShardId,
+        voice_port: u16,
+        rooms: &[StoredRoom],
+        bans: &[Ban],
+    ) -> Result<ShardConfig, StartError> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| StartError::system("the system gives no random bytes", &error))?;
         Ok(ShardConfig {
@@ -226,6 +232,7 @@ impl ShardsStart<'_> {
             speakers_max: self.config.speakers_max,
             limits: self.limits.clone(),
             rooms: rooms.to_vec(),
+            bans: bans.to_vec(),
         })
     }
 }

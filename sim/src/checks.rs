@@ -71,8 +71,15 @@ pub fn at_rest(shards: &[Shard], clients: &[Client], store: &Store) -> Result<()
             return Err(format!("shard {shard}: a mesh record that does not parse"));
         }
         let counters = kernel.counters();
-        let reasons =
-            [Drop::Muted, Drop::NotSelected, Drop::Withheld, Drop::TooLate, Drop::NoListener, Drop::PayloadType];
+        let reasons = [
+            Drop::Muted,
+            Drop::ServerMuted,
+            Drop::NotSelected,
+            Drop::Withheld,
+            Drop::TooLate,
+            Drop::NoListener,
+            Drop::PayloadType,
+        ];
         let dropped: u64 = reasons.iter().map(|reason| counters.dropped(*reason)).sum();
         let accepted = counters.voice_received + counters.voice_from_mesh;
         if accepted != counters.voice_fanned_out + dropped {

@@ -10,7 +10,7 @@ use echomesh_client::{
     Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, Voice, VoiceFrame,
     VoiceStatistics,
 };
-use echomesh_proto::control::{ChatMsg, RoomActionType, StatusCode};
+use echomesh_proto::control::{ChatMsg, Moderation, RoomActionType, StatusCode};
 use echomesh_proto::ids::{ConnectionId, SessionId};
 use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
 use echomesh_proto::time::{MediaTime, Now};
@@ -235,6 +235,13 @@ impl Client {
         }
     }
 
+    /// Asks for what moderators do. Who made the room may; others are refused.
+    pub fn moderate(&mut self, now: Now, moderation: Moderation) {
+        if let Ok(id) = self.session.moderate(now, moderation) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
     /// Says one frame that tells where, who and which.
     pub fn talk(&mut self, now: Now) {
         let rooms: Vec<String> = self.session.rooms().map(|room| room.name().to_string()).collect();
@@ -330,7 +337,9 @@ impl Client {
                 self.unsure.insert(room.to_string());
             }
             Event::Rejoined { room } => self.listen(&room),
-            Event::RoomMessage(_)
+            Event::Expelled { .. }
+            | Event::Reported(_)
+            | Event::RoomMessage(_)
             | Event::Member { .. }
             | Event::RosterComplete { .. }
             | Event::VoiceOpen { .. }

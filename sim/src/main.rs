@@ -8,6 +8,7 @@
 
 mod checks;
 mod client;
+mod moderation;
 mod store;
 mod voice;
 mod world;

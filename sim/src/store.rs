@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{StoreJob, StoreOutcome};
 
@@ -20,11 +21,13 @@ pub struct Stored {
 /// What is on the simulated disk.
 #[derive(Debug, Default)]
 pub struct Store {
-    accounts: BTreeMap<String, (UserId, String)>,
+    accounts: BTreeMap<String, (UserId, String, Role)>,
     /// Rooms by key.
     pub rooms: BTreeMap<String, RoomNumber>,
     /// Lines, oldest first.
     pub lines: Vec<Stored>,
+    /// Acts of moderators; what they change is the kernel's to remember.
+    acts: u64,
 }
 
 impl Store {
@@ -32,8 +35,8 @@ impl Store {
     pub fn carry_out(&mut self, job: StoreJob) -> StoreOutcome {
         match job {
             StoreJob::FindAccount { key } => match self.accounts.get(&key) {
-                Some((user, hash)) => {
-                    StoreOutcome::Account { user: *user, name: key, password_hash: hash.clone(), owner: false }
+                Some((user, hash, role)) => {
+                    StoreOutcome::Account { user: *user, name: key, password_hash: hash.clone(), role: *role }
                 }
                 None => StoreOutcome::NotFound,
             },
@@ -42,7 +45,7 @@ impl Store {
                     return StoreOutcome::Exists;
                 }
                 let user = UserId(self.accounts.len() as u64 + 1);
-                self.accounts.insert(key, (user, password_hash));
+                self.accounts.insert(key, (user, password_hash, Role::Member));
                 StoreOutcome::AccountCreated { user }
             }
             StoreJob::CreateRoom { key, .. } => {
@@ -64,6 +67,11 @@ impl Store {
                 StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
             }
             StoreJob::Claim { .. } => StoreOutcome::Denied,
+            StoreJob::Moderate(_) => {
+                self.acts += 1;
+                StoreOutcome::Moderated { id: self.acts }
+            }
+            StoreJob::ReadAudit { .. } => StoreOutcome::Audit(Vec::new()),
         }
     }
 }

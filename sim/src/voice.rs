@@ -2,7 +2,8 @@
 //! drivers of the server would seal.
 //!
 //! Faults while the seed is young: datagrams are lost, doubled and overtake each other, clients change
-//! their port. Checked here: no key seals the same SSRC and index twice.
+//! their port. Checked here: no key seals the same SSRC and index twice, and nothing of a
+//! speaker goes on whom the room's home has muted, as its shard was told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -154,6 +155,10 @@ impl World {
     fn fan_out(&mut self, shard: usize, voice: &Voice, peers: &[PeerId], packet: &[u8]) {
         let payload = &packet[voice.payload.clone()];
         self.trace_voice("voice", voice, payload.len());
+        let ssrc = voice.header.ssrc;
+        if ssrc.shard().index() == shard && self.shards[shard].is_server_muted(ssrc) {
+            self.break_with(format!("voice of {:08x} went on, whom its home has muted", ssrc.0));
+        }
         for target in voice.relay.iter() {
             let record = [&voice.header.to_record()[..], payload].concat();
             let delay = self.delay();

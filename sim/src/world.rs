@@ -130,6 +130,7 @@ impl World {
                 speakers_max,
                 limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
                 rooms: Vec::new(),
+                bans: Vec::new(),
             })
         };
         let kernels = (0..shards).map(|shard| kernel(shard, random.next_u32() as u8)).collect();
@@ -382,7 +383,8 @@ impl World {
         }
         let now = self.now();
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
-        let choice = self.below(15);
+        let choice = self.below(17);
+        let moderation = self.random_moderation(room);
         let random_flags = self.below(4);
         let subject = &mut self.clients[client];
         match choice {
@@ -395,6 +397,7 @@ impl World {
             12 => subject.announce(now, room, random_flags),
             13 => subject.moves += 1,
             14 => subject.udp_blocked = !subject.udp_blocked,
+            15 | 16 => subject.moderate(now, moderation),
             _ => {
                 let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room, 0));
                 subject.say(now, line);
@@ -447,7 +450,7 @@ impl World {
         }
     }
 
-    fn rest(&mut self) -> Result<(), String> {
+    pub fn rest(&mut self) -> Result<(), String> {
         self.run_until(self.time + HEALING_US, false)
     }
 
@@ -486,6 +489,7 @@ impl World {
             }
         }
         for kind in [RoomActionType::RaCreate, RoomActionType::RaJoin] {
+            self.forgive("hall")?;
             for client in 0..self.clients.len() {
                 let now = self.now();
                 self.clients[client].act_on(now, kind, "hall");

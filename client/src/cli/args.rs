@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use echomesh_audio::recording::Format;
 
+use super::admin::Admin;
 use super::failure::EXIT_CODES;
 use super::processing_args::ProcessingArgs;
 
@@ -84,6 +85,8 @@ pub enum Command {
     Loopback(Loopback),
     /// Say who the server takes this user for
     Whoami,
+    /// Moderate: mute, kick, ban, roles, rights of rooms, the audit log
+    Admin(Admin),
     /// Make this account the server's owner
     Claim {
         /// Printed at the server's first start

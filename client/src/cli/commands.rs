@@ -39,6 +39,7 @@ async fn request(link: &mut Link, command: &Command) -> Result<(), Failure> {
         }
         Command::Rooms => rooms(link).await,
         Command::Whoami => whoami(link).await,
+        Command::Admin(admin) => admin.run(link).await,
         Command::Claim { code } => {
             let request = link.session.claim(clock::now(), code);
             if let Done::Status { message } = link.answer(request).await? {

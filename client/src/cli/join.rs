@@ -350,12 +350,17 @@ impl Stay<'_> {
             }
             Event::Rejoined { room } => eprintln!("echomesh: in {} again", printable(&room)),
             Event::RoomLost { room, message } => {
-                let text = format!("cannot enter {} again: {message}", printable(&room));
-                return Err(Failure::Refused(text));
+                return Err(Failure::Refused(format!("not in {} any more: {message}", printable(&room))));
             }
             // After a restart everyone comes back at once: wait for one's turn.
             Event::LoginRefused { status: StatusCode::StatusTryAgain, .. } => self.link.disconnect(),
             Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
+            Event::Expelled { message, .. } => return Err(Failure::Refused(message)),
+            Event::Reported(report) => {
+                let (by, target, reason) = (&report.by, &report.target, &report.reason);
+                let text = format!("{by} reports {target}: {reason}");
+                eprintln!("echomesh: {}", printable(&text));
+            }
             Event::Notice { message, .. } => eprintln!("echomesh: the server says: {}", printable(&message)),
             Event::LoggedIn(_) | Event::RoomMessage(_) | Event::RosterComplete { .. } | Event::Disconnected(_) => {}
         }

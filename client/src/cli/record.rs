@@ -112,6 +112,7 @@ impl Stay<'_> {
                 Ok(())
             }
             Event::LoginRefused { status, message, .. } => Err(login_refused(status, message)),
+            Event::Expelled { message, .. } => Err(Failure::Refused(message)),
             Event::Notice { message, .. } => {
                 eprintln!("echomesh: the server says: {}", printable(&message));
                 Ok(())

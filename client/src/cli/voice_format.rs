@@ -155,7 +155,7 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// A JSON string, RFC 8259 §7: what must be escaped is.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for letter in text.chars() {
         match letter {

@@ -79,11 +79,12 @@ impl Place<'_> {
             }
             Event::RosterComplete { .. } => self.tell_streams()?,
             Event::RoomLost { room, message } => {
-                return Err(Failure::Refused(format!("cannot enter {} again: {message}", printable(&room))));
+                return Err(Failure::Refused(format!("not in {} any more: {message}", printable(&room))));
             }
             // After a restart everyone comes back at once: wait for one's turn.
             Event::LoginRefused { status: StatusCode::StatusTryAgain, .. } => self.link.disconnect(),
             Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
+            Event::Expelled { message, .. } => return Err(Failure::Refused(message)),
             Event::Notice { message, .. } => eprintln!("echomesh: the server says: {}", printable(&message)),
             _ => {}
         }

@@ -3,8 +3,8 @@
 //! A message that makes no sense ends the connection; one that is merely of no use is counted.
 
 use echomesh_proto::control::{
-    Body, ChatMsg, EchoMsg, LoginResponse, MsgType, RoomActionType, RoomEvent, RoomMessage, RoomState, Status,
-    StatusCode, VoiceAnnounce,
+    Body, ChatMsg, EchoMsg, LoginResponse, MsgType, RoomActionType, RoomDelta, RoomEvent, RoomEventType, RoomMessage,
+    RoomState, Status, StatusCode, VoiceAnnounce,
 };
 use echomesh_proto::ids::{SessionId, Ssrc, UserId};
 use echomesh_proto::time::Now;
@@ -57,6 +57,12 @@ impl Session {
             }
             Body::RoomEvent(event) => self.room_event(now, event, events),
             Body::VoiceFrame(frame) => self.tunnelled(frame.packet.to_vec()),
+            Body::ModerationState(state) => events.extend(state.audit.into_iter().map(Event::Reported)),
+            Body::Status(status)
+                if matches!(status.status_code(), StatusCode::StatusKicked | StatusCode::StatusBanned) =>
+            {
+                self.expelled(status, events);
+            }
             Body::Status(status) => {
                 events.push(Event::Notice { status: status.status_code(), message: status.message });
             }
@@ -96,6 +102,9 @@ impl Session {
             (Kind::Roster { room }, Body::RoomState(state)) => self.roster_page(now, public, &room, state, events),
             (Kind::Chat, Body::ChatMsg(line)) => self.line_stored(public, line, events),
             (Kind::Who, Body::Who(who)) => answer(public, Outcome::Done(Done::Who(who)), events),
+            (Kind::Moderate, Body::ModerationState(state)) => {
+                answer(public, Outcome::Done(Done::Moderation(state)), events);
+            }
             (Kind::OpenVoice { room }, Body::VoiceAnnounce(announce)) => {
                 self.voice_opened(now, &room, &announce, events)?;
                 answer(public, Outcome::Done(Done::Voice), events);
@@ -224,7 +233,7 @@ impl Session {
         let next = state.next_page.clone();
         let done = Done::Room(RoomState { members: Vec::new(), ..state.clone() });
         let Some(room) = self.room_mut(name) else {
-            self.counters.drop(Drop::UnknownRoom);
+            self.counters.drop(Drop::RoomGone);
             return answer(public, Outcome::Done(done), events);
         };
         let refused = room.page(state);
@@ -244,6 +253,10 @@ impl Session {
     fn room_event(&mut self, now: Now, event: RoomEvent, events: &mut Vec<Event>) {
         let RoomEvent { room_id, sequence, deltas } = event;
         let Some(at) = self.rooms.iter().position(|room| room.is_named(&room_id)) else {
+            // Put out of a room that it could not enter again after a lost connection, and has given up.
+            if deltas.iter().any(|delta| delta.event_type() == RoomEventType::ReRemoved) {
+                return self.counters.drop(Drop::RoomGone);
+            }
             return self.not_in_room(&room_id);
         };
         let room = &mut self.rooms[at];
@@ -251,6 +264,9 @@ impl Session {
         room.set_sequence(sequence);
         let name = room.name().clone();
         for delta in deltas {
+            if delta.event_type() == RoomEventType::ReRemoved {
+                return self.removed(&name, &delta, events);
+            }
             let session = delta.member.as_ref().map_or(SessionId(0), |member| SessionId(member.session_id));
             let heard_as = room.member(session).map_or(0, |member| member.ssrc);
             let Some((change, member)) = room.delta(delta) else {
@@ -268,10 +284,25 @@ impl Session {
         }
     }
 
+    /// Put out of a room: nothing of it comes after this.
+    fn removed(&mut self, name: &str, delta: &RoomDelta, events: &mut Vec<Event>) {
+        let by = if delta.by.is_empty() { "the server" } else { &delta.by };
+        let reason = if delta.reason.is_empty() { "no reason was given" } else { &delta.reason };
+        self.lose_room(name, &format!("{by} put you out: {reason}"), events);
+    }
+
+    /// The session is over for good; the connection ends with this.
+    fn expelled(&mut self, status: Status, events: &mut Vec<Event>) {
+        self.resume_token = bytes::Bytes::new();
+        self.rooms.clear();
+        self.voice.clear();
+        events.push(Event::Expelled { status: status.status_code(), message: status.message });
+    }
+
     fn voice_opened(&mut self, now: Now, room: &str, announce: &VoiceAnnounce, events: &mut Vec<Event>) -> Checked {
-        // Left in the meantime: the server closes the stream with the leave.
+        // Left, or put out, in the meantime: the server closes the stream.
         let Some(room) = self.room(room).map(|room| room.name().clone()) else {
-            self.counters.drop(Drop::UnknownRoom);
+            self.counters.drop(Drop::RoomGone);
             return Ok(());
         };
         let voice = VoiceRoom::new(now.time, room.clone(), announce, &self.config);

@@ -27,6 +27,8 @@ pub enum Drop {
     UnknownAnswer,
     /// About a room the session is not in.
     UnknownRoom,
+    /// About a room the session was put out of while it waited for this.
+    RoomGone,
     /// A member without id, or beyond `MEMBERS_MAX`.
     BadMember,
     /// A message this client has no use for.
@@ -35,7 +37,7 @@ pub enum Drop {
 
 impl Drop {
     /// All of them, in order.
-    pub const ALL: [Drop; 14] = [
+    pub const ALL: [Drop; 15] = [
         Drop::NotRtp,
         Drop::BadPacket,
         Drop::UnknownSsrc,
@@ -48,6 +50,7 @@ impl Drop {
         Drop::TunnelBehind,
         Drop::UnknownAnswer,
         Drop::UnknownRoom,
+        Drop::RoomGone,
         Drop::BadMember,
         Drop::Unsupported,
     ];
@@ -68,6 +71,7 @@ impl Drop {
             Drop::TunnelBehind => "tunnel_behind",
             Drop::UnknownAnswer => "unknown_answer",
             Drop::UnknownRoom => "unknown_room",
+            Drop::RoomGone => "room_gone",
             Drop::BadMember => "bad_member",
             Drop::Unsupported => "unsupported",
         }

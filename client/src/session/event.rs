@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use echomesh_proto::control::{ChatMsg, LoginResponse, Member, RoomMessage, RoomState, StatusCode, Who};
+use echomesh_proto::control::{
+    AuditEntry, ChatMsg, LoginResponse, Member, ModerationState, RoomMessage, RoomState, StatusCode, Who,
+};
 use echomesh_proto::ids::Ssrc;
 
 /// One request and its one answer; never 0 on the wire, not used again before 2^32 others.
@@ -48,13 +50,23 @@ pub enum Event {
         /// The room.
         room: Arc<str>,
     },
-    /// A room the session was in before the connection was lost could not be entered again.
+    /// The session is not in a room any more: it was put out, or could not enter again after a lost connection.
     RoomLost {
         /// The room.
         room: Arc<str>,
         /// Why.
         message: String,
     },
+    /// A moderator ended the session, or its account or address is banned. It knows no room any more, and a new
+    /// connection would be a new login: do not make one unasked.
+    Expelled {
+        /// `STATUS_KICKED` or `STATUS_BANNED`.
+        status: StatusCode,
+        /// The server's sentence: by whom, and why.
+        message: String,
+    },
+    /// Someone was reported; only those who moderate are told.
+    Reported(AuditEntry),
     /// Voice may be sent and heard in a room, with new keys.
     VoiceOpen {
         /// The room.
@@ -130,6 +142,8 @@ pub enum Done {
     Chat(ChatMsg),
     /// Who this session is.
     Who(Who),
+    /// A moderator's request; lists are in it.
+    Moderation(ModerationState),
     /// Voice is open; `Event::VoiceOpen` says how.
     Voice,
 }
@@ -141,7 +155,7 @@ pub enum MemberChange {
     Joined,
     /// It is gone.
     Left,
-    /// Mute, deafen, talking or its stream.
+    /// Mute, deafen, talking, its role or its stream.
     Changed,
 }
 

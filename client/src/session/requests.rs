@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use echomesh_proto::control::{
-    Body, ChatMsg, ClaimRequest, EchoMsg, RoomAction, RoomActionType, RoomMessage, VoiceAnnounce, Who,
+    Body, ChatMsg, ClaimRequest, EchoMsg, Moderation, RoomAction, RoomActionType, RoomMessage, VoiceAnnounce, Who,
 };
 use echomesh_proto::time::{Now, SECOND_US, Time};
 
@@ -90,6 +90,7 @@ pub(super) enum Kind {
     OpenVoice {
         room: String,
     },
+    Moderate,
     /// Claim, announce, room message: answered with a status.
     Plain,
 }
@@ -196,6 +197,15 @@ impl Session {
     /// [`RequestError`].
     pub fn claim(&mut self, now: Now, code: &str) -> Result<RequestId, RequestError> {
         self.ask(now, Kind::Plain, Body::ClaimRequest(ClaimRequest { code: code.to_owned() }))
+    }
+
+    /// Does what moderators do: mutes, kicks, bans, roles, rights of a room, lists, reports. What each action
+    /// needs is in `message.proto`.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn moderate(&mut self, now: Now, moderation: Moderation) -> Result<RequestId, RequestError> {
+        self.ask(now, Kind::Moderate, Body::Moderation(moderation))
     }
 
     /// Opens voice in a room, or gives it new keys. `Event::VoiceOpen` follows; it is opened again by

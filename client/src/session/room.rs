@@ -157,7 +157,8 @@ impl Room {
             }
             RoomEventType::ReJoined => self.insert(member.clone()).then_some((MemberChange::Joined, member)),
             RoomEventType::ReChanged => self.insert(member.clone()).then_some((MemberChange::Changed, member)),
-            RoomEventType::ReUnspecified => None,
+            // Of the session itself, and handled before.
+            RoomEventType::ReRemoved | RoomEventType::ReUnspecified => None,
         }
     }
 }

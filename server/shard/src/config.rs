@@ -1,7 +1,10 @@
 //! What a shard is told at start: who it is, its bounds, and the rooms there are.
 
-use echomesh_proto::ids::{RoomNumber, ShardId};
+use echomesh_proto::ids::{RoomNumber, ShardId, UserId};
 use echomesh_proto::time::SECOND_US;
+
+use crate::bans::Ban;
+use crate::rights::{Holder, Standing};
 
 /// A shard's settings, the same on every shard but for `shard` and `seed`.
 #[derive(Clone, Debug)]
@@ -31,6 +34,8 @@ pub struct ShardConfig {
     pub limits: Limits,
     /// Rooms in the store at start; every shard is given all.
     pub rooms: Vec<StoredRoom>,
+    /// Bans in the store at start that are not over; every shard is given all.
+    pub bans: Vec<Ban>,
 }
 
 /// Who may make accounts.
@@ -53,6 +58,10 @@ pub struct StoredRoom {
     pub name: String,
     /// Most members; 0 means `Limits::room_members_max`.
     pub capacity: u32,
+    /// The account that made it.
+    pub creator: UserId,
+    /// What it says of roles and accounts.
+    pub standings: Vec<(Holder, Standing)>,
 }
 
 /// Bounds of one shard unless said otherwise. Beyond each, what is new is refused with a sentence, or
@@ -97,6 +106,12 @@ pub struct Limits {
     pub voice_age_us_max: u64,
     /// Wrong passwords and claim codes on one connection before it is closed.
     pub guesses_max: u32,
+    /// Entries of a room about roles and accounts: rights given and taken, mutes.
+    pub room_standings_max: u32,
+    /// Bans of the server and of all rooms.
+    pub bans_max: u32,
+    /// Reports of one account in an hour.
+    pub reports_max: u32,
 }
 
 impl Default for Limits {
@@ -120,6 +135,9 @@ impl Default for Limits {
             resume_us_max: 60 * SECOND_US,
             voice_age_us_max: 60_000,
             guesses_max: 5,
+            room_standings_max: 1_000,
+            bans_max: 10_000,
+            reports_max: 5,
         }
     }
 }

@@ -132,7 +132,17 @@ impl Shard {
         connection.opened = true;
         if security == Security::Plaintext && !connection.local_loopback && !anywhere {
             let text = "this server takes plaintext only on its own machine: connect with TLS";
-            self.notice_and_close(id, StatusCode::StatusTlsRequired, text, CloseReason::PlaintextRefused, effects);
+            return self.notice_and_close(
+                id,
+                StatusCode::StatusTlsRequired,
+                text,
+                CloseReason::PlaintextRefused,
+                effects,
+            );
+        }
+        let (remote, now_ms) = (connection.remote, self.now.unix_ms);
+        if let Some(text) = self.bans.of_address(remote, now_ms).map(|ban| ban.sentence("this server", now_ms)) {
+            self.notice_and_close(id, StatusCode::StatusBanned, &text, CloseReason::Banned, effects);
         }
     }
 

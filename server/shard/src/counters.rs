@@ -49,6 +49,10 @@ reasons! {
         ConnectionLimit => "connection_limit",
         /// The session was resumed by another connection.
         Replaced => "replaced",
+        /// A moderator ended the session.
+        Kicked => "kicked",
+        /// The account or the address is banned.
+        Banned => "banned",
         /// The server is stopping.
         Shutdown => "shutdown",
     }
@@ -71,6 +75,8 @@ reasons! {
         PayloadType => "payload_type",
         /// The speaker is muted.
         Muted => "muted",
+        /// The speaker is muted by a moderator, or has no right to speak.
+        ServerMuted => "server_muted",
         /// Voice for or from a control connection that is behind, or through a ring that is.
         TunnelBehind => "tunnel_behind",
         /// A voice frame before the login, or for a stream that is not of its session.

@@ -4,10 +4,12 @@
 //! connections. In: `ToHome` requests from any shard. Out: deltas by sequence, lines, answers.
 //! Bounds: `room_members_max` members; new work is refused while a ring it would feed is congested.
 
+mod standing;
+
 use std::collections::BTreeMap;
 
 use echomesh_proto::control::{Body, ChatMsg, EchoMsg, RoomActionType, RoomMessage, RoomState, StatusCode};
-use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, Ssrc};
+use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, Ssrc, UserId};
 use echomesh_proto::time::Now;
 
 use crate::connection::status;
@@ -15,9 +17,11 @@ use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{
-    Answer, Ask, Asker, DELTA_MEMBERS_MAX, Line, MemberFlags, MemberView, Mesh, NewRoom, ReplicaDelta, RoomSession,
-    StreamAt, ToHome,
+    Answer, Ask, Asker, DELTA_MEMBERS_MAX, Line, MemberFlags, MemberView, Mesh, NewRoom, Removal, ReplicaDelta,
+    RoomSession, StreamAt, ToHome,
 };
+use crate::moderation::lacks;
+use crate::rights::{Access, Person, Right, Rights, Role};
 use crate::voice::Speakers;
 use crate::{ChatJob, Job, KnownRoom, Shard};
 
@@ -46,6 +50,7 @@ impl MemberVoice {
 struct HomeMember {
     user: u64,
     username: String,
+    role: Role,
     /// Where its session lives, after so many moves.
     shard: ShardId,
     moves: u32,
@@ -68,14 +73,16 @@ pub(crate) struct HomeRoom {
     /// For each shard: members' sessions and streams there. A replica is kept where it is not 0.
     interest: Vec<u32>,
     pub(crate) speakers: Speakers,
+    /// What it says of roles and accounts.
+    pub(crate) access: Access,
 }
 
 impl HomeRoom {
-    pub(crate) fn new(name: String, capacity: u32, shards: u8) -> Self {
+    pub(crate) fn new(name: String, capacity: u32, shards: u8, access: Access) -> Self {
         let interest = vec![0; shards as usize];
         let (members, closing) = (BTreeMap::new(), BTreeMap::new());
         let speakers = Speakers::default();
-        Self { name, capacity, sequence: 0, message_sequence: 0, members, closing, interest, speakers }
+        Self { name, capacity, sequence: 0, message_sequence: 0, members, closing, interest, speakers, access }
     }
 
     /// Open streams.
@@ -93,6 +100,7 @@ impl HomeRoom {
             ssrc: if let MemberVoice::Open(ssrc) = member.voice { ssrc.0 } else { 0 },
             gone: false,
             roc: member.roc,
+            role: member.role as i32,
         })
     }
 
@@ -108,10 +116,10 @@ impl Shard {
         let room = RoomNumber(request.room);
         let session = SessionId(request.session);
         match request.ask {
-            Some(Ask::Create(ref new)) => self.create_room(now, asker, request.user, new, effects),
+            Some(Ask::Create(ref new)) => self.create_room(now, &request, new, effects),
             Some(Ask::Join(ref key)) => self.join_room(source, key, &request, effects),
             Some(Ask::Leave(asked)) => {
-                self.leave_room(source, room, session, request.moves);
+                self.leave_room(source, room, session, request.moves, None);
                 if asked {
                     let state = RoomState { action_type: RoomActionType::RaLeave as i32, ..RoomState::default() };
                     // Through the mesh even to ourselves: nothing of the room comes after this answer.
@@ -122,6 +130,8 @@ impl Shard {
                 }
             }
             Some(Ask::Moved(_)) => self.member_moved(source, room, session, request.moves),
+            Some(Ask::Role(_)) => self.member_role(room, session, request.moves, request.role()),
+            Some(Ask::Remove(ref removal)) => self.remove_by_shard(room, session, request.moves, removal),
             Some(Ask::StreamAt(at)) => self.stream_at(source, room, session, at),
             Some(ask) => self.member_asks(now, asker, room, session, ask, effects),
             None => self.counters.drop(Drop::MeshBadRecord),
@@ -150,13 +160,16 @@ impl Shard {
             return self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
         }
         let (user, username) = member;
+        if matches!(ask, Ask::Chat(_) | Ask::Message(_)) && !home.may(id, Right::Write) {
+            return self.refuse(asker, StatusCode::StatusDenied, &lacks(Right::Write), effects);
+        }
         match ask {
             Ask::Chat(chat) => {
                 let client_id = chat.client_id.clone();
                 let content = chat.content.clone();
                 let line =
                     ChatMsg { user_id: user, username, room_id: home.name.clone(), time_ms: now.unix_ms, ..chat };
-                let user = echomesh_proto::ids::UserId(user);
+                let user = UserId(user);
                 let store = StoreJob::AppendChat { room, user, client_id, content, time_ms: now.unix_ms };
                 let job = Job::Chat(Box::new(ChatJob { asker, room, session: id, line }));
                 if !self.ask_store(job, store, effects) {
@@ -175,7 +188,13 @@ impl Shard {
                 self.set_flags(room, id, flags);
                 self.open_voice(asker, room, id);
             }
-            Ask::Create(_) | Ask::Join(_) | Ask::Leave(_) | Ask::Moved(_) | Ask::StreamAt(_) => {
+            Ask::Create(_)
+            | Ask::Join(_)
+            | Ask::Leave(_)
+            | Ask::Moved(_)
+            | Ask::StreamAt(_)
+            | Ask::Role(_)
+            | Ask::Remove(_) => {
                 self.counters.drop(Drop::MeshBadRecord);
             }
         }
@@ -186,7 +205,11 @@ impl Shard {
         home.interested().any(|shard| self.is_congested(shard))
     }
 
-    fn create_room(&mut self, now: Now, asker: Asker, user: u64, new: &NewRoom, effects: &mut Effects) {
+    fn create_room(&mut self, now: Now, request: &ToHome, new: &NewRoom, effects: &mut Effects) {
+        let asker = request.asker;
+        if !Rights::of_role(request.role()).has(Right::CreateRoom) {
+            return self.refuse(asker, StatusCode::StatusDenied, &lacks(Right::CreateRoom), effects);
+        }
         if self.directory.contains_key(&new.key) {
             return self.room_exists(asker, &new.name, effects);
         }
@@ -198,10 +221,11 @@ impl Shard {
             key: new.key.clone(),
             name: new.name.clone(),
             capacity: new.capacity,
-            creator: echomesh_proto::ids::UserId(user),
+            creator: UserId(request.user),
             time_ms: now.unix_ms,
         };
-        if self.congested() || !self.ask_store(Job::CreateRoom(asker, Box::new(new.clone())), store, effects) {
+        let job = Job::CreateRoom(asker, Box::new(NewRoom { creator: request.user, ..new.clone() }));
+        if self.congested() || !self.ask_store(job, store, effects) {
             self.counters.busy += 1;
             self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
         }
@@ -222,7 +246,8 @@ impl Shard {
         match outcome {
             StoreOutcome::RoomCreated { room } => {
                 new.number = room.0;
-                let home = HomeRoom::new(new.name.clone(), new.capacity, self.config.shards);
+                let access = Access::new(UserId(new.creator), []);
+                let home = HomeRoom::new(new.name.clone(), new.capacity, self.config.shards, access);
                 self.homes.insert(*room, home);
                 for shard in 0..self.config.shards {
                     self.tell(ShardId(shard), Mesh::RoomKnown(new.clone()));
@@ -258,6 +283,10 @@ impl Shard {
         let Some(home) = self.homes.get_mut(&number) else {
             return self.counters.drop(Drop::MeshBadRecord);
         };
+        let person = Person { user: UserId(request.user), role: request.role() };
+        if !home.access.rights(person).has(Right::Enter) {
+            return self.refuse(asker, StatusCode::StatusDenied, &lacks(Right::Enter), effects);
+        }
         // The note of its moving may still be on its way.
         let moved = home.members.get(&id).is_some_and(|member| member.moves < request.moves);
         if moved {
@@ -279,7 +308,8 @@ impl Shard {
                     username: request.username.clone(),
                     shard: source,
                     moves: request.moves,
-                    flags: MemberFlags::default(),
+                    role: person.role,
+                    flags: standing::imposed(&home.access, person, MemberFlags::default()),
                     voice: MemberVoice::None,
                     roc: 0,
                 },
@@ -287,11 +317,15 @@ impl Shard {
             self.member_changed(number, id, Some(source));
             self.interest(number, source, 1);
         }
-        let placed = RoomSession { asker, room: number.0, session: id.0, ssrc: 0, moves: request.moves };
-        self.tell(source, Mesh::Placed(placed));
+        self.tell_placed(
+            source,
+            number,
+            RoomSession { asker, moves: request.moves, session: id.0, ..RoomSession::default() },
+        );
     }
 
-    fn leave_room(&mut self, source: ShardId, number: RoomNumber, id: SessionId, moves: u32) {
+    /// `removal`: it was put out, and is told so.
+    fn leave_room(&mut self, source: ShardId, number: RoomNumber, id: SessionId, moves: u32, removal: Option<Removal>) {
         let Some(home) = self.homes.get_mut(&number) else { return self.counters.drop(Drop::StaleSession) };
         // A session that moved is not taken out by its old shard.
         let here = home.members.get(&id).is_some_and(|member| member.moves == moves);
@@ -311,7 +345,8 @@ impl Shard {
         };
         let delta = ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], reset: false };
         // First, so that it is not told of its own leaving.
-        self.tell(source, Mesh::Displaced(RoomSession { room: number.0, session: id.0, ..RoomSession::default() }));
+        let note = RoomSession { room: number.0, session: id.0, removal, ..RoomSession::default() };
+        self.tell(source, Mesh::Displaced(note));
         self.broadcast(number, None, &Mesh::Replica(delta));
         self.interest(number, source, -1);
         if let MemberVoice::Open(ssrc) = member.voice {
@@ -338,12 +373,22 @@ impl Shard {
         let old = std::mem::replace(&mut member.shard, source);
         self.interest(number, source, 1);
         self.interest(number, old, -1);
-        self.tell(source, Mesh::Placed(note));
+        self.tell_placed(source, number, note);
+    }
+
+    /// Tells the session's shard that it is in, and as what.
+    fn tell_placed(&mut self, shard: ShardId, number: RoomNumber, note: RoomSession) {
+        let member = self.homes.get(&number).and_then(|home| home.members.get(&SessionId(note.session)));
+        let role = member.map_or(0, |member| member.role as i32);
+        self.tell(shard, Mesh::Placed(RoomSession { room: number.0, role, ..note }));
     }
 
     fn set_flags(&mut self, number: RoomNumber, id: SessionId, flags: MemberFlags) {
         let member = self.homes.get_mut(&number).and_then(|home| home.members.get_mut(&id));
-        if let Some(member) = member.filter(|member| member.flags != flags) {
+        let Some(member) = member else { return };
+        let MemberFlags { server_muted, server_deafened, .. } = member.flags;
+        let flags = MemberFlags { server_muted, server_deafened, ..flags };
+        if member.flags != flags {
             member.flags = flags;
             self.member_changed(number, id, None);
         }

@@ -6,7 +6,11 @@
 
 use std::net::IpAddr;
 
+use echomesh_proto::control::{AuditEntry, Role};
 use echomesh_proto::ids::{RoomNumber, UserId};
+
+use crate::bans::Ban;
+use crate::rights::{Holder, Rights};
 
 /// Ties an answer to its request: a slot of the shard's request table and which use of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +44,41 @@ pub enum StoreJob {
     /// Append a chat line: `ChatStored` once it is on disk. If `client_id` is not empty and this user
     /// stored a line with it in the last 24 h: `ChatDuplicate` with that line.
     AppendChat { room: RoomNumber, user: UserId, client_id: String, content: String, time_ms: u64 },
+    /// A moderator's act and the entry of the audit log that tells of it, in one transaction: `Moderated`, or
+    /// `NotFound` if what it is about is gone.
+    Moderate(Box<LoggedAct>),
+    /// Entries of the audit log before this one (0: all), newest first: `Audit`.
+    ReadAudit { before: u64, count: u32 },
+}
+
+/// A moderator's act, and what the log says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedAct {
+    /// What changes.
+    pub act: Act,
+    /// Who does it.
+    pub actor: UserId,
+    /// To whom; 0: to no account.
+    pub target: UserId,
+    /// The entry; the store gives it its id.
+    pub entry: AuditEntry,
+}
+
+/// What a moderator's act changes in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Nothing but the log: kicks and reports.
+    Note,
+    /// The account's role.
+    SetRole { user: UserId, role: Role },
+    /// Mute or deafen an account in a room, or take it back; `None` stays as it was.
+    Restrain { room: RoomNumber, user: UserId, muted: Option<bool>, deafened: Option<bool> },
+    /// What a room gives and takes of a holder's rights.
+    SetRights { room: RoomNumber, holder: Holder, allow: Rights, deny: Rights },
+    /// A ban; the store gives it its id.
+    Ban(Ban),
+    /// The ban is lifted.
+    Unban { ban: u64 },
 }
 
 /// The store's answer.
@@ -55,8 +94,8 @@ pub struct StoreReply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreOutcome {
     /// `FindAccount` found it.
-    Account { user: UserId, name: String, password_hash: String, owner: bool },
-    /// `FindAccount` found nothing.
+    Account { user: UserId, name: String, password_hash: String, role: Role },
+    /// `FindAccount` found nothing, or the ban to lift is gone.
     NotFound,
     /// `CreateAccount` made it.
     AccountCreated { user: UserId },
@@ -72,6 +111,10 @@ pub enum StoreOutcome {
     ChatStored { message_id: u64 },
     /// `AppendChat` had stored it before; the line as it was then.
     ChatDuplicate { message_id: u64, room: RoomNumber, content: String, time_ms: u64 },
+    /// `Moderate` did it; the id of a new ban, else of the entry in the log.
+    Moderated { id: u64 },
+    /// `ReadAudit`.
+    Audit(Vec<AuditEntry>),
     /// Not done: disk full, database locked or damaged, read-only. Nothing was acknowledged; the
     /// store has logged why.
     Failed,

@@ -8,6 +8,7 @@
 //! # Layout
 //! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`]: the boundary.
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
+//! - `moderation`, `rights`, `bans`: who may do what to whom.
 //! - `session`: sessions and the account's home; `home`: a room's home; `replica`: rooms as each shard
 //!   knows them.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
@@ -16,6 +17,7 @@
 //! A panic means a bug of this crate, never of a peer's bytes.
 #![forbid(unsafe_code)]
 
+mod bans;
 pub mod config;
 mod connection;
 pub mod counters;
@@ -25,9 +27,11 @@ pub mod input;
 pub mod jobs;
 mod login;
 mod mesh;
+mod moderation;
 mod names;
 mod replica;
 mod requests;
+pub mod rights;
 mod session;
 mod table;
 pub mod voice;
@@ -41,17 +45,23 @@ use prost::Message;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+pub use bans::{Ban, Network};
 pub use config::{Limits, Registration, ShardConfig, StoredRoom};
 pub use counters::{CloseReason, Counters, Drop};
 pub use effect::{Effect, Effects, Voice};
 pub use input::{ClosedCause, Input, READ_BYTES_MAX, Security, TICK_US};
-pub use jobs::{HashOutcome, HashReply, HashRequest, JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest};
+pub use jobs::{
+    Act, HashOutcome, HashReply, HashRequest, JobToken, LoggedAct, StoreJob, StoreOutcome, StoreReply, StoreRequest,
+};
 pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
 
+use bans::Bans;
 use connection::Connection;
 use home::HomeRoom;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
+use moderation::{RoleChange, Staff};
 use replica::Replica;
+use rights::Access;
 use session::{Session, SessionPlace};
 pub(crate) use table::{ChatJob, Job, Jobs};
 use voice::{Path, Stream};
@@ -85,6 +95,12 @@ pub struct Shard {
     sessions: BTreeMap<SessionId, Session>,
     /// Sessions without connection, oldest first.
     detached: BTreeSet<(Time, SessionId)>,
+    /// All bans of the server and its rooms.
+    bans: Bans,
+    /// Roles that changed a moment ago, oldest first.
+    role_changes: VecDeque<RoleChange>,
+    /// What the staff shard remembers.
+    staff: Staff,
     /// Accounts whose home this is: where their sessions live.
     accounts: BTreeMap<UserId, BTreeMap<SessionId, SessionPlace>>,
     jobs: Jobs,
@@ -125,6 +141,7 @@ impl Shard {
         let ssrc_offset = random.next_u32();
         let outboxes = (0..config.shards).map(|_| Outbox::default()).collect();
         let rooms = std::mem::take(&mut config.rooms);
+        let bans = Bans::new(std::mem::take(&mut config.bans));
         let mut shard = Self {
             config,
             now: Now::default(),
@@ -137,6 +154,9 @@ impl Shard {
             held_back: Vec::new(),
             sessions: BTreeMap::new(),
             detached: BTreeSet::new(),
+            bans,
+            role_changes: VecDeque::new(),
+            staff: Staff::default(),
             accounts: BTreeMap::new(),
             jobs: Jobs::default(),
             directory: BTreeMap::new(),
@@ -158,7 +178,8 @@ impl Shard {
         for room in rooms {
             let home = shard.home_of(&room.key);
             if home == shard.config.shard {
-                let at_home = HomeRoom::new(room.name.clone(), room.capacity, shard.config.shards);
+                let access = Access::new(room.creator, room.standings);
+                let at_home = HomeRoom::new(room.name.clone(), room.capacity, shard.config.shards, access);
                 shard.homes.insert(room.number, at_home);
             }
             shard.room_keys.insert(room.number, room.key.clone());
@@ -262,7 +283,7 @@ impl Shard {
             }
             Mesh::Line(line) => self.line(&line, effects),
             Mesh::Placed(note) => self.placed(&note, effects),
-            Mesh::Displaced(note) => self.displaced(&note),
+            Mesh::Displaced(note) => self.displaced(&note, effects),
             Mesh::OpenStream(ask) => self.open_stream(source, &ask, effects),
             Mesh::CloseStream(ask) => self.close_stream(Ssrc(ask.ssrc), effects),
             Mesh::SessionOpen(note) => self.session_open(source, note),
@@ -281,6 +302,12 @@ impl Shard {
             Mesh::Losses(losses) => self.listeners_lost(&losses),
             Mesh::TunnelIn(tunnel) => self.tunnelled(now, source, tunnel, effects),
             Mesh::TunnelOut(out) => self.tunnel_out(out, effects),
+            Mesh::Order(order) => self.order(now, order, effects),
+            Mesh::Banned(ban) => self.banned(now, ban, effects),
+            Mesh::Unbanned(id) => self.bans.remove(id),
+            Mesh::RoleSet(note) => self.role_set(now, &note),
+            Mesh::Expel(note) => self.expel(&note, effects),
+            Mesh::Reported(state) => self.reported(state, effects),
         }
     }
 
@@ -332,9 +359,12 @@ impl Shard {
     fn stored(&mut self, now: Now, reply: StoreReply, effects: &mut Effects) {
         match self.jobs.take(reply.token) {
             Some(Job::Login(asker)) => self.login_stored(asker, reply.outcome, effects),
-            Some(Job::Claim(asker)) => self.claim_stored(now, asker, &reply.outcome, effects),
+            Some(Job::Claim(asker, user)) => self.claim_stored(now, asker, user, &reply.outcome, effects),
             Some(Job::CreateRoom(asker, new)) => self.room_stored(asker, *new, &reply.outcome, effects),
             Some(Job::Chat(job)) => self.chat_stored(*job, reply.outcome, effects),
+            Some(job @ (Job::Target(_) | Job::Order(_) | Job::Audit(_))) => {
+                self.moderation_stored(now, job, reply.outcome, effects);
+            }
             Some(Job::Hash(_)) | None => self.counters.drop(Drop::StaleAnswer),
         }
     }
@@ -347,6 +377,7 @@ impl Shard {
             slot += DEADLINE_TICKS;
         }
         self.expire_detached(now);
+        self.forget_role_changes(now);
         self.tell_rollovers();
         self.loudest_tick(now);
         self.report_tick(now, effects);

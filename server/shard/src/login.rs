@@ -3,7 +3,9 @@
 //!
 //! Not hashing or storing: those are jobs beside the shard. One login is under way per connection.
 
-use echomesh_proto::control::{Body, ClaimRequest, LoginRequest, LoginResponse, ResumeRequest, StatusCode};
+use echomesh_proto::control::{
+    Body, ClaimRequest, EchoMsg, LoginRequest, LoginResponse, ResumeRequest, Role, StatusCode,
+};
 use echomesh_proto::ids::{ConnectionId, SessionId, UserId};
 use echomesh_proto::limits::PASSWORD_BYTES_MAX;
 use echomesh_proto::time::Now;
@@ -14,7 +16,7 @@ use crate::connection::{AskedKind, RETRY_AFTER_MS, status};
 use crate::counters::{CloseReason, Drop};
 use crate::effect::{Effect, Effects};
 use crate::jobs::{HashOutcome, HashRequest, StoreJob, StoreOutcome};
-use crate::mesh::{Asker, Mesh, SessionNote};
+use crate::mesh::{Answer, Asker, Mesh, SessionNote};
 use crate::names::{self, Name};
 use crate::session::{SECRET_BYTES, Session, hash_secret};
 use crate::{Job, Shard};
@@ -41,7 +43,7 @@ pub(crate) struct LoginUnderWay {
 struct Account {
     user: UserId,
     name: String,
-    owner: bool,
+    role: Role,
 }
 
 /// A `LoginResponse` that refuses.
@@ -120,8 +122,8 @@ impl Shard {
     pub(crate) fn login_stored(&mut self, asker: Asker, outcome: StoreOutcome, effects: &mut Effects) {
         let Some(login) = self.login_of(asker) else { return };
         match outcome {
-            StoreOutcome::Account { user, name, password_hash, owner } => {
-                login.account = Some(Account { user, name, owner });
+            StoreOutcome::Account { user, name, password_hash, role } => {
+                login.account = Some(Account { user, name, role });
                 self.login_hash(asker, Some(password_hash), effects);
             }
             // With registration closed the password is hashed all the same, so that the time of the
@@ -129,7 +131,7 @@ impl Shard {
             StoreOutcome::NotFound => self.login_hash(asker, None, effects),
             StoreOutcome::AccountCreated { user } => {
                 login.created = true;
-                login.account = Some(Account { user, name: login.name.shown.clone(), owner: false });
+                login.account = Some(Account { user, name: login.name.shown.clone(), role: Role::Member });
                 self.open_session(asker);
             }
             // Someone else made the account between our look and our insert.
@@ -199,9 +201,15 @@ impl Shard {
                 "this account is logged in on too many devices: log one out, or wait a minute for lost ones to end";
             return self.refuse_login(asker, StatusCode::StatusLimit, text, effects);
         }
+        let role = self.latest_role(account.user, account.role);
+        let remote = self.remote_of(asker);
+        if let Some(text) = self.kept_out(account.user, role, remote) {
+            self.tell(self.account_home(account.user), Mesh::SessionClosed(note));
+            return self.refuse_login(asker, StatusCode::StatusBanned, &text, effects);
+        }
         let id = SessionId(note.session);
         let secret_hash = if login.resumable { hash_secret(&login.secret) } else { Vec::new() };
-        self.sessions.insert(id, Session::new(id, account.user, account.name, account.owner, secret_hash));
+        self.sessions.insert(id, Session::new(id, account.user, account.name, role, secret_hash));
         self.counters.logins += 1;
         let mut resume_token = Vec::new();
         if login.resumable {
@@ -237,20 +245,26 @@ impl Shard {
 
     pub(crate) fn claim_request(&mut self, asker: Asker, user: UserId, claim: ClaimRequest, effects: &mut Effects) {
         let code = claim.code.chars().take(64).collect();
-        if !self.ask_store(Job::Claim(asker), StoreJob::Claim { user, code }, effects) {
+        if !self.ask_store(Job::Claim(asker, user), StoreJob::Claim { user, code }, effects) {
             self.refuse(asker, StatusCode::StatusTryAgain, BUSY, effects);
         }
     }
 
-    pub(crate) fn claim_stored(&mut self, now: Now, asker: Asker, outcome: &StoreOutcome, effects: &mut Effects) {
+    pub(crate) fn claim_stored(
+        &mut self,
+        now: Now,
+        asker: Asker,
+        user: UserId,
+        outcome: &StoreOutcome,
+        effects: &mut Effects,
+    ) {
         let id = asker.connection();
         match outcome {
             StoreOutcome::Claimed => {
-                let session = self.connection(id).and_then(|connection| connection.session);
-                if let Some(session) = session.and_then(|session| self.sessions.get_mut(&session)) {
-                    session.owner = true;
-                }
-                self.answer(asker, status(StatusCode::StatusOk, "this account owns the server now"), effects);
+                self.tell_role(user, Role::Owner);
+                // Through the mesh to ourselves: the role is told first.
+                let msg = EchoMsg::new(0, status(StatusCode::StatusOk, "this account owns the server now"));
+                self.tell(asker.shard(), Mesh::Answer(Answer { asker, msg }));
             }
             StoreOutcome::Denied => {
                 let text = "wrong or used claim code: it was printed once, at the server's first start";

@@ -6,9 +6,11 @@
 
 use std::collections::VecDeque;
 
-use echomesh_proto::control::{ChatMsg, EchoMsg, RoomMessage};
+use echomesh_proto::control::{ChatMsg, EchoMsg, Moderation, ModerationState, Role, RoomMessage};
 use echomesh_proto::ids::{ConnectionId, ShardId};
 use prost::Message;
+
+use crate::bans::{Ban, Network};
 
 /// Bytes the driver's ring adds to each record.
 pub const RECORD_PREFIX_BYTES: usize = 4;
@@ -60,7 +62,10 @@ pub(crate) struct ToHome {
     pub(crate) username: String,
     #[prost(uint32, tag = "15")]
     pub(crate) moves: u32,
-    #[prost(oneof = "Ask", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14")]
+    /// Of the account, as the session knows it.
+    #[prost(enumeration = "Role", tag = "16")]
+    pub(crate) role: i32,
+    #[prost(oneof = "Ask", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18")]
     pub(crate) ask: Option<Ask>,
 }
 
@@ -88,6 +93,64 @@ pub(crate) enum Ask {
     /// The stream is open, or its numbers have rolled over.
     #[prost(message, tag = "14")]
     StreamAt(StreamAt),
+    /// The session's role is now the request's.
+    #[prost(bool, tag = "17")]
+    Role(bool),
+    /// The session's shard puts it out.
+    #[prost(message, tag = "18")]
+    Remove(Removal),
+}
+
+/// Why a member was put out of a room.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Removal {
+    /// Empty: the server.
+    #[prost(string, tag = "1")]
+    pub(crate) by: String,
+    #[prost(string, tag = "2")]
+    pub(crate) reason: String,
+}
+
+/// A moderator's request, where it is decided: at the room's home, or at the staff shard.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Order {
+    #[prost(message, required, tag = "1")]
+    pub(crate) asker: Asker,
+    #[prost(uint64, tag = "2")]
+    pub(crate) user: u64,
+    #[prost(string, tag = "3")]
+    pub(crate) username: String,
+    #[prost(enumeration = "Role", tag = "4")]
+    pub(crate) role: i32,
+    /// 0: the server.
+    #[prost(uint64, tag = "5")]
+    pub(crate) room: u64,
+    #[prost(message, required, tag = "6")]
+    pub(crate) msg: Moderation,
+    /// Whom it is about, once that is known; 0: nobody yet, or an address or a role.
+    #[prost(uint64, tag = "7")]
+    pub(crate) target_user: u64,
+    #[prost(string, tag = "8")]
+    pub(crate) target_name: String,
+    #[prost(enumeration = "Role", tag = "9")]
+    pub(crate) target_role: i32,
+    #[prost(message, optional, tag = "10")]
+    pub(crate) network: Option<Network>,
+    /// The room's home has said yes: the staff shard does it.
+    #[prost(bool, tag = "11")]
+    pub(crate) granted: bool,
+}
+
+/// An account's role is another now, or its sessions are to end.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AccountNote {
+    #[prost(uint64, tag = "1")]
+    pub(crate) user: u64,
+    #[prost(enumeration = "Role", tag = "2")]
+    pub(crate) role: i32,
+    /// What the sessions that end are told.
+    #[prost(string, tag = "3")]
+    pub(crate) text: String,
 }
 
 /// Where a stream's numbers are.
@@ -174,6 +237,9 @@ pub(crate) struct NewRoom {
     pub(crate) name: String,
     #[prost(uint32, tag = "4")]
     pub(crate) capacity: u32,
+    /// The account that makes it.
+    #[prost(uint64, tag = "5")]
+    pub(crate) creator: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -184,6 +250,18 @@ pub(crate) struct MemberFlags {
     pub(crate) muted: bool,
     #[prost(bool, tag = "3")]
     pub(crate) deafened: bool,
+    /// By a moderator, or for lack of the right to speak.
+    #[prost(bool, tag = "4")]
+    pub(crate) server_muted: bool,
+    #[prost(bool, tag = "5")]
+    pub(crate) server_deafened: bool,
+}
+
+impl MemberFlags {
+    /// It is sent voice.
+    pub(crate) fn hears(self) -> bool {
+        !self.deafened && !self.server_deafened
+    }
 }
 
 /// A member as replicas know it.
@@ -206,6 +284,8 @@ pub(crate) struct MemberView {
     /// Rollover counter of the stream's output.
     #[prost(uint32, tag = "7")]
     pub(crate) roc: u32,
+    #[prost(enumeration = "Role", tag = "8")]
+    pub(crate) role: i32,
 }
 
 /// Changes of a room for a shard that keeps a replica of it.
@@ -260,6 +340,12 @@ pub(crate) struct RoomSession {
     /// `Placed`: how often the session had moved.
     #[prost(uint32, tag = "5")]
     pub(crate) moves: u32,
+    /// `Placed`: its role as the room has it.
+    #[prost(enumeration = "Role", tag = "6")]
+    pub(crate) role: i32,
+    /// `Displaced`: it was put out.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) removal: Option<Removal>,
 }
 
 /// About a session, between its shard and its account's home.
@@ -290,8 +376,8 @@ pub(crate) struct SessionRecord {
     pub(crate) user: u64,
     #[prost(string, tag = "4")]
     pub(crate) username: String,
-    #[prost(bool, tag = "5")]
-    pub(crate) owner: bool,
+    #[prost(enumeration = "Role", tag = "5")]
+    pub(crate) role: i32,
     #[prost(bytes = "vec", tag = "6")]
     pub(crate) secret_hash: Vec<u8>,
     #[prost(message, repeated, tag = "7")]
@@ -305,7 +391,8 @@ pub(crate) struct SessionRecord {
 pub(crate) struct MeshMsg {
     #[prost(
         oneof = "Mesh",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
+                29"
     )]
     pub(crate) body: Option<Mesh>,
 }
@@ -370,6 +457,21 @@ pub(crate) enum Mesh {
     /// To the connection's shard.
     #[prost(message, tag = "23")]
     TunnelOut(TunnelOut),
+    #[prost(message, tag = "24")]
+    Order(Order),
+    /// From the staff shard to every shard, as those that follow.
+    #[prost(message, tag = "25")]
+    Banned(Ban),
+    #[prost(uint64, tag = "26")]
+    Unbanned(u64),
+    #[prost(message, tag = "27")]
+    RoleSet(AccountNote),
+    /// End the account's sessions.
+    #[prost(message, tag = "28")]
+    Expel(AccountNote),
+    /// Someone was reported: for those who moderate.
+    #[prost(message, tag = "29")]
+    Reported(ModerationState),
 }
 
 /// Records that wait for room in the ring to one shard, in order.

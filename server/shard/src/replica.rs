@@ -60,7 +60,7 @@ pub(crate) struct Replica {
 impl Replica {
     /// Adds (or takes away) a member's stream among those that hear the room.
     fn count_listener(&mut self, own: ShardId, view: &MemberView, present: bool) {
-        if view.ssrc == 0 || view.flags.deafened {
+        if view.ssrc == 0 || !view.flags.hears() {
             return;
         }
         let ssrc = Ssrc(view.ssrc);
@@ -93,6 +93,9 @@ fn member(view: &MemberView) -> Member {
         talking: view.flags.talking,
         ssrc: view.ssrc,
         roc: view.roc,
+        server_muted: view.flags.server_muted,
+        server_deafened: view.flags.server_deafened,
+        role: view.role,
     }
 }
 
@@ -163,7 +166,8 @@ impl Shard {
             let untold = replica.pending.get(&id).is_some_and(|delta| delta.event_type == joined);
             let event_type = if untold && !view.gone { RoomEventType::ReJoined } else { event_type };
             // A leaving is told even so: a roster fetched in between may name who left.
-            let delta = RoomDelta { event_type: event_type as i32, member: Some(member(&view)) };
+            let delta =
+                RoomDelta { event_type: event_type as i32, member: Some(member(&view)), ..RoomDelta::default() };
             replica.pending.insert(id, delta);
         }
         if old_ssrc != 0 && (view.gone || old_ssrc != view.ssrc) {
@@ -171,7 +175,7 @@ impl Shard {
         }
         if !view.gone && view.ssrc != 0 {
             self.stream_rooms.insert(Ssrc(view.ssrc), number);
-            self.set_muted(Ssrc(view.ssrc), view.flags.muted);
+            self.set_muted(Ssrc(view.ssrc), view.flags);
         }
     }
 
@@ -269,11 +273,15 @@ impl Shard {
             let state = self.roster_page(number, RoomActionType::RaJoin, SessionId(0));
             self.answer(placed.asker, Body::RoomState(state), effects);
         }
+        self.check_arrival(id, number, placed.role());
     }
 
-    pub(crate) fn displaced(&mut self, note: &RoomSession) {
+    pub(crate) fn displaced(&mut self, note: &RoomSession, effects: &mut Effects) {
         let (number, id) = (RoomNumber(note.room), SessionId(note.session));
         let key = self.room_keys.get(&number).cloned().unwrap_or_default();
+        if let Some(removal) = &note.removal {
+            self.tell_removed(id, number, removal, effects);
+        }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.rooms.remove(&key);
         }
@@ -321,6 +329,14 @@ impl Shard {
             self.stream_rooms.remove(&Ssrc(view.ssrc));
         }
         replica.locals
+    }
+
+    /// Whether the room's home has told this shard that a stream is muted: for checks by the simulator.
+    #[must_use]
+    pub fn is_server_muted(&self, ssrc: Ssrc) -> bool {
+        let replica = self.stream_rooms.get(&ssrc).and_then(|number| self.replicas.get(number));
+        let views = replica.into_iter().flat_map(|replica| replica.members.values());
+        views.filter(|view| view.ssrc == ssrc.0).any(|view| view.flags.server_muted)
     }
 
     /// A room's members as this shard's replica has them, if it keeps one: for checks by the simulator.

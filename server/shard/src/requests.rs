@@ -3,7 +3,7 @@
 //! The server believes the connection, not the `user_id` in a message. Every request is answered once.
 
 use echomesh_proto::control::{
-    Body, ChatMsg, EchoMsg, MsgType, Ping, Room, RoomAction, RoomActionType, RoomMessage, RoomState, StatusCode,
+    Body, ChatMsg, EchoMsg, MsgType, Ping, Role, Room, RoomAction, RoomActionType, RoomMessage, RoomState, StatusCode,
     VoiceAnnounce, Who,
 };
 use echomesh_proto::ids::{ConnectionId, RoomNumber, SessionId};
@@ -45,10 +45,15 @@ impl Shard {
             | Body::ChatMsg(_)
             | Body::RoomAction(_)
             | Body::VoiceAnnounce(_)
-            | Body::RoomMessage(_) => {
+            | Body::RoomMessage(_)
+            | Body::Moderation(_) => {
                 self.request_logged_in(now, id, request_id, body, effects);
             }
-            Body::LoginResponse(_) | Body::Status(_) | Body::RoomState(_) | Body::RoomEvent(_) => {
+            Body::ModerationState(_)
+            | Body::LoginResponse(_)
+            | Body::Status(_)
+            | Body::RoomState(_)
+            | Body::RoomEvent(_) => {
                 let text = "this server takes no such message from a client";
                 self.send(id, &EchoMsg::new(request_id, status(StatusCode::StatusUnsupported, text)), effects);
             }
@@ -109,9 +114,10 @@ impl Shard {
             }
             Body::Who(_) => self.who(asker, session, effects),
             Body::ChatMsg(chat) => self.chat(asker, session, chat, effects),
-            Body::RoomAction(action) => self.room_action(asker, session, action, effects),
+            Body::RoomAction(action) => self.room_action(now, asker, session, action, effects),
             Body::VoiceAnnounce(announce) => self.announce(asker, session, announce, effects),
             Body::RoomMessage(message) => self.room_message(asker, session, message, effects),
+            Body::Moderation(moderation) => self.moderation(asker, session, moderation, effects),
             _ => {}
         }
     }
@@ -122,9 +128,10 @@ impl Shard {
             user_id: session.user.0,
             username: session.username.clone(),
             session_id: id.0,
-            owner: session.owner,
+            owner: session.role == Role::Owner,
             rooms: session.rooms.values().map(|room| room.name.clone()).collect(),
             shard: u32::from(self.config.shard.0),
+            role: session.role as i32,
         };
         self.answer(asker, Body::Who(who), effects);
     }
@@ -139,6 +146,7 @@ impl Shard {
             user: session.user.0,
             username: session.username.clone(),
             moves: session.moves,
+            role: session.role as i32,
             ask: Some(ask),
         }
     }
@@ -192,13 +200,18 @@ impl Shard {
 
     fn announce(&mut self, asker: Asker, id: SessionId, announce: VoiceAnnounce, effects: &mut Effects) {
         let Some((key, room)) = self.room_of(asker, id, &announce.room_id, effects) else { return };
-        let flags = MemberFlags { talking: announce.talking, muted: announce.muted, deafened: announce.deafened };
+        let flags = MemberFlags {
+            talking: announce.talking,
+            muted: announce.muted,
+            deafened: announce.deafened,
+            ..MemberFlags::default()
+        };
         let ask = if announce.open { Ask::OpenVoice(flags) } else { Ask::Set(flags) };
         let request = self.of_session(asker, id, room, ask);
         self.tell_home(&key, request);
     }
 
-    fn room_action(&mut self, asker: Asker, id: SessionId, action: RoomAction, effects: &mut Effects) {
+    fn room_action(&mut self, now: Now, asker: Asker, id: SessionId, action: RoomAction, effects: &mut Effects) {
         let kind = action.action_type();
         if kind == RoomActionType::RaList {
             return self.list_rooms(asker, &action, effects);
@@ -220,13 +233,24 @@ impl Shard {
             Err(text) => return self.refuse(asker, StatusCode::StatusNameInvalid, &text, effects),
         };
         let ask = if kind == RoomActionType::RaCreate {
-            Ask::Create(NewRoom { number: 0, key: name.key.clone(), name: name.shown, capacity: action.capacity })
+            Ask::Create(NewRoom {
+                number: 0,
+                key: name.key.clone(),
+                name: name.shown,
+                capacity: action.capacity,
+                creator: 0,
+            })
         } else {
             let rooms_max = self.config.limits.session_rooms_max as usize;
             let rooms = &self.sessions[&id].rooms;
             if rooms.len() >= rooms_max && !rooms.contains_key(&name.key) {
                 let text = format!("you are in {rooms_max} rooms, the most there may be: leave one first");
                 return self.refuse(asker, StatusCode::StatusLimit, &text, effects);
+            }
+            let number = self.directory.get(&name.key).map(|known| known.number);
+            if let Some(ban) = number.and_then(|number| self.room_ban(id, number)) {
+                let text = ban.sentence("this room", now.unix_ms);
+                return self.refuse(asker, StatusCode::StatusBanned, &text, effects);
             }
             Ask::Join(name.key.clone())
         };

@@ -6,8 +6,9 @@
 //! Bounds: sessions follow connections; a detached one lives `Limits::resume_us_max`.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use echomesh_proto::control::{LoginResponse, PROTOCOL_VERSION, StatusCode};
+use echomesh_proto::control::{LoginResponse, PROTOCOL_VERSION, Role, StatusCode};
 use echomesh_proto::ids::{ConnectionId, RoomNumber, SessionId, ShardId, UserId};
 use echomesh_proto::time::{Now, Time};
 use sha2::{Digest, Sha256};
@@ -26,10 +27,12 @@ pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) user: UserId,
     pub(crate) username: String,
-    pub(crate) owner: bool,
+    pub(crate) role: Role,
     /// SHA-256 of the secret that resumes it; empty if the client cannot resume.
     pub(crate) secret_hash: Vec<u8>,
     pub(crate) connection: Option<ConnectionId>,
+    /// Address of its last connection.
+    pub(crate) remote: Option<IpAddr>,
     detached: Time,
     /// How often it moved: a home believes the latest of its shards.
     pub(crate) moves: u32,
@@ -53,14 +56,15 @@ pub(crate) struct SessionPlace {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, user: UserId, username: String, owner: bool, secret_hash: Vec<u8>) -> Self {
+    pub(crate) fn new(id: SessionId, user: UserId, username: String, role: Role, secret_hash: Vec<u8>) -> Self {
         Self {
             id,
             user,
             username,
-            owner,
+            role,
             secret_hash,
             connection: None,
+            remote: None,
             detached: Time(0),
             moves: 0,
             rooms: BTreeMap::new(),
@@ -73,7 +77,7 @@ impl Session {
             session: self.id.0,
             user: self.user.0,
             username: self.username.clone(),
-            owner: self.owner,
+            role: self.role as i32,
             secret_hash: self.secret_hash.clone(),
             rooms: self
                 .rooms
@@ -83,6 +87,7 @@ impl Session {
                     key: key.clone(),
                     name: room.name.clone(),
                     capacity: 0,
+                    creator: 0,
                 })
                 .collect(),
             moves: self.moves,
@@ -91,7 +96,8 @@ impl Session {
 
     fn from_record(record: SessionRecord) -> (Asker, Self) {
         let id = SessionId(record.session);
-        let mut session = Self::new(id, UserId(record.user), record.username, record.owner, record.secret_hash);
+        let role = record.role();
+        let mut session = Self::new(id, UserId(record.user), record.username, role, record.secret_hash);
         session.moves = record.moves + 1;
         let room = |room: NewRoom| (room.key, InRoom { number: RoomNumber(room.number), name: room.name });
         session.rooms = record.rooms.into_iter().map(room).collect();
@@ -228,14 +234,20 @@ impl Shard {
     /// The new shard: the session arrives.
     pub(crate) fn session_arrived(&mut self, now: Now, record: SessionRecord, effects: &mut Effects) {
         let (asker, session) = Session::from_record(record);
-        let id = session.id;
-        let user = session.user;
+        let (id, user, role) = (session.id, session.user, session.role);
         for (key, room) in &session.rooms {
             self.tell_home(key, home_request(room.number, id, session.moves, Ask::Moved(true)));
         }
         let note = SessionNote { session: id.0, user: user.0, ..SessionNote::default() };
         self.tell(self.account_home(user), Mesh::SessionMoved(note));
         self.sessions.insert(id, session);
+        let role = self.latest_role(user, role);
+        self.set_session_role(id, role);
+        let remote = self.remote_of(asker);
+        if let Some(text) = self.kept_out(user, role, remote) {
+            self.end_session(id);
+            return self.answer(asker, crate::login::refusal(StatusCode::StatusBanned, &text), effects);
+        }
         if !self.is_waiting(asker) {
             self.counters.drop(Drop::StaleAnswer);
             return self.detach(now, id);
@@ -244,11 +256,18 @@ impl Shard {
         self.attach(asker, id, LoginResponse::default(), effects);
     }
 
+    /// Where a request comes from, if its connection is still there.
+    pub(crate) fn remote_of(&mut self, asker: Asker) -> Option<IpAddr> {
+        self.connection(asker.connection()).map(|connection| connection.remote)
+    }
+
     /// Binds session and connection and answers the login or resume.
     pub(crate) fn attach(&mut self, asker: Asker, id: SessionId, response: LoginResponse, effects: &mut Effects) {
         let connection_id = asker.connection();
+        let remote = self.remote_of(asker);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.connection = Some(connection_id);
+        session.remote = remote;
         let response = LoginResponse {
             status_code: StatusCode::StatusOk as i32,
             user_id: session.user.0,

@@ -2,19 +2,24 @@
 //! slot finds nothing. Bounds: callers ask before they insert.
 
 use echomesh_proto::control::ChatMsg;
-use echomesh_proto::ids::{RoomNumber, SessionId};
+use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 
-use crate::jobs::JobToken;
-use crate::mesh::{Asker, NewRoom};
+use crate::jobs::{Act, JobToken};
+use crate::mesh::{Asker, NewRoom, Order};
 
 /// What to go on with when the reply comes.
 #[derive(Debug)]
 pub(crate) enum Job {
     Login(Asker),
     Hash(Asker),
-    Claim(Asker),
+    Claim(Asker, UserId),
     CreateRoom(Asker, Box<NewRoom>),
     Chat(Box<ChatJob>),
+    /// Whom an order is about.
+    Target(Box<Order>),
+    /// An order that is being stored.
+    Order(Box<(Order, Act)>),
+    Audit(Asker),
 }
 
 /// A chat line on its way to the store.

@@ -10,10 +10,12 @@
 //!
 //! Layout: `place` (where the database is), `open` with `sqlite`, `postgres` and `schema` (getting hold of it),
 //! `session` (keeping hold), `connection` (either database behind one set of statements), `work` (what each job
-//! does), `chat` (lines), `fault` (what went wrong and what to do about it), `backup` (copies of a file).
+//! does), `chat` (lines), `community` (roles, bans, the audit log), `fault` (what went wrong and what to do about
+//! it), `backup` (copies of a file).
 
 mod backup;
 mod chat;
+mod community;
 mod connection;
 mod fault;
 mod open;

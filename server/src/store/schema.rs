@@ -1,12 +1,13 @@
 //! The schema: its steps, which of them are done, and what the store holds at start.
 //!
 //! One set of steps for both databases. In: an open connection. Out: a database of today's schema, its
-//! rooms, and at the very first start the claim code.
+//! rooms and bans, and at the very first start the claim code.
 //! SQLite counts the steps done in `PRAGMA user_version`, PostgreSQL in the table `echomesh_schema`.
 
-use echomesh_proto::ids::RoomNumber;
-use echomesh_shard::StoredRoom;
+use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_shard::{Ban, StoredRoom};
 
+use super::community;
 use super::connection::{Connection, Value};
 use super::fault::Fault;
 use super::open::OpenError;
@@ -14,7 +15,8 @@ use super::work::code_hash;
 use crate::hex::hex;
 
 /// The steps to today's schema, in order. A released one never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_first.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_community.sql")];
 
 /// Random bytes of the claim code: 80 bits, out of reach of guessing at five a connection.
 const CLAIM_BYTES: usize = 10;
@@ -24,6 +26,8 @@ const CLAIM_BYTES: usize = 10;
 pub struct Loaded {
     /// All rooms.
     pub rooms: Vec<StoredRoom>,
+    /// Bans that are not over.
+    pub bans: Vec<Ban>,
     /// The claim code, at the very first start only: afterwards nobody knows it but its reader.
     pub claim_code: Option<String>,
 }
@@ -83,7 +87,7 @@ fn count_as_done(connection: &Connection, steps: usize) -> String {
 /// # Errors
 /// The database fails.
 pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenError> {
-    let rows = connection.rows("SELECT id, key, name, capacity FROM rooms ORDER BY id", &[]).await?;
+    let rows = connection.rows("SELECT id, key, name, capacity, creator FROM rooms ORDER BY id", &[]).await?;
     let mut rooms = Vec::with_capacity(rows.len());
     for row in rows {
         rooms.push(StoredRoom {
@@ -91,9 +95,13 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenErro
             key: row.text(1)?,
             name: row.text(2)?,
             capacity: row.number(3)? as u32,
+            creator: UserId(row.number(4)? as u64),
+            standings: Vec::new(),
         });
     }
-    Ok(Loaded { rooms, claim_code: claim_code(connection).await? })
+    community::load_standings(connection, &mut rooms).await?;
+    let bans = community::load_bans(connection).await?;
+    Ok(Loaded { rooms, bans, claim_code: claim_code(connection).await? })
 }
 
 /// Makes the code at the first start; only its hash is kept.

@@ -1,10 +1,12 @@
 //! What each job does, as SQL, and the transaction around a batch of them.
 
+use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{StoreJob, StoreOutcome};
 use ring::digest::{SHA256, digest};
 
 use super::chat::{self, Line};
+use super::community;
 use super::connection::{Connection, Value};
 use crate::hex::hex;
 
@@ -95,18 +97,20 @@ async fn carry_out(connection: &mut Connection, job: &StoreJob) -> Result<StoreO
                 .first()
                 .map_or(StoreOutcome::Exists, |room| StoreOutcome::RoomCreated { room: RoomNumber(*room) }))
         }
+        StoreJob::Moderate(logged) => community::moderate(connection, logged).await,
+        StoreJob::ReadAudit { before, count } => community::read_audit(connection, *before, *count).await,
         StoreJob::AppendChat { .. } => unreachable!("Line::of takes these"),
     }
 }
 
 async fn find_account(connection: &mut Connection, key: &str) -> Result<StoreOutcome, sqlx::Error> {
-    let sql = "SELECT id, name, password_hash, owner FROM accounts WHERE key = $1";
+    let sql = "SELECT id, name, password_hash, role FROM accounts WHERE key = $1";
     let Some(row) = connection.row(sql, &[Value::Text(key)]).await? else { return Ok(StoreOutcome::NotFound) };
     Ok(StoreOutcome::Account {
         user: UserId(row.number(0)? as u64),
         name: row.text(1)?,
         password_hash: row.text(2)?,
-        owner: row.number(3)? != 0,
+        role: Role::try_from(row.number(3)? as i32).unwrap_or(Role::Guest),
     })
 }
 
@@ -116,7 +120,7 @@ async fn claim(connection: &mut Connection, user: UserId, code: &str) -> Result<
     if connection.execute(sql, &[user, Value::Text(&code_hash(code))]).await? == 0 {
         return Ok(StoreOutcome::Denied);
     }
-    connection.execute("UPDATE accounts SET owner = 1 WHERE id = $1", &[user]).await?;
+    connection.execute("UPDATE accounts SET role = 4 WHERE id = $1", &[user]).await?;
     Ok(StoreOutcome::Claimed)
 }
 

@@ -139,7 +139,7 @@ fn roster(kind: RoomActionType, sequence: u64, members: &[Member], next_page: &'
 }
 
 fn delta(sequence: u64, kind: RoomEventType, who: Member) -> EchoMsg {
-    let deltas = vec![RoomDelta { event_type: kind as i32, member: Some(who) }];
+    let deltas = vec![RoomDelta { event_type: kind as i32, member: Some(who), ..RoomDelta::default() }];
     EchoMsg::new(0, Body::RoomEvent(RoomEvent { room_id: "Lobby".to_owned(), sequence, deltas }))
 }
 
@@ -229,6 +229,33 @@ fn a_busy_server_keeps_the_token() {
     stage.reply(join[0].request_id, Body::Status(full));
     assert!(matches!(stage.events.last(), Some(Event::RoomLost { .. })));
     assert!(stage.session.room("lobby").is_none());
+}
+
+/// Goal: who is put out of a room is told by whom and why, and is not in it any more; who is expelled tells its
+/// driver, does not resume and enters no room again (PROTOCOL M52).
+#[test]
+fn being_put_out_is_told_and_believed() {
+    let mut stage = Stage::with_voice();
+    let mut removed = delta(6, RoomEventType::ReRemoved, member(1, 0));
+    let Some(Body::RoomEvent(event)) = &mut removed.body else { panic!("a delta") };
+    (event.deltas[0].by, event.deltas[0].reason) = ("mia".into(), "noise".into());
+    stage.receive(&removed);
+    let lost = stage.events.iter().find_map(|event| match event {
+        Event::RoomLost { message, .. } => Some(message.clone()),
+        _ => None,
+    });
+    assert_eq!(lost.as_deref(), Some("mia put you out: noise"));
+    assert!(stage.session.room("lobby").is_none());
+    let mut stage = Stage::in_room();
+    let kicked = Status { status_code: StatusCode::StatusKicked as i32, ..Status::default() };
+    stage.receive(&EchoMsg::new(0, Body::Status(kicked)));
+    assert!(matches!(stage.events.last(), Some(Event::Expelled { status: StatusCode::StatusKicked, .. })));
+    stage.handle(Input::Closed);
+    stage.handle(Input::Connected);
+    let login = stage.sent();
+    assert!(matches!(&login[0].body, Some(Body::LoginRequest(_))));
+    stage.reply(login[0].request_id, welcome());
+    assert!(stage.sent().is_empty());
 }
 
 /// A room's name as the action of a request, if it is one of this kind.

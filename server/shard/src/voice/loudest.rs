@@ -242,7 +242,7 @@ impl Shard {
             let mut report = Levels { room: number.0, ..Levels::default() };
             let sessions = (number, SessionId(0))..=(number, SessionId(u64::MAX));
             let streams = self.session_streams.range(sessions).filter_map(|(_, ssrc)| self.streams.get_key_value(ssrc));
-            let active = streams.filter(|(_, stream)| !stream.muted && stream.activity.is_active(now.time));
+            let active = streams.filter(|(_, stream)| !stream.is_muted() && stream.activity.is_active(now.time));
             for (ssrc, stream) in active.take(REPORT_SPEAKERS_MAX) {
                 report.ssrcs.push(ssrc.0);
                 report.scores.push(stream.activity.score());

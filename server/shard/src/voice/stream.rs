@@ -24,7 +24,7 @@ use crate::Shard;
 use crate::counters::Drop;
 use crate::effect::{Effect, Effects, Voice};
 use crate::home_request;
-use crate::mesh::{Ask, Mesh, RoomSession, StreamAt};
+use crate::mesh::{Ask, MemberFlags, Mesh, RoomSession, StreamAt};
 
 /// SSRCs a shard can give in a run: the low 8 of 32 bits are the shard.
 const SSRCS_MAX: u32 = 1 << 24;
@@ -64,6 +64,8 @@ pub(crate) struct Stream {
     pub(super) reception: Reception,
     pub(super) reports: Reports,
     pub(super) muted: bool,
+    /// By a moderator, or for lack of the right to speak.
+    pub(super) server_muted: bool,
     pub(super) activity: Activity,
     pub(super) choice: Choice,
     /// High 32 bits of the output index, as home was told.
@@ -154,6 +156,9 @@ impl Shard {
         let peer = self.free_peers.pop().unwrap_or(PeerId(self.streams.len() as u32));
         // RFC 3711 §3.3.1: below 2^15, so that an early loss cannot be taken for a rollover.
         let first = u64::from(self.random.next_u32() & 0x7FFF);
+        // The room's replica came before this: mutes hold from the first packet.
+        let member = self.replicas.get(&room).and_then(|replica| replica.members.get(&session));
+        let flags = member.map(|member| member.flags).unwrap_or_default();
         let choice = self.replicas.get(&room).map_or(Choice::Heard, |replica| replica.selection.first());
         self.streams.insert(
             ssrc,
@@ -170,7 +175,8 @@ impl Shard {
                 tunnel: None,
                 reception: Reception::default(),
                 reports: Reports::new(),
-                muted: false,
+                muted: flags.muted,
+                server_muted: flags.server_muted,
                 activity: Activity::new(),
                 choice,
                 roc: 0,
@@ -204,9 +210,10 @@ impl Shard {
     }
 
     /// Mute is applied where the speaker's packets arrive.
-    pub(crate) fn set_muted(&mut self, ssrc: Ssrc, muted: bool) {
+    pub(crate) fn set_muted(&mut self, ssrc: Ssrc, flags: MemberFlags) {
         if let Some(stream) = self.streams.get_mut(&ssrc) {
-            stream.muted = muted;
+            stream.muted = flags.muted;
+            stream.server_muted = flags.server_muted;
         }
     }
 
@@ -373,8 +380,16 @@ impl Stream {
         StreamAt { ssrc: ssrc.0, roc: self.roc }
     }
 
+    /// By its client or by the server.
+    pub(super) fn is_muted(&self) -> bool {
+        self.muted || self.server_muted
+    }
+
     /// Why its packets are not forwarded now, if so.
     fn withhold(&mut self, now: Time, audio_level: Option<u8>, selection: Option<&mut Selection>) -> Option<Drop> {
+        if self.server_muted {
+            return Some(Drop::ServerMuted);
+        }
         if self.muted {
             return Some(Drop::Muted);
         }

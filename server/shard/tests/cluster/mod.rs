@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use echomesh_proto::control::{
-    Body, ChatMsg, EchoMsg, LoginRequest, LoginResponse, RoomAction, RoomActionType, StatusCode, VoiceAnnounce,
+    AuditEntry, Body, ChatMsg, EchoMsg, LoginRequest, LoginResponse, Moderation, ModerationAction, Role, RoomAction,
+    RoomActionType, StatusCode, VoiceAnnounce,
 };
 use echomesh_proto::framing::FrameDecoder;
 use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, ShardId, Ssrc, UserId};
@@ -17,8 +18,8 @@ use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
 use echomesh_proto::time::{MediaTime, Now, Time};
 use echomesh_shard::voice::VoiceHeader;
 use echomesh_shard::{
-    CloseReason, ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, Registration, Security, Shard,
-    ShardConfig, StoreJob, StoreOutcome, StoreReply, StoreRequest, TICK_US,
+    Act, CloseReason, ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, LoggedAct, Registration,
+    Security, Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply, StoreRequest, TICK_US,
 };
 use prost::Message;
 
@@ -72,8 +73,10 @@ pub struct Cluster {
     pub store_fails: bool,
     /// The store takes jobs and never answers.
     pub store_is_silent: bool,
-    accounts: BTreeMap<String, (u64, String, String)>,
+    accounts: BTreeMap<String, (u64, String, String, Role)>,
     rooms: BTreeMap<String, u64>,
+    /// The audit log, oldest first.
+    pub audit: Vec<AuditEntry>,
     lines: Vec<(u64, String, u64, String, u64)>,
     control: VecDeque<(usize, usize, Vec<u8>)>,
     voice: VecDeque<(usize, usize, Vec<u8>)>,
@@ -98,6 +101,7 @@ pub fn config(shard: u8, shards: u8) -> ShardConfig {
         spread_after: 256,
         limits: Limits::default(),
         rooms: Vec::new(),
+        bans: Vec::new(),
     }
 }
 
@@ -126,6 +130,7 @@ impl Cluster {
             store_is_silent: false,
             accounts: BTreeMap::new(),
             rooms: BTreeMap::new(),
+            audit: Vec::new(),
             lines: Vec::new(),
             control: VecDeque::new(),
             voice: VecDeque::new(),
@@ -235,14 +240,20 @@ impl Cluster {
         }
     }
 
+    /// As if it had always been so in the store.
+    pub fn set_role(&mut self, user: UserId, role: Role) {
+        let account = self.accounts.values_mut().find(|account| account.0 == user.0).expect("an account");
+        account.3 = role;
+    }
+
     fn store(&mut self, job: StoreJob) -> StoreOutcome {
         if self.store_fails {
             return StoreOutcome::Failed;
         }
         match job {
             StoreJob::FindAccount { key } => match self.accounts.get(&key).cloned() {
-                Some((user, name, password_hash)) => {
-                    StoreOutcome::Account { user: UserId(user), name, password_hash, owner: false }
+                Some((user, name, password_hash, role)) => {
+                    StoreOutcome::Account { user: UserId(user), name, password_hash, role }
                 }
                 None => StoreOutcome::NotFound,
             },
@@ -251,15 +262,30 @@ impl Cluster {
                 if self.accounts.contains_key(&key) {
                     return StoreOutcome::Exists;
                 }
-                self.accounts.insert(key, (user, name, password_hash));
+                self.accounts.insert(key, (user, name, password_hash, Role::Member));
                 StoreOutcome::AccountCreated { user: UserId(user) }
             }
-            StoreJob::Claim { code, .. } => {
+            StoreJob::Claim { user, code } => {
                 if code == "right" {
+                    self.set_role(user, Role::Owner);
                     StoreOutcome::Claimed
                 } else {
                     StoreOutcome::Denied
                 }
+            }
+            StoreJob::Moderate(logged) => {
+                let LoggedAct { act, mut entry, .. } = *logged;
+                if let Act::SetRole { user, role } = act {
+                    self.set_role(user, role);
+                }
+                let id = self.audit.len() as u64 + 1;
+                entry.entry_id = id;
+                self.audit.push(entry);
+                StoreOutcome::Moderated { id }
+            }
+            StoreJob::ReadAudit { before, count } => {
+                let older = self.audit.iter().rev().filter(|entry| before == 0 || entry.entry_id < before);
+                StoreOutcome::Audit(older.take(count as usize).cloned().collect())
             }
             StoreJob::CreateRoom { key, .. } => {
                 let number = self.rooms.len() as u64 + 1;
@@ -402,6 +428,21 @@ impl Cluster {
         client
     }
 
+    /// A member with a role.
+    pub fn person(&mut self, shard: usize, name: &str, room: &str, role: Role) -> Client {
+        let first = self.connect(shard);
+        let user = self.login(first, name, 0).user_id;
+        self.close(first);
+        self.set_role(UserId(user), role);
+        if role >= Role::Member {
+            return self.member(shard, name, room);
+        }
+        let client = self.connect(shard);
+        self.login(client, name, 1);
+        assert_eq!(self.code(client, action(RoomActionType::RaJoin, room)), StatusCode::StatusOk);
+        client
+    }
+
     pub fn close(&mut self, client: Client) {
         self.input(client.shard, Input::Closed { connection: client.id, cause: ClosedCause::Network });
         self.run();
@@ -421,14 +462,16 @@ impl Cluster {
 
     /// Opens voice, and sends nothing.
     pub fn open_voice_silently(&mut self, client: Client, room: &str) -> Microphone {
-        let announce = VoiceAnnounce { room_id: room.into(), open: true, ..VoiceAnnounce::default() };
-        let Body::VoiceAnnounce(given) = self.ask(client, Body::VoiceAnnounce(announce)) else { panic!("no voice") };
-        let key = SealKey::new(&MasterKey {
-            key: given.uplink_key[..].try_into().unwrap(),
-            salt: given.uplink_salt[..].try_into().unwrap(),
-        });
-        let ssrc = Ssrc(given.ssrc);
-        Microphone { ssrc, index: 100, marker: false, level: 30, key, address: "127.0.0.1:1".parse().unwrap() }
+        let Body::VoiceAnnounce(given) = self.ask(client, Body::VoiceAnnounce(open(room))) else { panic!("no voice") };
+        Microphone::new(&given)
+    }
+
+    /// The parameters in a client's inbox, if they are there.
+    pub fn given_voice(&self, client: Client) -> Option<Microphone> {
+        self.inbox.get(&client)?.iter().find_map(|msg| match &msg.body {
+            Some(Body::VoiceAnnounce(given)) => Some(Microphone::new(given)),
+            _ => None,
+        })
     }
 
     /// One voice packet, to the shard its SSRC is steered to.
@@ -440,6 +483,15 @@ impl Cluster {
 }
 
 impl Microphone {
+    fn new(given: &VoiceAnnounce) -> Self {
+        let key = SealKey::new(&MasterKey {
+            key: given.uplink_key[..].try_into().unwrap(),
+            salt: given.uplink_salt[..].try_into().unwrap(),
+        });
+        let ssrc = Ssrc(given.ssrc);
+        Self { ssrc, index: 100, marker: false, level: 30, key, address: "127.0.0.1:1".parse().unwrap() }
+    }
+
     /// An SRTCP receiver report.
     pub fn report(&self, index: u32) -> Vec<u8> {
         let mut report = [0; REPORT_BYTES_MAX + 32];
@@ -486,8 +538,19 @@ pub fn action(kind: RoomActionType, room: &str) -> Body {
     Body::RoomAction(RoomAction { action_type: kind as i32, room_id: room.into(), ..RoomAction::default() })
 }
 
+/// A moderator's request about a user.
+pub fn moderation(action: ModerationAction, room: &str, username: &str) -> Moderation {
+    let (room_id, username) = (room.to_owned(), username.to_owned());
+    Moderation { action: action as i32, room_id, username, ..Moderation::default() }
+}
+
 pub fn chat(room: &str, content: &str) -> Body {
     Body::ChatMsg(ChatMsg { room_id: room.into(), content: content.into(), ..ChatMsg::default() })
+}
+
+/// Opens voice.
+pub fn open(room: &str) -> VoiceAnnounce {
+    VoiceAnnounce { room_id: room.into(), open: true, ..VoiceAnnounce::default() }
 }
 
 pub fn announce(room: &str, muted: bool, deafened: bool) -> Body {
@@ -500,7 +563,7 @@ pub fn code(body: &Body) -> StatusCode {
         Body::Status(status) => status.status_code,
         Body::LoginResponse(response) => response.status_code,
         Body::RoomState(state) => state.status_code,
-        Body::ChatMsg(_) | Body::VoiceAnnounce(_) | Body::Who(_) => 0,
+        Body::ChatMsg(_) | Body::VoiceAnnounce(_) | Body::Who(_) | Body::ModerationState(_) => 0,
         other => panic!("not an answer: {other:?}"),
     };
     StatusCode::try_from(code).unwrap()

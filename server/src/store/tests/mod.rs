@@ -1,5 +1,6 @@
 //! The store on a real file and on a real PostgreSQL: each test runs on both.
 
+mod community;
 mod files;
 #[path = "../../../tests/running/postgres.rs"]
 mod postgres;
@@ -8,6 +9,7 @@ mod servers;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{JobToken, Limits, StoreJob, StoreOutcome, StoreRequest};
 
@@ -107,7 +109,7 @@ fn answers_survive_reopening() {
         assert_eq!((hall.name.as_str(), hall.number, hall.capacity), ("Hall", RoomNumber(1), 5));
         assert!(loaded.claim_code.is_none(), "the code is told once");
         let found = one(&mut store, &StoreJob::FindAccount { key: "ada".into() });
-        assert!(matches!(found, StoreOutcome::Account { user: UserId(1), owner: false, .. }), "{found:?}");
+        assert!(matches!(found, StoreOutcome::Account { user: UserId(1), role: Role::Member, .. }), "{found:?}");
         assert_eq!(one(&mut store, &StoreJob::FindAccount { key: "bob".into() }), StoreOutcome::NotFound);
     });
 }
@@ -202,7 +204,7 @@ fn the_claim_code_works_once() {
         assert_eq!(one(&mut store, &claim(&format!(" {code}\n"))), StoreOutcome::Claimed);
         assert_eq!(one(&mut store, &claim(&code)), StoreOutcome::Denied);
         let found = one(&mut store, &StoreJob::FindAccount { key: "ada".into() });
-        assert!(matches!(found, StoreOutcome::Account { owner: true, .. }), "{found:?}");
+        assert!(matches!(found, StoreOutcome::Account { role: Role::Owner, .. }), "{found:?}");
     });
 }
 
