@@ -10,15 +10,13 @@ use rtrb::Consumer;
 
 use super::EngineError;
 use crate::alsa::shared::Counters;
+use crate::playout::TICK_US;
 use crate::resample::Resampler;
 use crate::source::Source;
 use crate::{SAMPLE_RATE, TICK_SAMPLES};
 
 /// Sound that may wait for the engine, milliseconds.
 const BACKLOG_MS_MAX: usize = 60;
-
-/// A tick's length, microseconds.
-pub(super) const TICK_US: u64 = 10_000;
 
 /// Ticks a file may be behind before it gives up catching up: a stopped or suspended machine.
 const BEHIND_MAX: u64 = 20;

@@ -24,7 +24,11 @@ use crate::thread::lock_memory;
 
 /// As [`Engine::open`].
 pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
-    let bell = Bell::new()?;
+    // All that may fail but the devices comes before them: nothing is left running.
+    let (bell, spoken_bell) = (Bell::new()?, Bell::new()?);
+    let processing = Processing::new(&settings.processing);
+    let voice = Voice::new(settings.encoder, processing, settings.talkspurts, settings.media_time)?;
+    let receiver = Receiver::with_floor(SPEAKERS_MAX, settings.playout_floor_us)?;
     let mut devices = Vec::new();
     let opened = open_both(settings, &bell, &mut devices);
     let (input, output) = match opened {
@@ -44,18 +48,12 @@ pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
     }
     let (orders, inbox) = RingBuffer::new(ORDERS_MAX);
     let (outbox, spoken) = RingBuffer::new(SPOKEN_MAX);
-    let spoken_bell = Bell::new()?;
     let switches = Arc::new(Switches::default());
     let run = Run {
         input,
         output,
-        voice: Voice::new(
-            settings.encoder,
-            Processing::new(&settings.processing),
-            settings.talkspurts,
-            settings.media_time,
-        )?,
-        receiver: Receiver::with_floor(SPEAKERS_MAX, settings.playout_floor_us)?,
+        voice,
+        receiver,
         orders: inbox,
         spoken: outbox,
         spoken_bell: spoken_bell.clone(),
@@ -64,7 +62,13 @@ pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
         real_time: !devices.is_empty(),
         totals: Totals { tap: Tap::new(settings.tap_seconds), ..Totals::default() },
     };
-    let thread = std::thread::Builder::new().name("sound-engine".to_owned()).spawn(move || run.run())?;
+    let thread = match std::thread::Builder::new().name("sound-engine".to_owned()).spawn(move || run.run()) {
+        Ok(thread) => thread,
+        Err(error) => {
+            close(devices);
+            return Err(error.into());
+        }
+    };
     Ok(Engine { orders, spoken, spoken_bell, bell, switches, devices, thread, orders_dropped: 0 })
 }
 

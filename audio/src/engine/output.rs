@@ -10,8 +10,9 @@ use std::sync::atomic::Ordering;
 use rtrb::Producer;
 
 use super::EngineError;
-use super::input::{Gather, Rate, TICK_US};
+use super::input::{Gather, Rate};
 use crate::alsa::shared::Counters;
+use crate::playout::TICK_US;
 use crate::resample::Resampler;
 use crate::sink::Sink;
 use crate::{SAMPLE_RATE, TICK_SAMPLES};

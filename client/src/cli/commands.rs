@@ -20,10 +20,7 @@ const PAGES_MAX: usize = 1_000;
 /// # Errors
 /// [`Failure`], with the server's sentence if it refused.
 pub async fn run(settings: &Settings, command: &Command) -> Result<(), Failure> {
-    let (mut link, logged_in) = Link::log_in(settings, Use::Requests).await?;
-    if logged_in.response.account_created {
-        eprintln!("echomesh: the account {} was made", logged_in.response.username);
-    }
+    let mut link = Link::log_in(settings, Use::Requests).await?;
     let outcome = request(&mut link, command).await;
     link.close();
     outcome

@@ -32,6 +32,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// A file or device that cannot be used.
+    pub fn audio(error: impl std::fmt::Display) -> Self {
+        Self::Audio(error.to_string())
+    }
+
     /// As [`EXIT_CODES`] says.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -7,37 +7,32 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read};
 use std::pin::{Pin, pin};
-use std::time::Duration;
 
 use echomesh_client::{
     Announce, Answer, Done, Event, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
 };
-use echomesh_proto::control::StatusCode;
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::limits::CHAT_BYTES_MAX;
 use echomesh_proto::time::MediaTime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::args::Join;
 use super::clock;
 use super::commands::{enter, print_line, printable};
 use super::failure::Failure;
-use super::link::{Link, Use, login_refused};
+use super::link::{Link, Use};
 use super::packet_log::PacketLog;
 use super::settings::Settings;
 use super::sound::engine_settings;
 use super::speech::Speech;
 use super::statistics::Statistics;
+use super::stay;
 
 /// Lines read from standard input and not yet sent.
 const LINES_MAX: usize = 16;
 
 /// Lines sent whose acknowledgement is awaited; beyond, standard input waits.
 const UNACKNOWLEDGED_MAX: usize = 32;
-
-/// Longest wait for the end of a stay: unacknowledged lines and the leave.
-pub const ENDING_MAX: Duration = Duration::from_secs(2);
 
 /// A chat line on its way. The id makes sending it again harmless.
 #[derive(Clone, Debug)]
@@ -72,10 +67,7 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
     let speech =
         if join.wants_voice() { Some(Speech::open(&engine_settings(&join.sound, join.looped)?)?) } else { None };
     let log = join.packet_log.as_deref().map(PacketLog::create).transpose()?;
-    let (mut link, logged_in) = Link::log_in(settings, Use::Stay).await?;
-    if logged_in.response.account_created {
-        eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
-    }
+    let mut link = Link::log_in(settings, Use::Stay).await?;
     enter(&mut link, &join.room, join.create).await?;
     let others = link.session.room(&join.room).map_or(0, |room| room.members().count().saturating_sub(1));
     eprintln!("echomesh: in {}; {others} others are there", join.room);
@@ -85,7 +77,7 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
             tracing::debug!("session {:016x} on shard {}", who.session_id, who.shard);
         }
     }
-    let mut stop = pin!(stop(join.duration)?);
+    let mut stop = pin!(stay::stop(join.duration)?);
     let announce =
         Announce { talking: false, muted: join.sound.input == "none", deafened: join.sound.output == "none" };
     if speech.is_some() {
@@ -110,28 +102,6 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
     let outcome = stay.until(stop.as_mut()).await;
     let ended = stay.end().await;
     outcome.and(ended)
-}
-
-/// Ends at Ctrl-C, SIGTERM, or when the time is over.
-///
-/// # Errors
-/// `Failure::Local` if the system gives no signals.
-pub fn stop(duration: Option<Duration>) -> Result<impl Future<Output = ()>, Failure> {
-    let install = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot wait for signals: {error}")));
-    let (mut interrupt, mut terminate) = (install(SignalKind::interrupt())?, install(SignalKind::terminate())?);
-    Ok(async move {
-        let time_over = async {
-            match duration {
-                Some(duration) => tokio::time::sleep(duration).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            () = time_over => {}
-        }
-    })
 }
 
 /// Reads standard input on a thread of its own: a read of a terminal cannot be cancelled, only left
@@ -182,11 +152,9 @@ impl Stay<'_> {
                     self.event(event)?;
                     continue;
                 }
-                eprintln!("echomesh: the connection was lost; trying again");
                 self.statistics.reconnects += 1;
-                tokio::select! {
-                    () = stop.as_mut() => return Ok(()),
-                    outcome = self.link.reconnect() => outcome?,
+                if !stay::reconnect(&mut self.link, stop.as_mut()).await? {
+                    return Ok(());
                 }
             }
             self.say_lines();
@@ -349,20 +317,12 @@ impl Stay<'_> {
                 }
             }
             Event::Rejoined { room } => eprintln!("echomesh: in {} again", printable(&room)),
-            Event::RoomLost { room, message } => {
-                return Err(Failure::Refused(format!("not in {} any more: {message}", printable(&room))));
-            }
-            // After a restart everyone comes back at once: wait for one's turn.
-            Event::LoginRefused { status: StatusCode::StatusTryAgain, .. } => self.link.disconnect(),
-            Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
-            Event::Expelled { message, .. } => return Err(Failure::Refused(message)),
             Event::Reported(report) => {
                 let (by, target, reason) = (&report.by, &report.target, &report.reason);
                 let text = format!("{by} reports {target}: {reason}");
                 eprintln!("echomesh: {}", printable(&text));
             }
-            Event::Notice { message, .. } => eprintln!("echomesh: the server says: {}", printable(&message)),
-            Event::LoggedIn(_) | Event::RoomMessage(_) | Event::RosterComplete { .. } | Event::Disconnected(_) => {}
+            event => return stay::event(&mut self.link, event),
         }
         Ok(())
     }
@@ -380,10 +340,7 @@ impl Stay<'_> {
     /// Leaves in order, closes the files, says what happened.
     async fn end(mut self) -> Result<(), Failure> {
         let voice = self.link.session.voice_statistics(&self.join.room).unwrap_or_default();
-        let left = tokio::time::timeout(ENDING_MAX, self.leave()).await;
-        if left.is_err() {
-            eprintln!("echomesh: the server did not answer the leave");
-        }
+        stay::in_time(self.leave()).await;
         self.heard()?;
         let counters = self.link.session.counters().clone();
         let datagrams_unsent = self.link.datagrams_unsent;
@@ -403,9 +360,6 @@ impl Stay<'_> {
         if self.link.session.room(&self.join.room).is_none() || !self.link.session.is_connected() {
             return;
         }
-        let request = self.link.session.leave(clock::now(), &self.join.room);
-        if let Err(refusal) = self.link.answer(request).await {
-            eprintln!("echomesh: leaving: {}", refusal.failure);
-        }
+        stay::leave(&mut self.link, &self.join.room).await;
     }
 }

@@ -9,8 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use echomesh_client::{
-    Answer, Done, Event, Input, LoggedIn, Outcome, RequestError, RequestId, SentVoice, Session, Voice, VoiceError,
-    VoiceFrame,
+    Answer, Done, Event, Input, Outcome, RequestError, RequestId, SentVoice, Session, Voice, VoiceError, VoiceFrame,
 };
 use echomesh_proto::control::StatusCode;
 use echomesh_proto::ids::Ssrc;
@@ -20,6 +19,7 @@ use tokio::net::UdpSocket;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
 use super::clock;
+use super::commands::printable;
 use super::failure::Failure;
 use super::settings::Settings;
 use super::tls::Tls;
@@ -116,11 +116,11 @@ impl From<RequestError> for Refusal {
 }
 
 impl Link {
-    /// Connects and logs in.
+    /// Connects and logs in, and says so if that made the account.
     ///
     /// # Errors
     /// `Failure::Connection`, `Trust` or `Credentials`.
-    pub async fn log_in(settings: &Settings, purpose: Use) -> Result<(Self, LoggedIn), Failure> {
+    pub async fn log_in(settings: &Settings, purpose: Use) -> Result<Self, Failure> {
         let mut config = echomesh_client::Config::new(&settings.user, &settings.password);
         if purpose == Use::Requests {
             config.features = 0;
@@ -151,7 +151,12 @@ impl Link {
         link.session.handle(clock::now(), Input::Connected, &mut link.fresh);
         loop {
             match link.event().await {
-                Event::LoggedIn(logged_in) => return Ok((link, logged_in)),
+                Event::LoggedIn(logged_in) => {
+                    if logged_in.response.account_created {
+                        eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
+                    }
+                    return Ok(link);
+                }
                 Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
                 Event::Disconnected(reason) => return Err(Failure::Connection(reason.to_string())),
                 _ => {}

@@ -20,10 +20,10 @@ use super::args::Loopback;
 use super::clock;
 use super::commands::print_line;
 use super::failure::Failure;
-use super::join::stop;
 use super::link::HeardPacket;
 use super::sound::engine_settings;
 use super::speech::Speech;
+use super::stay;
 
 /// Length of the recordings that are compared: 30 s are 6 MB, and a second to correlate.
 const TAP_SECONDS: u32 = 30;
@@ -66,7 +66,7 @@ pub async fn run(loopback: &Loopback) -> Result<(), Failure> {
     let mut speech = Speech::open(&settings)?;
     eprintln!("echomesh: you hear yourself (use headphones); Ctrl-C ends it and shows the delay");
     speech.begin();
-    let mut stop = pin!(stop(loopback.duration)?);
+    let mut stop = pin!(stay::stop(loopback.duration)?);
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut microphone, mut loudspeaker, mut index) = (Held::default(), Held::default(), 0);

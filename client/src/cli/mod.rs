@@ -29,6 +29,7 @@ mod settings;
 mod sound;
 mod speech;
 mod statistics;
+mod stay;
 mod tls;
 mod transport;
 mod trust;

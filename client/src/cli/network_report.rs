@@ -17,6 +17,10 @@ const PACKET_MS: f32 = 20.0;
 /// Jitter's clock, ticks in a millisecond.
 const TICKS_PER_MS: u64 = 48;
 
+/// Bit rates that the network may ask for, bit/s.
+pub const BITS_MIN: i32 = 16_000;
+pub const BITS_MAX: i32 = 128_000;
+
 /// Finds what is new.
 #[derive(Debug, Default)]
 pub struct NetworkReports {

@@ -16,18 +16,17 @@ use echomesh_audio::processing::Activity;
 use echomesh_audio::source::Source;
 use echomesh_audio::talkspurt::{TalkspurtSettings, Talkspurts};
 use echomesh_client::{Announce, Event, OpenVoice, VoiceFrame};
-use echomesh_proto::control::StatusCode;
 use echomesh_proto::time::MediaTime;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::args::Play;
 use super::clock;
-use super::commands::{enter, printable};
+use super::commands::enter;
 use super::failure::Failure;
-use super::join::{ENDING_MAX, stop};
-use super::link::{Link, Use, login_refused};
-use super::network_report::NetworkReports;
+use super::link::{Link, Use};
+use super::network_report::{BITS_MAX, BITS_MIN, NetworkReports};
 use super::settings::Settings;
+use super::stay;
 
 /// Of a packet.
 const FRAME: Frame = Frame::Ms20;
@@ -35,10 +34,6 @@ const FRAME_MS: u64 = 20;
 
 /// RFC 6464: the bit of the level's byte that means voice.
 const VOICE: u8 = 0x80;
-
-/// Bit rates that the network may ask for, bit/s.
-const BITS_MIN: i32 = 16_000;
-const BITS_MAX: i32 = 128_000;
 
 /// A file and what encodes it.
 struct Player<'a> {
@@ -54,31 +49,24 @@ struct Player<'a> {
     unsent: u64,
 }
 
-fn audio(error: impl std::fmt::Display) -> Failure {
-    Failure::Audio(error.to_string())
-}
-
 /// Says the file.
 ///
 /// # Errors
 /// [`Failure`]; the file is opened before anything is connected.
 pub async fn run(settings: &Settings, play: &Play) -> Result<(), Failure> {
-    let mut source = Source::open(&play.file).map_err(audio)?;
+    let mut source = Source::open(&play.file).map_err(Failure::audio)?;
     // What is wrong with the first samples is told now, too; and a file may have none.
     let mut first = [0; FRAME.samples()];
-    if !source.frame(&mut first).map_err(audio)? {
+    if !source.frame(&mut first).map_err(Failure::audio)? {
         return Err(Failure::Audio(format!("{}: holds no sound; give a file that does", play.file)));
     }
-    let source = Source::open(&play.file).map_err(audio)?;
+    let source = Source::open(&play.file).map_err(Failure::audio)?;
     let adaptation = Adaptation::new(BITS_MIN, BITS_MAX, FRAME);
-    let encoder = Encoder::new(&adaptation.settings()).map_err(audio)?;
+    let encoder = Encoder::new(&adaptation.settings()).map_err(Failure::audio)?;
     // RFC 3550 §5.1: the first timestamp is random.
     let start =
         getrandom::u32().map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?;
-    let (mut link, logged_in) = Link::log_in(settings, Use::Stay).await?;
-    if logged_in.response.account_created {
-        eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
-    }
+    let mut link = Link::log_in(settings, Use::Stay).await?;
     enter(&mut link, &play.room, play.create).await?;
     let request = link.session.open_voice(clock::now(), &play.room, OpenVoice { muted: false, deafened: true });
     link.answer(request).await?;
@@ -96,7 +84,7 @@ pub async fn run(settings: &Settings, play: &Play) -> Result<(), Failure> {
         unsent: 0,
     };
     player.announce(true);
-    let outcome = player.until(pin!(stop(play.duration)?)).await;
+    let outcome = player.until(pin!(stay::stop(play.duration)?)).await;
     player.end().await;
     outcome
 }
@@ -110,15 +98,13 @@ impl Player<'_> {
             while let Some(event) = self.link.next_event() {
                 match event {
                     Event::Disconnected(_) => {
-                        eprintln!("echomesh: the connection was lost; trying again");
-                        tokio::select! {
-                            () = stop.as_mut() => return Ok(()),
-                            outcome = self.link.reconnect() => outcome?,
+                        if !stay::reconnect(&mut self.link, stop.as_mut()).await? {
+                            return Ok(());
                         }
                         turns.reset();
                     }
                     Event::Rejoined { .. } => self.announce(true),
-                    event => self.event(event)?,
+                    event => stay::event(&mut self.link, event)?,
                 }
             }
             self.link.heard.clear();
@@ -140,11 +126,11 @@ impl Player<'_> {
     /// Sends the next frame; `false` if there is none.
     fn say(&mut self) -> Result<bool, Failure> {
         let mut samples = [0; FRAME.samples()];
-        if !self.source.frame(&mut samples).map_err(audio)? {
+        if !self.source.frame(&mut samples).map_err(Failure::audio)? {
             return Ok(false);
         }
         let mut payload = [0; PAYLOAD_BYTES_MAX];
-        let length = self.encoder.encode(&samples, &mut payload).map_err(audio)?;
+        let length = self.encoder.encode(&samples, &mut payload).map_err(Failure::audio)?;
         let audio_level = audio_level(&samples);
         let activity = Activity { voice: audio_level & VOICE != 0, audio_level };
         self.talkspurts.push(self.media_time.0, &[activity], &payload[..length]);
@@ -172,7 +158,7 @@ impl Player<'_> {
             return Ok(());
         }
         tracing::debug!("the network reports {report:?}: encoding with {settings:?}");
-        self.encoder.apply(&settings).map_err(audio)
+        self.encoder.apply(&settings).map_err(Failure::audio)
     }
 
     fn announce(&mut self, talking: bool) {
@@ -183,36 +169,11 @@ impl Player<'_> {
         }
     }
 
-    fn event(&mut self, event: Event) -> Result<(), Failure> {
-        match event {
-            Event::RoomLost { room, message } => {
-                Err(Failure::Refused(format!("cannot enter {} again: {message}", printable(&room))))
-            }
-            // After a restart everyone comes back at once: wait for one's turn.
-            Event::LoginRefused { status: StatusCode::StatusTryAgain, .. } => {
-                self.link.disconnect();
-                Ok(())
-            }
-            Event::LoginRefused { status, message, .. } => Err(login_refused(status, message)),
-            Event::Expelled { message, .. } => Err(Failure::Refused(message)),
-            Event::Notice { message, .. } => {
-                eprintln!("echomesh: the server says: {}", printable(&message));
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Leaves in order and says how it went.
     async fn end(mut self) {
         self.announce(false);
         if self.link.session.is_connected() {
-            let request = self.link.session.leave(clock::now(), self.room);
-            match tokio::time::timeout(ENDING_MAX, self.link.answer(request)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(refusal)) => eprintln!("echomesh: leaving: {}", refusal.failure),
-                Err(_) => eprintln!("echomesh: the server did not answer the leave"),
-            }
+            stay::in_time(stay::leave(&mut self.link, self.room)).await;
         }
         self.link.close();
         let seconds = (self.frames * FRAME_MS) as f64 / 1_000.0;

@@ -10,15 +10,14 @@ use std::pin::{Pin, pin};
 use echomesh_audio::playout::Packet;
 use echomesh_audio::recording::{Recording, Speaker, Track};
 use echomesh_client::{Event, OpenVoice};
-use echomesh_proto::control::StatusCode;
 
 use super::args::Record;
 use super::clock;
-use super::commands::{enter, print_line, printable};
+use super::commands::{enter, print_line};
 use super::failure::Failure;
-use super::join::{ENDING_MAX, stop};
-use super::link::{HeardPacket, Link, Use, login_refused};
+use super::link::{HeardPacket, Link, Use};
 use super::settings::Settings;
+use super::stay;
 
 /// What the room is told.
 const BEGINS: &str = "I am recording this room's voice.";
@@ -32,10 +31,6 @@ struct Stay<'a> {
     failed: Option<Failure>,
 }
 
-fn audio(error: impl std::fmt::Display) -> Failure {
-    Failure::Audio(error.to_string())
-}
-
 /// Records as the arguments say.
 ///
 /// # Errors
@@ -43,19 +38,16 @@ fn audio(error: impl std::fmt::Display) -> Failure {
 pub async fn run(settings: &Settings, record: &Record) -> Result<(), Failure> {
     let room = record.room.as_str();
     // Only the folder: what this one would hold begins before the room was told.
-    Recording::begin(&record.folder, record.format.into(), room, 0).map_err(audio)?;
-    let (mut link, logged_in) = Link::log_in(settings, Use::Stay).await?;
-    if logged_in.response.account_created {
-        eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
-    }
+    Recording::begin(&record.folder, record.format.into(), room, 0).map_err(Failure::audio)?;
+    let mut link = Link::log_in(settings, Use::Stay).await?;
     enter(&mut link, room, false).await?;
-    let mut stop = pin!(stop(record.duration)?);
+    let mut stop = pin!(stay::stop(record.duration)?);
     let request = link.session.chat(clock::now(), room, BEGINS, "");
     link.answer(request).await?;
     let request = link.session.open_voice(clock::now(), room, OpenVoice { muted: true, deafened: false });
     link.answer(request).await?;
     let start = clock::monotonic();
-    let recording = Recording::begin(&record.folder, record.format.into(), room, start.0).map_err(audio)?;
+    let recording = Recording::begin(&record.folder, record.format.into(), room, start.0).map_err(Failure::audio)?;
     eprintln!("echomesh: recording {room} into {}; the room was told", record.folder.display());
     let mut stay = Stay { link, room, recording, failed: None };
     let outcome = stay.until(stop.as_mut()).await;
@@ -70,13 +62,9 @@ impl Stay<'_> {
             }
             while let Some(event) = self.link.next_event() {
                 if !matches!(event, Event::Disconnected(_)) {
-                    self.event(event)?;
-                    continue;
-                }
-                eprintln!("echomesh: the connection was lost; trying again");
-                tokio::select! {
-                    () = stop.as_mut() => return Ok(()),
-                    outcome = self.link.reconnect() => outcome?,
+                    stay::event(&mut self.link, event)?;
+                } else if !stay::reconnect(&mut self.link, stop.as_mut()).await? {
+                    return Ok(());
                 }
             }
             tokio::select! {
@@ -98,27 +86,7 @@ impl Stay<'_> {
             ssrc: ssrc.0,
         };
         let packet = Packet { arrival_us: time.0, index: *index, media_time: media_time.0, marker: *marker, payload };
-        self.recording.packet(speaker, packet).map_err(audio)
-    }
-
-    fn event(&mut self, event: Event) -> Result<(), Failure> {
-        match event {
-            Event::RoomLost { room, message } => {
-                Err(Failure::Refused(format!("cannot enter {} again: {message}", printable(&room))))
-            }
-            // After a restart everyone comes back at once: wait for one's turn.
-            Event::LoginRefused { status: StatusCode::StatusTryAgain, .. } => {
-                self.link.disconnect();
-                Ok(())
-            }
-            Event::LoginRefused { status, message, .. } => Err(login_refused(status, message)),
-            Event::Expelled { message, .. } => Err(Failure::Refused(message)),
-            Event::Notice { message, .. } => {
-                eprintln!("echomesh: the server says: {}", printable(&message));
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+        self.recording.packet(speaker, packet).map_err(Failure::audio)
     }
 
     /// Ends the files, tells the room, leaves, lists the files.
@@ -129,10 +97,8 @@ impl Stay<'_> {
             }
         }
         let dropped = self.recording.dropped();
-        let tracks = self.recording.finish(clock::monotonic().0).map_err(audio);
-        if tokio::time::timeout(ENDING_MAX, leave(&mut self.link, self.room)).await.is_err() {
-            eprintln!("echomesh: the server did not answer the leave");
-        }
+        let tracks = self.recording.finish(clock::monotonic().0).map_err(Failure::audio);
+        stay::in_time(leave(&mut self.link, self.room)).await;
         self.link.close();
         if dropped > 0 {
             eprintln!("echomesh: {dropped} packets of more speakers than can be recorded were left out");
@@ -158,8 +124,5 @@ async fn leave(link: &mut Link, room: &str) {
     if let Err(refusal) = link.answer(request).await {
         eprintln!("echomesh: {room} could not be told that the recording is over: {}", refusal.failure);
     }
-    let request = link.session.leave(clock::now(), room);
-    if let Err(refusal) = link.answer(request).await {
-        eprintln!("echomesh: leaving: {}", refusal.failure);
-    }
+    stay::leave(link, room).await;
 }

@@ -19,12 +19,8 @@ use tokio::io::unix::AsyncFd;
 
 use super::failure::Failure;
 use super::link::HeardPacket;
-use super::network_report::NetworkReports;
+use super::network_report::{BITS_MAX, BITS_MIN, NetworkReports};
 use super::sound::{DeviceNews, failure};
-
-/// Bit rates to adapt between, bit/s.
-const BITS_MIN: i32 = 16_000;
-const BITS_MAX: i32 = 128_000;
 
 /// An engine that runs.
 pub struct Speech {

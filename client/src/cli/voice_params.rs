@@ -8,16 +8,16 @@ use std::collections::BTreeMap;
 use std::pin::{Pin, pin};
 
 use echomesh_client::{Event, MemberChange, OpenVoice};
-use echomesh_proto::control::{Member, StatusCode};
+use echomesh_proto::control::Member;
 use echomesh_proto::ids::SessionId;
 
 use super::args::VoiceParams;
 use super::clock;
-use super::commands::{enter, print_line, printable};
+use super::commands::{enter, print_line};
 use super::failure::Failure;
-use super::join::{ENDING_MAX, stop};
-use super::link::{Link, Use, login_refused};
+use super::link::{Link, Use};
 use super::settings::Settings;
+use super::stay;
 use super::voice_format::{Params, Stream, stream_gone_line, stream_line};
 
 /// A place in a room.
@@ -33,12 +33,9 @@ struct Place<'a> {
 /// # Errors
 /// [`Failure`].
 pub async fn run(settings: &Settings, params: &VoiceParams) -> Result<(), Failure> {
-    let (mut link, logged_in) = Link::log_in(settings, Use::StayWithoutVoice).await?;
-    if logged_in.response.account_created {
-        eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
-    }
+    let mut link = Link::log_in(settings, Use::StayWithoutVoice).await?;
     enter(&mut link, &params.room, params.create).await?;
-    let mut stop = pin!(stop(params.duration)?);
+    let mut stop = pin!(stay::stop(params.duration)?);
     let request = link.session.open_voice(clock::now(), &params.room, OpenVoice::default());
     link.answer(request).await?;
     let mut place = Place { link, params, told: None };
@@ -54,12 +51,8 @@ impl Place<'_> {
             while let Some(event) = self.link.next_event() {
                 if !matches!(event, Event::Disconnected(_)) {
                     self.event(event)?;
-                    continue;
-                }
-                eprintln!("echomesh: the connection was lost; trying again");
-                tokio::select! {
-                    () = stop.as_mut() => return Ok(()),
-                    outcome = self.link.reconnect() => outcome?,
+                } else if !stay::reconnect(&mut self.link, stop.as_mut()).await? {
+                    return Ok(());
                 }
             }
             tokio::select! {
@@ -78,15 +71,7 @@ impl Place<'_> {
                 self.tell_stream(SessionId(member.session_id), now)?;
             }
             Event::RosterComplete { .. } => self.tell_streams()?,
-            Event::RoomLost { room, message } => {
-                return Err(Failure::Refused(format!("not in {} any more: {message}", printable(&room))));
-            }
-            // After a restart everyone comes back at once: wait for one's turn.
-            Event::LoginRefused { status: StatusCode::StatusTryAgain, .. } => self.link.disconnect(),
-            Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
-            Event::Expelled { message, .. } => return Err(Failure::Refused(message)),
-            Event::Notice { message, .. } => eprintln!("echomesh: the server says: {}", printable(&message)),
-            _ => {}
+            event => stay::event(&mut self.link, event)?,
         }
         Ok(())
     }
@@ -149,12 +134,7 @@ impl Place<'_> {
     /// Leaves in order.
     async fn leave(mut self) {
         if self.link.session.is_connected() {
-            let request = self.link.session.leave(clock::now(), &self.params.room);
-            match tokio::time::timeout(ENDING_MAX, self.link.answer(request)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(refusal)) => eprintln!("echomesh: leaving: {}", refusal.failure),
-                Err(_) => eprintln!("echomesh: the server did not answer the leave"),
-            }
+            stay::in_time(stay::leave(&mut self.link, &self.params.room)).await;
         }
         self.link.close();
     }
