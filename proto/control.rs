@@ -59,6 +59,10 @@ impl Body {
             Body::Who(_) => MsgType::MtWho,
             Body::Moderation(_) => MsgType::MtModeration,
             Body::ModerationState(_) => MsgType::MtModerationState,
+            Body::Account(_) => MsgType::MtAccount,
+            Body::AccountState(_) => MsgType::MtAccountState,
+            Body::ChatAction(_) => MsgType::MtChatAction,
+            Body::ChatState(_) => MsgType::MtChatState,
         }
     }
 }

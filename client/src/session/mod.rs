@@ -390,6 +390,7 @@ impl Session {
             password: self.config.password.clone(),
             protocol_version: self.config.protocol_version,
             features: self.config.features,
+            ..LoginRequest::default()
         };
         self.send_request(now, None, Kind::Login, Body::LoginRequest(login));
     }

@@ -158,7 +158,7 @@ impl Room {
             RoomEventType::ReJoined => self.insert(member.clone()).then_some((MemberChange::Joined, member)),
             RoomEventType::ReChanged => self.insert(member.clone()).then_some((MemberChange::Changed, member)),
             // Of the session itself, and handled before.
-            RoomEventType::ReRemoved | RoomEventType::ReUnspecified => None,
+            RoomEventType::ReRemoved | RoomEventType::ReRoom | RoomEventType::ReUnspecified => None,
         }
     }
 }

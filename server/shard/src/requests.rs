@@ -49,7 +49,11 @@ impl Shard {
             | Body::Moderation(_) => {
                 self.request_logged_in(now, id, request_id, body, effects);
             }
-            Body::ModerationState(_)
+            Body::Account(_)
+            | Body::AccountState(_)
+            | Body::ChatAction(_)
+            | Body::ChatState(_)
+            | Body::ModerationState(_)
             | Body::LoginResponse(_)
             | Body::Status(_)
             | Body::RoomState(_)
@@ -268,6 +272,7 @@ impl Shard {
                 room_id: known.name.clone(),
                 room_number: known.number.0,
                 capacity: known.capacity,
+                ..Room::default()
             });
             state.next_page = key.clone().into_bytes().into();
         }

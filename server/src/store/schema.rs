@@ -15,8 +15,13 @@ use super::work::code_hash;
 use crate::hex::hex;
 
 /// The steps to today's schema, in order. A released one never changes.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_first.sql"), include_str!("../../migrations/0002_community.sql")];
+const MIGRATIONS: [&str; 5] = [
+    include_str!("../../migrations/0001_first.sql"),
+    include_str!("../../migrations/0002_community.sql"),
+    include_str!("../../migrations/0003_accounts.sql"),
+    include_str!("../../migrations/0004_rooms.sql"),
+    include_str!("../../migrations/0005_chat.sql"),
+];
 
 /// Random bytes of the claim code: 80 bits, out of reach of guessing at five a connection.
 const CLAIM_BYTES: usize = 10;

@@ -188,6 +188,7 @@ impl Shard {
             member: Some(member),
             by: removal.by.clone(),
             reason: removal.reason.clone(),
+            room: None,
         };
         let sequence = self.replicas.get(&number).map_or(0, |replica| replica.sequence);
         let event = RoomEvent { room_id: self.room_name(number), sequence, deltas: vec![delta] };
