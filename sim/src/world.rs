@@ -125,6 +125,7 @@ impl World {
                 server_version: "0".to_owned(),
                 voice_port: 1,
                 registration: Registration::Open,
+                guests: false,
                 plaintext_anywhere: false,
                 spread_after: 1,
                 speakers_max,

@@ -8,6 +8,7 @@
 //! # Layout
 //! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`]: the boundary.
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
+//! - `accounts`: tokens, invitations, passwords, guests, what commands on the machine did.
 //! - `moderation`, `rights`, `bans`: who may do what to whom.
 //! - `session`: sessions and the account's home; `home`: a room's home; `replica`: rooms as each shard
 //!   knows them.
@@ -17,6 +18,7 @@
 //! A panic means a bug of this crate, never of a peer's bytes.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 mod bans;
 pub mod config;
 mod connection;
@@ -28,7 +30,7 @@ pub mod jobs;
 mod login;
 mod mesh;
 mod moderation;
-mod names;
+pub mod names;
 mod replica;
 mod requests;
 pub mod rights;
@@ -55,6 +57,7 @@ pub use jobs::{
 };
 pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
 
+use accounts::{Chores, SignOut};
 use bans::Bans;
 use connection::Connection;
 use home::HomeRoom;
@@ -101,6 +104,10 @@ pub struct Shard {
     role_changes: VecDeque<RoleChange>,
     /// What the staff shard remembers.
     staff: Staff,
+    /// Sessions that were ended a moment ago, oldest first.
+    sign_outs: VecDeque<(Time, SignOut)>,
+    /// What the staff shard does now and then.
+    chores: Chores,
     /// Accounts whose home this is: where their sessions live.
     accounts: BTreeMap<UserId, BTreeMap<SessionId, SessionPlace>>,
     jobs: Jobs,
@@ -157,6 +164,8 @@ impl Shard {
             bans,
             role_changes: VecDeque::new(),
             staff: Staff::default(),
+            sign_outs: VecDeque::new(),
+            chores: Chores::default(),
             accounts: BTreeMap::new(),
             jobs: Jobs::default(),
             directory: BTreeMap::new(),
@@ -216,6 +225,8 @@ impl Shard {
             Input::Store(reply) => self.stored(now, reply, effects),
             Input::Hash(reply) => match self.jobs.take(reply.token) {
                 Some(Job::Hash(asker)) => self.login_hashed(now, asker, reply.outcome, effects),
+                Some(Job::AccountHash(job)) => self.account_hashed(*job, reply.outcome, effects),
+                Some(Job::Rehash(user, old)) => self.rehashed(user, old, reply.outcome, effects),
                 _ => self.counters.drop(Drop::StaleAnswer),
             },
             Input::Tick => self.tick(now, effects),
@@ -308,6 +319,7 @@ impl Shard {
             Mesh::RoleSet(note) => self.role_set(now, &note),
             Mesh::Expel(note) => self.expel(&note, effects),
             Mesh::Reported(state) => self.reported(state, effects),
+            Mesh::SignOut(sign_out) => self.signed_out(now, sign_out, effects),
         }
     }
 
@@ -358,14 +370,17 @@ impl Shard {
 
     fn stored(&mut self, now: Now, reply: StoreReply, effects: &mut Effects) {
         match self.jobs.take(reply.token) {
-            Some(Job::Login(asker)) => self.login_stored(asker, reply.outcome, effects),
+            Some(Job::Login(asker)) => self.login_stored(now, asker, reply.outcome, effects),
             Some(Job::Claim(asker, user)) => self.claim_stored(now, asker, user, &reply.outcome, effects),
             Some(Job::CreateRoom(asker, new)) => self.room_stored(asker, *new, &reply.outcome, effects),
             Some(Job::Chat(job)) => self.chat_stored(*job, reply.outcome, effects),
             Some(job @ (Job::Target(_) | Job::Order(_) | Job::Audit(_))) => {
                 self.moderation_stored(now, job, reply.outcome, effects);
             }
-            Some(Job::Hash(_)) | None => self.counters.drop(Drop::StaleAnswer),
+            Some(Job::Account(job)) => self.account_stored(now, *job, reply.outcome, effects),
+            Some(Job::OperatorActs) => self.operator_acted(now, reply.outcome),
+            Some(Job::Aside) => {}
+            Some(Job::Hash(_) | Job::AccountHash(_) | Job::Rehash(..)) | None => self.counters.drop(Drop::StaleAnswer),
         }
     }
 
@@ -378,6 +393,8 @@ impl Shard {
         }
         self.expire_detached(now);
         self.forget_role_changes(now);
+        self.forget_sign_outs(now);
+        self.do_chores(now, effects);
         self.tell_rollovers();
         self.loudest_tick(now);
         self.report_tick(now, effects);

@@ -4,6 +4,7 @@
 use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 
+use crate::accounts::AccountJob;
 use crate::jobs::{Act, JobToken};
 use crate::mesh::{Asker, NewRoom, Order};
 
@@ -13,6 +14,16 @@ pub(crate) enum Job {
     Login(Asker),
     Hash(Asker),
     Claim(Asker, UserId),
+    /// A request about an account, at the store.
+    Account(Box<AccountJob>),
+    /// Likewise, at the hashers.
+    AccountHash(Box<AccountJob>),
+    /// A right password is hashed anew: whose, and the hash that it replaces.
+    Rehash(UserId, String),
+    /// What commands on the machine did.
+    OperatorActs,
+    /// Nobody waits for the answer.
+    Aside,
     CreateRoom(Asker, Box<NewRoom>),
     Chat(Box<ChatJob>),
     /// Whom an order is about.
@@ -61,7 +72,8 @@ impl Jobs {
     }
 
     fn count(&mut self, job: &Job) -> &mut u32 {
-        if matches!(job, Job::Hash(_)) { &mut self.hashing } else { &mut self.storing }
+        let hashes = matches!(job, Job::Hash(_) | Job::AccountHash(_) | Job::Rehash(..));
+        if hashes { &mut self.hashing } else { &mut self.storing }
     }
 
     /// Unanswered requests to the store.

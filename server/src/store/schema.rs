@@ -7,11 +7,11 @@
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{Ban, StoredRoom};
 
-use super::community;
 use super::connection::{Connection, Value};
 use super::fault::Fault;
 use super::open::OpenError;
 use super::work::code_hash;
+use super::{accounts, community};
 use crate::hex::hex;
 
 /// The steps to today's schema, in order. A released one never changes.
@@ -76,6 +76,14 @@ pub(super) async fn version(connection: &mut Connection) -> Result<usize, OpenEr
     Ok(done)
 }
 
+/// Whether all steps are done.
+///
+/// # Errors
+/// As for `version`.
+pub(super) async fn is_current(connection: &mut Connection) -> Result<bool, OpenError> {
+    Ok(version(connection).await? == MIGRATIONS.len())
+}
+
 /// Statements that note how many steps are done.
 fn count_as_done(connection: &Connection, steps: usize) -> String {
     match connection {
@@ -92,6 +100,10 @@ fn count_as_done(connection: &Connection, steps: usize) -> String {
 /// # Errors
 /// The database fails.
 pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenError> {
+    // What commands did is in what is read below; what they do from here on is the server's to look for.
+    connection.script("DELETE FROM operator_acts").await?;
+    let now_ms = accounts::now_ms();
+    accounts::forget_expired(connection, now_ms).await?;
     let rows = connection.rows("SELECT id, key, name, capacity, creator FROM rooms ORDER BY id", &[]).await?;
     let mut rooms = Vec::with_capacity(rows.len());
     for row in rows {
@@ -105,7 +117,7 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenErro
         });
     }
     community::load_standings(connection, &mut rooms).await?;
-    let bans = community::load_bans(connection).await?;
+    let bans = community::load_bans(connection, now_ms).await?;
     Ok(Loaded { rooms, bans, claim_code: claim_code(connection).await? })
 }
 
