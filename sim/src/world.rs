@@ -81,7 +81,7 @@ pub struct World {
     /// As the server sees them.
     connections: BTreeMap<(usize, ConnectionId), usize>,
     slots: u32,
-    store: Store,
+    pub store: Store,
     /// The store answers each shard in order.
     store_free: Vec<u64>,
     healed: bool,
@@ -381,6 +381,9 @@ impl World {
         let Some((shard, connection)) = self.clients[client].connection else { return self.connect(client) };
         if self.below(25) == 0 || self.clients[client].is_refused() {
             return self.reset(client, shard, connection);
+        }
+        if self.below(100) == 0 {
+            return self.sign_out(client);
         }
         let now = self.now();
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];

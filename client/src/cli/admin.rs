@@ -174,7 +174,7 @@ fn bits(names: &[RightName]) -> u32 {
 }
 
 /// A length of time as people write it.
-fn seconds(typed: &str) -> Result<u64, String> {
+pub(super) fn seconds(typed: &str) -> Result<u64, String> {
     let unit = typed.chars().last().filter(|last| !last.is_ascii_digit());
     let digits = typed.strip_suffix(|last: char| !last.is_ascii_digit()).unwrap_or(typed);
     let factor = match unit {
@@ -256,15 +256,15 @@ impl Admin {
     }
 }
 
-enum Field {
+pub(super) enum Field {
     Number(u64),
     Text(String),
     Flag(bool),
 }
 
-type Fields = Vec<(&'static str, Field)>;
+pub(super) type Fields = Vec<(&'static str, Field)>;
 
-fn owned(text: &str) -> Field {
+pub(super) fn owned(text: &str) -> Field {
     Field::Text(text.to_owned())
 }
 
@@ -318,7 +318,7 @@ fn right_words(bits: u32) -> String {
     words.join(",")
 }
 
-fn json(fields: &Fields) -> String {
+pub(super) fn json(fields: &Fields) -> String {
     let field = |(name, field): &(&str, Field)| match field {
         Field::Number(number) => format!(r#""{name}":{number}"#),
         Field::Text(text) => format!(r#""{name}":{}"#, quoted(text)),
@@ -328,7 +328,7 @@ fn json(fields: &Fields) -> String {
 }
 
 /// Only what says something.
-fn text(fields: &Fields) -> String {
+pub(super) fn text(fields: &Fields) -> String {
     let mut line = String::new();
     for (name, field) in fields {
         let written = match field {

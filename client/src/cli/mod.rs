@@ -3,13 +3,14 @@
 //! # Layout
 //! - `args`, `processing_args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
-//! - `commands`: one request and its answer. `admin`: what moderators do. `join`: being in a room.
+//! - `commands`: one request and its answer. `admin`: what moderators do; `account`: one's own. `join`: being in a room.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
 //! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
 //! - `packet_log`, `statistics`, `clock`: what is measured.
 
+mod account;
 mod admin;
 mod args;
 mod clock;
