@@ -165,7 +165,7 @@ impl Shard {
         self.count_guess(now, asker.connection(), effects);
     }
 
-    fn count_guess(&mut self, now: Now, id: ConnectionId, effects: &mut Effects) {
+    pub(crate) fn count_guess(&mut self, now: Now, id: ConnectionId, effects: &mut Effects) {
         let guesses_max = self.config.limits.guesses_max;
         let Some(connection) = self.connection(id) else { return };
         connection.guesses += 1;

@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod rooms;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
@@ -74,7 +76,8 @@ pub struct Cluster {
     /// The store takes jobs and never answers.
     pub store_is_silent: bool,
     accounts: BTreeMap<String, (u64, String, String, Role)>,
-    rooms: BTreeMap<String, u64>,
+    /// What is stored of rooms and sessions.
+    pub stored: rooms::Rooms,
     /// The audit log, oldest first.
     pub audit: Vec<AuditEntry>,
     lines: Vec<(u64, String, u64, String, u64)>,
@@ -102,6 +105,8 @@ pub fn config(shard: u8, shards: u8) -> ShardConfig {
         limits: Limits::default(),
         rooms: Vec::new(),
         bans: Vec::new(),
+        sessions: Vec::new(),
+        ended_rooms: Vec::new(),
     }
 }
 
@@ -129,7 +134,7 @@ impl Cluster {
             store_fails: false,
             store_is_silent: false,
             accounts: BTreeMap::new(),
-            rooms: BTreeMap::new(),
+            stored: rooms::Rooms::default(),
             audit: Vec::new(),
             lines: Vec::new(),
             control: VecDeque::new(),
@@ -275,6 +280,7 @@ impl Cluster {
             }
             StoreJob::Moderate(logged) => {
                 let LoggedAct { act, mut entry, .. } = *logged;
+                self.stored.act(&act);
                 if let Act::SetRole { user, role } = act {
                     self.set_role(user, role);
                 }
@@ -287,14 +293,10 @@ impl Cluster {
                 let older = self.audit.iter().rev().filter(|entry| before == 0 || entry.entry_id < before);
                 StoreOutcome::Audit(older.take(count as usize).cloned().collect())
             }
-            StoreJob::CreateRoom { key, .. } => {
-                let number = self.rooms.len() as u64 + 1;
-                if self.rooms.contains_key(&key) {
-                    return StoreOutcome::Exists;
-                }
-                self.rooms.insert(key, number);
-                StoreOutcome::RoomCreated { room: RoomNumber(number) }
-            }
+            StoreJob::CreateRoom { .. }
+            | StoreJob::EndRoom { .. }
+            | StoreJob::SweepRoom { .. }
+            | StoreJob::SaveSessions { .. } => self.stored.carry_out(job),
             StoreJob::AppendChat { room, user, client_id, content, time_ms } => {
                 let found = self
                     .lines
@@ -309,6 +311,17 @@ impl Cluster {
                 StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
             }
         }
+    }
+
+    /// A new server: what was on its way to and in the old one is gone.
+    fn forget_what_is_under_way(&mut self) {
+        self.control.clear();
+        self.voice.clear();
+        self.jobs.clear();
+        self.hashes.clear();
+        self.decoders.clear();
+        self.inbox.clear();
+        self.peers.iter_mut().for_each(BTreeMap::clear);
     }
 
     /// Until nothing is under way.

@@ -1,0 +1,193 @@
+//! Sessions that outlive the server: what of them is kept in the store, and how they are there again at its start.
+//!
+//! Kept are resumable sessions that are in rooms: whose, the hash of the secret, where. They are written behind, some
+//! at a time, so that no login and no join waits for the disk; what was not written yet when the server was killed
+//! is gone, and its client logs in. At the start each of them is a session without connection, in its rooms, with
+//! `Limits::resume_us_max` to be resumed: members that come back see each other as before.
+//! Not voice: keys and streams are always new. Not the checks of the account, which the store makes as it loads.
+//! Bounds: `SAVE_MAX` sessions a request and one request at a time; `GONE_MAX` that ended and are still stored.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use echomesh_proto::control::Role;
+use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
+use echomesh_proto::time::Now;
+
+use crate::counters::Drop;
+use crate::effect::Effects;
+use crate::jobs::{StoreJob, StoreOutcome};
+use crate::mesh::{Ask, Asker};
+use crate::rooms::Join;
+use crate::session::{InRoom, Session, SessionPlace};
+use crate::{Job, Shard};
+
+/// Ticks between two requests: what a crash may lose is a quarter of a second old.
+const SAVE_TICKS: usize = 5;
+
+/// Sessions in one request.
+const SAVE_MAX: usize = 256;
+
+/// Sessions that ended and whose end is not stored: more are dropped, and are there again for a minute after a crash.
+const GONE_MAX: usize = 16_384;
+
+/// Sessions that enter their rooms again in one tick.
+const ENTER_MAX: usize = 256;
+
+/// A session as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedSession {
+    /// Its id.
+    pub id: SessionId,
+    /// Its account.
+    pub user: UserId,
+    /// The account's name; the store reads it from the account.
+    pub username: String,
+    /// Likewise.
+    pub role: Role,
+    /// SHA-256 of the secret that resumes it.
+    pub secret_hash: Vec<u8>,
+    /// Where it is.
+    pub rooms: Vec<RoomNumber>,
+}
+
+/// What is to be written, and what was read.
+#[derive(Debug, Default)]
+pub(crate) struct Saving {
+    /// Sessions here that the store does not have as they are.
+    dirty: BTreeSet<SessionId>,
+    /// Sessions that ended and that the store has.
+    gone: BTreeSet<SessionId>,
+    is_saving: bool,
+    /// Read at the start.
+    read: Vec<SavedSession>,
+    /// Of those, sessions that have not entered their rooms yet.
+    entering: VecDeque<SessionId>,
+}
+
+impl Saving {
+    pub(crate) fn new(read: Vec<SavedSession>) -> Self {
+        Self { read, ..Self::default() }
+    }
+}
+
+impl Saving {
+    /// The server stops: what changed goes to the store now, whatever is on its way there.
+    pub(crate) fn hurry(&mut self) {
+        self.is_saving = false;
+    }
+}
+
+impl Shard {
+    /// A session is another than the store knows.
+    pub(crate) fn save_later(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let is_kept = !session.secret_hash.is_empty() && !session.rooms.is_empty();
+        if is_kept || session.is_saved {
+            session.is_current = false;
+            self.saving.dirty.insert(id);
+        }
+    }
+
+    /// A session lives here no more. What has ended is forgotten by the store too; what moved is its new shard's.
+    pub(crate) fn unsave(&mut self, session: &Session, has_ended: bool) {
+        self.saving.dirty.remove(&session.id);
+        if !has_ended || !session.is_saved || self.stopping {
+            return;
+        }
+        if self.saving.gone.len() < GONE_MAX {
+            self.saving.gone.insert(session.id);
+        } else {
+            self.counters.drop(Drop::EndNotSaved);
+        }
+    }
+
+    pub(crate) fn saving_tick(&mut self, effects: &mut Effects) {
+        if self.ticks.is_multiple_of(SAVE_TICKS) {
+            self.save(effects);
+        }
+        for _ in 0..ENTER_MAX {
+            if self.congested() {
+                return;
+            }
+            let Some(id) = self.saving.entering.pop_front() else { return };
+            self.enter_again(id);
+        }
+    }
+
+    /// Writes what changed. At the end as well, so that who is here then can come back.
+    pub(crate) fn save(&mut self, effects: &mut Effects) {
+        if self.saving.is_saving || (self.saving.dirty.is_empty() && self.saving.gone.is_empty()) {
+            return;
+        }
+        let mut gone: Vec<SessionId> = self.saving.gone.iter().copied().take(SAVE_MAX).collect();
+        let ids: Vec<SessionId> = self.saving.dirty.iter().copied().take(SAVE_MAX).collect();
+        let mut sessions = Vec::with_capacity(ids.len());
+        for id in &ids {
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            if session.rooms.is_empty() {
+                session.is_saved = false;
+                session.is_current = false;
+                gone.push(*id);
+                continue;
+            }
+            session.is_saved = true;
+            session.is_current = true;
+            sessions.push(session.saved());
+        }
+        let job = Job::Save(ids.clone(), gone.clone());
+        if self.ask_store(job, StoreJob::SaveSessions { sessions, gone: gone.clone() }, effects) {
+            self.saving.is_saving = true;
+            self.saving.dirty.retain(|id| !ids.contains(id));
+            self.saving.gone.retain(|id| !gone.contains(id));
+        }
+    }
+
+    pub(crate) fn sessions_saved(&mut self, ids: &[SessionId], gone: Vec<SessionId>, outcome: &StoreOutcome) {
+        self.saving.is_saving = false;
+        if *outcome == StoreOutcome::SessionsSaved {
+            return;
+        }
+        for id in ids {
+            self.save_later(*id);
+        }
+        self.saving.gone.extend(gone);
+    }
+
+    /// At the first input: the sessions of the last run are here, and wait to be resumed.
+    pub(crate) fn restore_sessions(&mut self, now: Now) {
+        for saved in std::mem::take(&mut self.saving.read) {
+            if self.account_home(saved.user) != self.config.shard {
+                continue;
+            }
+            let SavedSession { id, user, username, role, secret_hash, rooms } = saved;
+            let mut session = Session::new(id, user, username, role, secret_hash);
+            for number in rooms {
+                let Some(key) = self.room_keys.get(&number) else { continue };
+                let name = self.room_name(number);
+                session.rooms.insert(key.clone(), InRoom { number, name });
+            }
+            session.is_saved = true;
+            session.is_current = true;
+            let place = SessionPlace { shard: self.config.shard, moving: false };
+            self.accounts.entry(user).or_default().insert(id, place);
+            self.sessions.insert(id, session);
+            self.saving.entering.push_back(id);
+            self.detach(now, id);
+        }
+    }
+
+    fn enter_again(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let keys: Vec<String> = session.rooms.keys().cloned().collect();
+        for key in keys {
+            let join = Join { key: key.clone(), admitted: true, ..Join::default() };
+            let request = self.of_session(Asker::default(), id, RoomNumber(0), Ask::Join(join));
+            self.tell_home(&key, request);
+        }
+    }
+
+    /// Whether sessions were read and are not here yet.
+    pub(crate) fn has_sessions_to_restore(&self) -> bool {
+        !self.saving.read.is_empty()
+    }
+}
