@@ -66,6 +66,8 @@ impl Store {
                 self.lines.push(Stored { room, user, client_id, time_ms, content });
                 StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
             }
+            StoreJob::EndRoom { .. } | StoreJob::SweepRoom { .. } => StoreOutcome::Swept { is_done: true },
+            StoreJob::SaveSessions { .. } => StoreOutcome::SessionsSaved,
             StoreJob::Claim { .. } => StoreOutcome::Denied,
             StoreJob::Moderate(_) => {
                 self.acts += 1;

@@ -131,6 +131,8 @@ impl World {
                 limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
                 rooms: Vec::new(),
                 bans: Vec::new(),
+                sessions: Vec::new(),
+                ended_rooms: Vec::new(),
             })
         };
         let kernels = (0..shards).map(|shard| kernel(shard, random.next_u32() as u8)).collect();

@@ -10,7 +10,8 @@
 //!
 //! Layout: `place` (where the database is), `open` with `sqlite`, `postgres` and `schema` (getting hold of it),
 //! `session` (keeping hold), `connection` (either database behind one set of statements), `work` (what each job
-//! does), `chat` (lines), `community` (roles, bans, the audit log), `fault` (what went wrong and what to do about
+//! does), `chat` (lines), `community` (roles, bans, the audit log), `rooms`, `sessions` (that
+//! outlive the server), `fault` (what went wrong and what to do about
 //! it), `backup` (copies of a file).
 
 mod backup;
@@ -21,8 +22,10 @@ mod fault;
 mod open;
 mod place;
 mod postgres;
+mod rooms;
 mod schema;
 mod session;
+mod sessions;
 mod sqlite;
 #[cfg(test)]
 mod tests;
