@@ -86,6 +86,9 @@ pub struct Cluster {
     peers: Vec<BTreeMap<PeerId, (SocketAddr, MasterKey)>>,
     jobs: VecDeque<(usize, StoreReply)>,
     hashes: VecDeque<(usize, HashReply)>,
+    /// The hashers' answers are held back.
+    pub hold_hashes: bool,
+    pub held_hashes: Vec<(usize, HashReply)>,
     decoders: BTreeMap<Client, FrameDecoder>,
     generation: u32,
 }
@@ -142,6 +145,8 @@ impl Cluster {
             peers: (0..shards).map(|_| BTreeMap::new()).collect(),
             jobs: VecDeque::new(),
             hashes: VecDeque::new(),
+            hold_hashes: false,
+            held_hashes: Vec::new(),
             decoders: BTreeMap::new(),
             generation: 0,
         };
@@ -228,7 +233,8 @@ impl Cluster {
                         Some(hash) => HashOutcome::Verified(hash == request.password),
                         None => HashOutcome::Hashed(request.password),
                     };
-                    self.hashes.push_back((shard, HashReply { token: request.token, outcome }));
+                    let reply = (shard, HashReply { token: request.token, outcome });
+                    if self.hold_hashes { self.held_hashes.push(reply) } else { self.hashes.push_back(reply) }
                 }
             }
         }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use echomesh_proto::control::{Body, Room, RoomAction, RoomActionType, RoomProperties, RoomState};
+use echomesh_proto::control::{Body, Room, RoomAction, RoomActionType, RoomProperties, RoomState, Who};
 use echomesh_proto::ids::{RoomNumber, ShardId, UserId};
-use echomesh_shard::{Act, Input, Properties, SavedSession, Shard, ShardConfig, StoreJob, StoreOutcome, StoredRoom};
+use echomesh_shard::{
+    Act, HashReply, Input, Properties, SavedSession, Shard, ShardConfig, StoreJob, StoreOutcome, StoredRoom,
+};
 
 use super::{Client, Cluster};
 
@@ -127,6 +129,18 @@ impl Cluster {
 
     pub fn names(&mut self, client: Client, prefix: &str) -> Vec<String> {
         self.listed(client, prefix).into_iter().map(|room| room.room_id).collect()
+    }
+
+    /// The hashers answer what was held back.
+    pub fn release(&mut self, held: Vec<(usize, HashReply)>) {
+        self.hashes.extend(held);
+    }
+
+    pub fn who(&mut self, client: Client) -> Who {
+        match self.ask(client, Body::Who(Who::default())) {
+            Body::Who(who) => who,
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The account's id.
