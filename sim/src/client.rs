@@ -337,7 +337,12 @@ impl Client {
                 self.unsure.insert(room.to_string());
             }
             Event::Rejoined { room } => self.listen(&room),
-            Event::Expelled { .. }
+            Event::Moved { room } => {
+                self.may_hear.insert(room.to_string());
+                self.listen(&room);
+            }
+            Event::RoomChanged { .. }
+            | Event::Expelled { .. }
             | Event::Reported(_)
             | Event::RoomMessage(_)
             | Event::Member { .. }

@@ -10,6 +10,7 @@ use echomesh_audio::recording::Format;
 use super::admin::Admin;
 use super::failure::EXIT_CODES;
 use super::processing_args::ProcessingArgs;
+use super::room::{Room, Rooms};
 
 /// A headless EchoMesh client: chat on standard input and output, voice from and to devices or files.
 #[derive(Debug, Parser)]
@@ -28,6 +29,12 @@ pub struct Args {
     /// File whose first line is the password [env: ECHOMESH_PASSWORD_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Password of the room that is entered, made or set [env, for entering: ECHOMESH_ROOM_PASSWORD]
+    #[arg(long, global = true, conflicts_with = "room_password_file")]
+    pub room_password: Option<String>,
+    /// File whose first line is the room's password [env, for entering: ECHOMESH_ROOM_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub room_password_file: Option<PathBuf>,
     /// Trust exactly the server whose public key has this SHA-256 fingerprint, as it prints it at start
     /// [env: ECHOMESH_FINGERPRINT]
     #[arg(long, global = true, value_name = "SHA256", conflicts_with = "plaintext")]
@@ -65,7 +72,7 @@ pub enum Command {
         /// The line
         text: String,
     },
-    /// Make a room
+    /// Make a room; `room create` has all that it can be set to
     Create {
         /// Its name
         room: String,
@@ -74,7 +81,9 @@ pub enum Command {
         capacity: u32,
     },
     /// List the rooms
-    Rooms,
+    Rooms(Rooms),
+    /// Make, set or delete a room, and invite to it
+    Room(Room),
     /// List the microphones and loudspeakers of this machine, and what they can do
     Devices {
         /// Those too that cannot be used now, and why

@@ -28,10 +28,11 @@ use super::transport::Transport;
 /// Datagrams read before the session's other work gets a turn.
 const DATAGRAMS_PER_PUMP: usize = 256;
 
-/// Longest wait for a connection that was lost, first pause and longest pause between attempts.
+/// Longest wait for a connection that was lost, first pause and longest pause between attempts: a server that is up
+/// again, or a network that is back, is found within a second while the session can be resumed.
 const RECONNECT_MAX: Duration = Duration::from_secs(60);
-const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(8);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(800);
 
 /// A voice packet that came.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ pub struct Link {
     received: Vec<u8>,
     fresh: Vec<Event>,
     events: VecDeque<Event>,
+    /// Before the next attempt to connect.
+    pause: Duration,
     /// Datagrams the socket did not take.
     pub datagrams_unsent: u64,
 }
@@ -146,6 +149,7 @@ impl Link {
             received: Vec::new(),
             fresh: Vec::new(),
             events: VecDeque::new(),
+            pause: RECONNECT_PAUSE,
             datagrams_unsent: 0,
         };
         link.session.handle(clock::now(), Input::Connected, &mut link.fresh);
@@ -162,6 +166,16 @@ impl Link {
                 _ => {}
             }
         }
+    }
+
+    /// The password of the room that is entered.
+    pub fn room_password(&self) -> String {
+        self.settings.room_password.clone()
+    }
+
+    /// The same, if it was an option.
+    pub fn typed_room_password(&self) -> Option<String> {
+        self.settings.room_password_is_typed.then(|| self.room_password())
     }
 
     /// The server's address; voice is at the same.
@@ -344,13 +358,20 @@ impl Link {
         self.note_events();
     }
 
+    /// The same, for the server is busy: the next connection waits so long, and not for others that were told the same.
+    pub fn disconnect_for(&mut self, retry_after_ms: u32) {
+        let jitter = getrandom::u32().map_or(0, |random| u64::from(random) % u64::from(retry_after_ms.max(1)));
+        self.pause = RECONNECT_PAUSE + Duration::from_millis(u64::from(retry_after_ms) + jitter);
+        self.disconnect();
+    }
+
     /// Connects again after `Event::Disconnected`; the session resumes by itself.
     ///
     /// # Errors
     /// `Failure::Connection` after a minute; `Failure::Trust` at once.
     pub async fn reconnect(&mut self) -> Result<(), Failure> {
         let end = Instant::now() + RECONNECT_MAX;
-        let mut pause = RECONNECT_PAUSE;
+        let mut pause = std::mem::replace(&mut self.pause, RECONNECT_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RECONNECT_PAUSE_MAX);

@@ -3,7 +3,8 @@
 //! # Layout
 //! - `args`, `processing_args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
-//! - `commands`: one request and its answer. `admin`: what moderators do. `join`: being in a room.
+//! - `commands`: one request and its answer. `admin`: what moderators do. `room`: rooms
+//!   themselves. `fields`: how lists are printed. `join`: being in a room.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
@@ -16,6 +17,7 @@ mod clock;
 mod commands;
 mod devices;
 mod failure;
+mod fields;
 mod join;
 mod link;
 mod loopback;
@@ -25,6 +27,7 @@ mod play;
 mod processing_args;
 mod prompt;
 mod record;
+mod room;
 mod settings;
 mod sound;
 mod speech;

@@ -429,8 +429,7 @@ impl Shard {
 
     fn shutdown(&mut self, now: Now, effects: &mut Effects) {
         self.stopping = true;
-        self.saving.hurry();
-        self.save(effects);
+        self.save_all(effects);
         let open: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
         let text = "the server is stopping: connect again in a moment";
         for id in open {

@@ -70,13 +70,6 @@ impl Saving {
     }
 }
 
-impl Saving {
-    /// The server stops: what changed goes to the store now, whatever is on its way there.
-    pub(crate) fn hurry(&mut self) {
-        self.is_saving = false;
-    }
-}
-
 impl Shard {
     /// A session is another than the store knows.
     pub(crate) fn save_later(&mut self, id: SessionId) {
@@ -114,8 +107,16 @@ impl Shard {
         }
     }
 
-    /// Writes what changed. At the end as well, so that who is here then can come back.
-    pub(crate) fn save(&mut self, effects: &mut Effects) {
+    /// The server stops: all that changed goes to the store now, so that who is here can come back.
+    pub(crate) fn save_all(&mut self, effects: &mut Effects) {
+        for _ in 0..=self.saving.dirty.len().max(self.saving.gone.len()) / SAVE_MAX {
+            self.saving.is_saving = false;
+            self.save(effects);
+        }
+    }
+
+    /// Writes what changed.
+    fn save(&mut self, effects: &mut Effects) {
         if self.saving.is_saving || (self.saving.dirty.is_empty() && self.saving.gone.is_empty()) {
             return;
         }
