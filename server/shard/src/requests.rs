@@ -275,12 +275,14 @@ impl Shard {
         }
         let rooms_max = self.config.limits.session_rooms_max as usize;
         let rooms = &self.sessions[&id].rooms;
-        if rooms.len() >= rooms_max && !rooms.contains_key(&key) {
+        let is_in = rooms.contains_key(&key);
+        if rooms.len() >= rooms_max && !is_in {
             let text = format!("you are in {rooms_max} rooms, the most there may be: leave one first");
             return Err((StatusCode::StatusLimit, text));
         }
         let number = self.directory.get(&key).map(|known| known.number);
-        if let Some(ban) = number.and_then(|number| self.room_ban(id, number)) {
+        // Who is in, after a resume, and banned since, is put out: that is on its way.
+        if let Some(ban) = number.filter(|_| !is_in).and_then(|number| self.room_ban(id, number)) {
             return Err((StatusCode::StatusBanned, ban.sentence("this room", now.unix_ms)));
         }
         let password = Some(action.password).filter(|password| !password.is_empty());
