@@ -42,14 +42,14 @@ enum Act {
         /// Its name
         room: String,
         #[command(flatten)]
-        set: Set,
+        set: RoomSettings,
     },
     /// Change what a room is set to; what is not named stays
     Set {
         /// Room
         room: String,
         #[command(flatten)]
-        set: Set,
+        set: RoomSettings,
     },
     /// End a room: all in it are put out, and what was said there is deleted
     Delete {
@@ -74,7 +74,7 @@ enum Act {
 
 /// What a room is set to. Its password is given with --room-password or --room-password-file.
 #[derive(Debug, ClapArgs)]
-struct Set {
+struct RoomSettings {
     /// Most members; 0: as many as the server allows
     #[arg(long)]
     capacity: Option<u32>,
@@ -104,7 +104,7 @@ struct Set {
     retention: Option<u32>,
 }
 
-impl Set {
+impl RoomSettings {
     fn properties(&self, typed_password: Option<&str>) -> RoomProperties {
         let password = if self.no_password { Some("") } else { typed_password };
         RoomProperties {
