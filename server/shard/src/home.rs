@@ -21,8 +21,9 @@ use crate::mesh::{
     StreamAt, ToHome,
 };
 use crate::moderation::lacks;
-use crate::rights::{Access, Right, Role};
+use crate::rights::{Access, Person, Right, Role};
 use crate::rooms::{Properties, SlowMode};
+use crate::saving::SavedSession;
 use crate::voice::Speakers;
 use crate::{ChatJob, Job, Shard};
 
@@ -133,6 +134,22 @@ impl HomeRoom {
         })
     }
 
+    /// A member that was in before the server was started; nobody is told yet.
+    pub(crate) fn restore(&mut self, saved: &SavedSession, person: Person, shard: ShardId) {
+        let member = HomeMember {
+            user: saved.user.0,
+            username: saved.username.clone(),
+            shard,
+            moves: 0,
+            role: person.role,
+            flags: standing::imposed(&self.access, person, MemberFlags::default()),
+            voice: MemberVoice::None,
+            roc: 0,
+        };
+        self.members.insert(saved.id, member);
+        self.interest[shard.index()] += 1;
+    }
+
     pub(crate) fn interested(&self) -> impl Iterator<Item = ShardId> {
         self.interest.iter().enumerate().filter(|(_, count)| **count > 0).map(|(shard, _)| ShardId(shard as u8))
     }
@@ -144,6 +161,7 @@ impl Shard {
         let asker = request.asker;
         let room = RoomNumber(request.room);
         let session = SessionId(request.session);
+        self.announce_before(request.room, if let Some(Ask::Join(join)) = &request.ask { Some(join) } else { None });
         match request.ask {
             Some(Ask::Create(ref new)) => self.create_room(now, &request, new, effects),
             Some(Ask::Join(ref join)) => self.join_room(source, join, &request, None, effects),
@@ -452,18 +470,40 @@ impl Shard {
             return self.tell(shard, Mesh::ReplicaDrop(number.0));
         }
         if fresh {
-            let mut views: Vec<MemberView> = home.members.keys().filter_map(|id| home.view(*id)).collect();
-            let (room, sequence) = (number.0, home.sequence);
-            self.tell(shard, Mesh::Replica(ReplicaDelta { room, sequence, reset: true, ..ReplicaDelta::default() }));
-            while !views.is_empty() {
-                let rest = views.split_off(views.len().min(DELTA_MEMBERS_MAX));
-                let delta = ReplicaDelta { room, sequence, members: views, ..ReplicaDelta::default() };
-                self.tell(shard, Mesh::Replica(delta));
-                views = rest;
-            }
-            if self.homes[&number].speakers.is_on() {
-                self.tell(shard, self.homes[&number].speakers.told(number));
-            }
+            self.send_snapshot(number, shard);
+        }
+    }
+
+    /// Everything of the room, for a shard that is to keep a replica.
+    fn send_snapshot(&mut self, number: RoomNumber, shard: ShardId) {
+        let Some(home) = self.homes.get(&number) else { return };
+        let mut views: Vec<MemberView> = home.members.keys().filter_map(|id| home.view(*id)).collect();
+        let (room, sequence) = (number.0, home.sequence);
+        let speakers = home.speakers.is_on().then(|| home.speakers.told(number));
+        self.tell(shard, Mesh::Replica(ReplicaDelta { room, sequence, reset: true, ..ReplicaDelta::default() }));
+        while !views.is_empty() {
+            let rest = views.split_off(views.len().min(DELTA_MEMBERS_MAX));
+            let delta = ReplicaDelta { room, sequence, members: views, ..ReplicaDelta::default() };
+            self.tell(shard, Mesh::Replica(delta));
+            views = rest;
+        }
+        if let Some(speakers) = speakers {
+            self.tell(shard, speakers);
+        }
+    }
+
+    /// Tells a room's members that were restored, and their shards, of each other.
+    pub(crate) fn announce_members(&mut self, number: RoomNumber) {
+        let Some(home) = self.homes.get(&number) else { return };
+        let shards: Vec<ShardId> = home.interested().collect();
+        let members: Vec<(SessionId, ShardId, u32)> =
+            home.members.iter().map(|(id, member)| (*id, member.shard, member.moves)).collect();
+        for shard in shards {
+            self.send_snapshot(number, shard);
+        }
+        for (id, shard, moves) in members {
+            let note = RoomSession { session: id.0, moves, restored: true, ..RoomSession::default() };
+            self.tell_placed(shard, number, note);
         }
     }
 

@@ -345,6 +345,9 @@ pub(crate) struct RoomSession {
     /// `Placed`: it was moved here by someone, out of another room.
     #[prost(message, optional, tag = "8")]
     pub(crate) relocation: Option<Relocation>,
+    /// `Placed`: it is in since before the server was started.
+    #[prost(bool, tag = "9")]
+    pub(crate) restored: bool,
 }
 
 /// About a session, between its shard and its account's home.

@@ -274,6 +274,10 @@ impl Shard {
         let Some(session) = found else {
             // It ended, or moved, before it was in: take it out again, unless it has come in anew since.
             self.counters.drop(Drop::StaleSession);
+            // One that was restored has been told where it is: it moved, or has left.
+            if placed.restored {
+                return;
+            }
             return self.tell_home(&key, home_request(number, id, placed.moves, Ask::Leave(false)));
         };
         let is_new = session.rooms.insert(key, InRoom { number, name }).is_none();

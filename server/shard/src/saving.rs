@@ -7,16 +7,16 @@
 //! Not voice: keys and streams are always new. Not the checks of the account, which the store makes as it loads.
 //! Bounds: `SAVE_MAX` sessions a request and one request at a time; `GONE_MAX` that ended and are still stored.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
 use echomesh_proto::control::Role;
-use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
+use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, UserId};
 use echomesh_proto::time::Now;
 
 use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
-use crate::mesh::{Ask, Asker};
+use crate::rights::{Person, Right};
 use crate::rooms::Join;
 use crate::session::{InRoom, Session, SessionPlace};
 use crate::{Job, Shard};
@@ -29,9 +29,6 @@ const SAVE_MAX: usize = 256;
 
 /// Sessions that ended and whose end is not stored: more are dropped, and are there again for a minute after a crash.
 const GONE_MAX: usize = 16_384;
-
-/// Sessions that enter their rooms again in one tick.
-const ENTER_MAX: usize = 256;
 
 /// A session as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +57,8 @@ pub(crate) struct Saving {
     is_saving: bool,
     /// Read at the start.
     read: Vec<SavedSession>,
-    /// Of those, sessions that have not entered their rooms yet.
-    entering: VecDeque<SessionId>,
+    /// Rooms with members from that, which their shards were not told of yet.
+    unannounced: BTreeSet<RoomNumber>,
 }
 
 impl Saving {
@@ -98,13 +95,7 @@ impl Shard {
         if self.ticks.is_multiple_of(SAVE_TICKS) {
             self.save(effects);
         }
-        for _ in 0..ENTER_MAX {
-            if self.congested() {
-                return;
-            }
-            let Some(id) = self.saving.entering.pop_front() else { return };
-            self.enter_again(id);
-        }
+        self.announce_restored();
     }
 
     /// The server stops: all that changed goes to the store now, so that who is here can come back.
@@ -154,36 +145,70 @@ impl Shard {
         self.saving.gone.extend(gone);
     }
 
-    /// At the first input: the sessions of the last run are here, and wait to be resumed.
+    /// At the first input: the sessions of the last run are here, and wait to be resumed; they are members of the
+    /// rooms that live here. Every shard reads the same list, so nobody comes back before another is there.
     pub(crate) fn restore_sessions(&mut self, now: Now) {
         for saved in std::mem::take(&mut self.saving.read) {
-            if self.account_home(saved.user) != self.config.shard {
-                continue;
+            let shard = self.account_home(saved.user);
+            for number in &saved.rooms {
+                self.restore_member(*number, shard, &saved);
             }
-            let SavedSession { id, user, username, role, secret_hash, rooms } = saved;
-            let mut session = Session::new(id, user, username, role, secret_hash);
-            for number in rooms {
-                let Some(key) = self.room_keys.get(&number) else { continue };
-                let name = self.room_name(number);
-                session.rooms.insert(key.clone(), InRoom { number, name });
+            if shard == self.config.shard {
+                self.restore_session(now, saved);
             }
-            session.is_saved = true;
-            session.is_current = true;
-            let place = SessionPlace { shard: self.config.shard, moving: false };
-            self.accounts.entry(user).or_default().insert(id, place);
-            self.sessions.insert(id, session);
-            self.saving.entering.push_back(id);
-            self.detach(now, id);
+        }
+        self.announce_restored();
+    }
+
+    fn restore_session(&mut self, now: Now, saved: SavedSession) {
+        let SavedSession { id, user, username, role, secret_hash, rooms } = saved;
+        let mut session = Session::new(id, user, username, role, secret_hash);
+        for number in rooms {
+            let Some(key) = self.room_keys.get(&number) else { continue };
+            let name = self.room_name(number);
+            session.rooms.insert(key.clone(), InRoom { number, name });
+        }
+        session.is_saved = true;
+        session.is_current = true;
+        let place = SessionPlace { shard: self.config.shard, moving: false };
+        self.accounts.entry(user).or_default().insert(id, place);
+        self.sessions.insert(id, session);
+        self.detach(now, id);
+    }
+
+    /// Home: a session of the last run is in, without being asked for a password, if it may still enter.
+    fn restore_member(&mut self, number: RoomNumber, shard: ShardId, saved: &SavedSession) {
+        let most = self.config.limits.room_members_max as usize;
+        let Some(home) = self.homes.get_mut(&number) else { return };
+        let person = Person { user: saved.user, role: saved.role };
+        if home.members.len() >= most || !home.access.rights(person).has(Right::Enter) {
+            return;
+        }
+        home.restore(saved, person, shard);
+        self.counts_changed.insert(number);
+        self.saving.unannounced.insert(number);
+    }
+
+    /// Home: tells the shards of restored members of their rooms, as far as the rings have room.
+    pub(crate) fn announce_restored(&mut self) {
+        while !self.congested() {
+            let Some(number) = self.saving.unannounced.first().copied() else { return };
+            self.announce_room(number);
         }
     }
 
-    fn enter_again(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        let keys: Vec<String> = session.rooms.keys().cloned().collect();
-        for key in keys {
-            let join = Join { key: key.clone(), admitted: true, ..Join::default() };
-            let request = self.of_session(Asker::default(), id, RoomNumber(0), Ask::Join(join));
-            self.tell_home(&key, request);
+    /// Home: before anything else is said of a room, its restored members are told of.
+    pub(crate) fn announce_before(&mut self, room: u64, join: Option<&Join>) {
+        if self.saving.unannounced.is_empty() {
+            return;
+        }
+        let joined = join.and_then(|join| self.directory.get(&join.key)).map(|known| known.number);
+        self.announce_room(joined.unwrap_or(RoomNumber(room)));
+    }
+
+    fn announce_room(&mut self, number: RoomNumber) {
+        if self.saving.unannounced.remove(&number) {
+            self.announce_members(number);
         }
     }
 

@@ -6,7 +6,7 @@
 use echomesh_proto::control::{EchoMsg, StatusCode};
 use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, UserId};
 
-use super::{Join, Refusal, Secret, refusal};
+use super::{Join, Refusal, Relocation, Secret, refusal};
 use crate::connection::status;
 use crate::counters::Drop;
 use crate::effect::{Effect, Effects};
@@ -87,7 +87,7 @@ impl Shard {
         if home.members.len() >= most as usize {
             return Err((StatusCode::StatusRoomFull, format!("the room is full: it takes {most} members")));
         }
-        if join.admitted || join.relocation.is_some() || home.access.is_invited(person) {
+        if join.relocation.is_some() || home.access.is_invited(person) {
             return Ok(Gate::Open);
         }
         if home.properties.invite_only {
@@ -116,7 +116,8 @@ impl Shard {
 
     /// Whether there is a place, for someone who is moved by a manager.
     pub(super) fn has_place(&self, number: RoomNumber, person: Person) -> Result<(), Refusal> {
-        self.gate(number, person, &Join { admitted: true, ..Join::default() }).map(|_| ())
+        let moved = Join { relocation: Some(Relocation::default()), ..Join::default() };
+        self.gate(number, person, &moved).map(|_| ())
     }
 
     fn admit(&mut self, source: ShardId, number: RoomNumber, request: &ToHome, person: Person) {

@@ -50,11 +50,8 @@ pub(crate) struct Join {
     pub(crate) key: String,
     #[prost(message, optional, tag = "2")]
     pub(crate) secret: Option<Secret>,
-    /// Without a password or an invitation: it was in before the server was started anew.
-    #[prost(bool, tag = "3")]
-    pub(crate) admitted: bool,
     /// A moderator moves it here, and the room's home has agreed.
-    #[prost(message, optional, tag = "4")]
+    #[prost(message, optional, tag = "3")]
     pub(crate) relocation: Option<Relocation>,
 }
 
