@@ -520,5 +520,8 @@ pub(crate) fn lacks(right: Right) -> String {
         return format!("you may not {what} here: the room took that right from you, so ask someone who manages it");
     }
     let role = role_name(role);
+    if !ROOM_RIGHTS.has(right) {
+        return format!("you may not {what}: that takes the role {role}");
+    }
     format!("you may not {what} here: that takes the role {role}, or a right given to you in the room")
 }
