@@ -10,7 +10,7 @@ use echomesh_client::{
     Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, Voice, VoiceFrame,
     VoiceStatistics,
 };
-use echomesh_proto::control::{ChatMsg, Moderation, RoomActionType, StatusCode};
+use echomesh_proto::control::{ChatMsg, Moderation, RoomActionType, RoomProperties, StatusCode};
 use echomesh_proto::ids::{ConnectionId, SessionId};
 use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
 use echomesh_proto::time::{MediaTime, Now};
@@ -191,6 +191,34 @@ impl Client {
                 self.may_hear.insert(room.clone());
             }
             self.asked.insert(id, asked);
+        }
+    }
+
+    /// Sets a room.
+    pub fn set_room(&mut self, now: Now, room: &str, properties: RoomProperties) {
+        if let Ok(id) = self.session.set_room(now, room, properties) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
+    /// Invites someone, or takes it back.
+    pub fn invite(&mut self, now: Now, room: &str, user: &str, invited: bool) {
+        if let Ok(id) = self.session.invite(now, room, user, invited) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
+    /// Ends a room.
+    pub fn delete(&mut self, now: Now, room: &str) {
+        if let Ok(id) = self.session.delete_room(now, room) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
+    /// Lists the rooms.
+    pub fn list(&mut self, now: Now) {
+        if let Ok(id) = self.session.list_rooms(now, "", bytes::Bytes::new()) {
+            self.asked.insert(id, Asked::Plain);
         }
     }
 

@@ -4,6 +4,7 @@
 
 use echomesh_proto::control::{Moderation, ModerationAction, Right, Role};
 
+use crate::rooms::open_to_all;
 use crate::world::World;
 
 impl World {
@@ -38,6 +39,12 @@ impl World {
         let mut acts = vec![Moderation { role, ..moderation(ModerationAction::MaSetRights, room, String::new()) }];
         for action in [ModerationAction::MaUnmute, ModerationAction::MaUndeafen] {
             acts.extend(names.iter().map(|name| moderation(action, room, name.clone())));
+        }
+        for client in 0..self.clients.len() {
+            let now = self.now();
+            self.clients[client].set_room(now, room, open_to_all());
+            self.transmit(client);
+            self.rest()?;
         }
         for act in acts {
             for client in 0..self.clients.len() {
