@@ -166,6 +166,10 @@ impl Shard {
         self.detached.remove(&(session.detached, id));
         self.forget_local(&session);
         self.unsave(&session, true);
+        // All shards stop: who is still connected must not see others leave who come back after the start.
+        if self.stopping {
+            return;
+        }
         for (key, room) in &session.rooms {
             self.tell_home(key, home_request(room.number, id, session.moves, Ask::Leave(false)));
         }

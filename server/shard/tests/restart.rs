@@ -60,8 +60,12 @@ fn members_come_back_to_each_other() {
         if in_order {
             for shard in 0..usize::from(shards) {
                 cluster.input(shard, Input::Shutdown);
+                cluster.run();
             }
-            cluster.run();
+            for (client, _) in &people {
+                let told = deltas(cluster.take(*client));
+                assert!(told.iter().all(|delta| delta.event_type() != RoomEventType::ReLeft), "{told:?}");
+            }
         } else {
             cluster.pass(WRITTEN_US);
         }
