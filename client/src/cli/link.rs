@@ -21,6 +21,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use super::clock;
 use super::commands::printable;
 use super::failure::Failure;
+use super::roaming::Way;
 use super::settings::Settings;
 use super::tls::Tls;
 use super::transport::Transport;
@@ -79,6 +80,8 @@ pub struct Link {
     received: Vec<u8>,
     fresh: Vec<Event>,
     events: VecDeque<Event>,
+    /// The network's way to the server.
+    way: Way,
     /// Before the next attempt to connect.
     pause: Duration,
     /// Datagrams the socket did not take.
@@ -134,6 +137,7 @@ impl Link {
             as u16;
         let tls = if settings.plaintext { None } else { Some(Tls::new(&settings.host)?) };
         let transport = Transport::connect(settings, tls.as_ref()).await?;
+        let transport_peer = transport.peer();
         let mut ticks = interval(Duration::from_micros(echomesh_client::session::TICK_US));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut link = Self {
@@ -142,13 +146,14 @@ impl Link {
             settings: settings.clone(),
             purpose,
             tls,
-            peer: transport.peer(),
+            peer: transport_peer,
             transport: Some(transport),
             udp: None,
             ticks,
             received: Vec::new(),
             fresh: Vec::new(),
             events: VecDeque::new(),
+            way: Way::to(transport_peer),
             pause: RECONNECT_PAUSE,
             datagrams_unsent: 0,
         };
@@ -246,12 +251,24 @@ impl Link {
 
     /// Moves what can be moved, both ways.
     pub fn pump(&mut self) {
+        self.follow_address();
         self.read_control();
         self.read_voice();
         self.read_held();
         self.session.handle(clock::now(), Input::Tick, &mut self.fresh);
         self.note_events();
         self.send();
+    }
+
+    /// With another address the connection is lost, and the server cannot say so.
+    fn follow_address(&mut self) {
+        if self.purpose == Use::Requests || self.transport.is_none() {
+            return;
+        }
+        if let Some(address) = self.way.moved() {
+            tracing::debug!("this machine's address is {address} now");
+            self.disconnect();
+        }
     }
 
     fn read_control(&mut self) {
@@ -378,6 +395,7 @@ impl Link {
             match Transport::connect(&self.settings, self.tls.as_ref()).await {
                 Ok(transport) => {
                     self.peer = transport.peer();
+                    self.way = Way::to(self.peer);
                     self.transport = Some(transport);
                     self.session.handle(clock::now(), Input::Connected, &mut self.fresh);
                     return Ok(());

@@ -3,6 +3,7 @@
 //! # Layout
 //! - `args`, `processing_args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
+//!   `roaming`: when this machine's address changes.
 //! - `commands`: one request and its answer. `admin`: what moderators do. `room`: rooms
 //!   themselves. `fields`: how lists are printed. `join`: being in a room.
 //! - `speech`: the audio engine; `sound`: its settings and news.
@@ -27,6 +28,7 @@ mod play;
 mod processing_args;
 mod prompt;
 mod record;
+mod roaming;
 mod room;
 mod settings;
 mod sound;
