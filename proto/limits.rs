@@ -31,6 +31,12 @@ pub const DESCRIPTION_BYTES_MAX: usize = 500;
 /// Longest reason of a moderator's act or a report, bytes of UTF-8.
 pub const REASON_BYTES_MAX: usize = 500;
 
+/// Longest label of a device token, bytes of UTF-8.
+pub const LABEL_BYTES_MAX: usize = 64;
+
+/// Longest device token or invitation's code that is looked at, bytes: twice what the server gives.
+pub const SECRET_BYTES_MAX: usize = 128;
+
 /// Longest voice datagram, bytes: fits every path MTU in use with room for tunnels.
 pub const DATAGRAM_BYTES_MAX: usize = 1_200;
 

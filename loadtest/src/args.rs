@@ -142,7 +142,7 @@ pub enum Name {
     W5big,
     /// Memory and processor time of members who do nothing: --clients
     Idle,
-    /// Password logins, TLS handshakes, session resumes
+    /// Password logins, TLS handshakes, session resumes, logins by device token
     Logins,
     /// Chat: one room, --window lines always under way
     Chat,

@@ -44,6 +44,7 @@ pub fn run(bench: &Bench, server: &Server, members: u32, window: Option<u32>, me
             opens: false,
             resumable: false,
             counted: false,
+            token: None,
         })
         .collect();
     let limits = Concurrency { connections: bench.connections, logins: bench.logins };

@@ -128,6 +128,7 @@ pub fn run(bench: &Bench, server: &Server, load: Load, seconds: f64) -> Outcome<
                 opens: false,
                 resumable: true,
                 counted: false,
+                token: None,
             }
         })
         .collect();

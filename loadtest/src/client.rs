@@ -40,6 +40,8 @@ pub struct Wanted {
     pub resumable: bool,
     /// Whether what it hears is expected; one that comes and goes hears only some.
     pub counted: bool,
+    /// Device token to log in by, instead of name and password.
+    pub token: Option<Arc<str>>,
 }
 
 /// Password of all accounts that this tool makes: they are on servers made for tests.
@@ -79,6 +81,8 @@ pub struct Client {
     pub stage: Stage,
     /// When a packet was last opened of a client that opens none.
     sampled: Time,
+    /// A device token that it was given: its number and the token.
+    pub given: Option<(u64, Arc<str>)>,
     /// When its connection was begun, nanoseconds of the real-time clock.
     pub started: u64,
     /// Its stream; 0 before voice is open.
@@ -106,6 +110,9 @@ impl Client {
         if !wanted.resumable {
             config.features = 0;
         }
+        if let Some(token) = &wanted.token {
+            config.token = token.to_string();
+        }
         // Any start below 2^15 will do; keys are new each time.
         config.voice_index_seed = started as u16;
         Ok(Self {
@@ -113,6 +120,7 @@ impl Client {
             wanted,
             sampled: Time::default(),
             stage: Stage::Handshake,
+            given: None,
             started,
             ssrc: Ssrc(0),
             received: 0,

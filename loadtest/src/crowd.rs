@@ -94,6 +94,7 @@ impl Crowd {
                 opens: load.opens(client),
                 resumable: false,
                 counted: true,
+                token: None,
             }
         })
     }
@@ -247,8 +248,15 @@ impl Crowd {
 /// # Errors
 /// The login was refused, or the server does not answer.
 pub fn make_rooms(fleet: &mut Fleet, rooms: u32) -> Outcome<()> {
-    let host =
-        Wanted { name: "lt-host".to_owned(), room: None, voice: false, opens: false, resumable: false, counted: false };
+    let host = Wanted {
+        name: "lt-host".to_owned(),
+        room: None,
+        voice: false,
+        opens: false,
+        resumable: false,
+        counted: false,
+        token: None,
+    };
     let limits = Concurrency { connections: 1, logins: 1 };
     fleet.connect(&[host], limits, &AtomicUsize::new(0))?;
     let mut made = 0;

@@ -44,6 +44,7 @@ pub fn run(bench: &Bench, server: &Server, clients: u32, measured_s: f64) -> Out
             opens: false,
             resumable: false,
             counted: false,
+            token: None,
         }
     })?;
     let joined = Reading::take(server.pid);

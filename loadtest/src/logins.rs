@@ -1,9 +1,13 @@
-//! Coming in: password logins, TLS handshakes with and without tickets, and sessions that resume.
+//! Coming in: password logins, TLS handshakes with and without tickets, sessions that resume, and device tokens.
 //!
 //! Each part alone, so that each cost shows: a password login is nearly all hashing, a handshake nearly all
-//! signatures, a resume neither.
+//! signatures, a resume neither; a login by device token is a handshake and a look-up in the store.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+
+use echomesh_client::RequestError;
+use echomesh_proto::control::{Account, AccountAction};
 
 use crate::bench::Bench;
 use crate::client::{Stage, Wanted};
@@ -27,7 +31,14 @@ const RESUMED_AT_ONCE: usize = 4;
 const RESUMES: f64 = 500.0;
 
 /// Sockets of all of them at a time.
-pub const SOCKETS_MAX: u64 = 1_024;
+pub const SOCKETS_MAX: u64 = 2_048;
+
+/// Logins by token, and the accounts that they are of: ten sessions each, where a server allows sixteen.
+const TOKENS: f64 = 1_000.0;
+const TOKEN_ACCOUNTS: f64 = 100.0;
+
+/// Longest wait for all tokens.
+const TOKENS_MAX: u64 = 30 * SECOND;
 
 /// Rooms that the sessions to be resumed are in.
 const RESUME_ROOMS: u32 = 50;
@@ -36,7 +47,15 @@ const RESUME_ROOMS: u32 = 50;
 const RESUMES_MAX: u64 = 50 * SECOND;
 
 fn wanted(number: usize, resumable: bool) -> Wanted {
-    Wanted { name: format!("lt{number:05}"), room: None, voice: false, opens: false, resumable, counted: false }
+    Wanted {
+        name: format!("lt{number:05}"),
+        room: None,
+        voice: false,
+        opens: false,
+        resumable,
+        counted: false,
+        token: None,
+    }
 }
 
 fn outcome(name: &str, count: usize, at_once: usize, set_up: &SetUp, from: &Reading, to: &Reading) -> LoginsOutcome {
@@ -78,7 +97,7 @@ pub fn passwords(bench: &Bench, server: &Server, share: f64) -> Outcome<LoginsOu
     })
 }
 
-/// TLS handshakes only, without tickets and with, and resumes of sessions.
+/// TLS handshakes only, without tickets and with, resumes of sessions, and logins by token.
 ///
 /// # Errors
 /// A handshake or a login failed.
@@ -87,6 +106,7 @@ pub fn others(bench: &Bench, server: &Server, share: f64) -> Outcome<Vec<LoginsO
         handshake(bench, server, share, Tickets::Unused)?,
         handshake(bench, server, share, Tickets::Used)?,
         resumes(bench, server, share)?,
+        tokens(bench, server, share)?,
     ])
 }
 
@@ -156,4 +176,59 @@ fn resumes(bench: &Bench, server: &Server, share: f64) -> Outcome<LoginsOutcome>
         }
         Ok(outcome("resume", count, limits.connections, &fleet.set_up, &first, &last))
     })
+}
+
+/// Logins by device token, each with a full handshake, as a headless client does after a restart. The tokens are
+/// revoked afterwards.
+fn tokens(bench: &Bench, server: &Server, share: f64) -> Outcome<LoginsOutcome> {
+    let (count, accounts) = ((TOKENS * share).max(1.0) as usize, (TOKEN_ACCOUNTS * share).max(1.0) as usize);
+    let tls = tls::config(server.fingerprint.as_deref(), Tickets::Unused)?;
+    let limits = Concurrency { connections: bench.connections, logins: bench.logins };
+    let mut holders = Fleet::new(server.address, tls.clone())?;
+    let all: Vec<Wanted> = (0..accounts).map(|number| wanted(number, false)).collect();
+    threads::alone(bench, "tokens: accounts", |done| holders.connect(&all, limits, done))?;
+    let new = Account { action: AccountAction::AaNewToken as i32, ..Account::default() };
+    let given = ask_all(&mut holders, limits, |_| new.clone())?;
+    let by_token = |number: usize| {
+        let account = number % accounts;
+        Wanted { token: Some(given[account].1.clone()), ..wanted(account, false) }
+    };
+    let all: Vec<Wanted> = (0..count).map(by_token).collect();
+    let limits = Concurrency { connections: HANDSHAKES_AT_ONCE, logins: HANDSHAKES_AT_ONCE };
+    let mut fleet = Fleet::new(server.address, tls)?;
+    let outcome = threads::alone(bench, "tokens", |done| {
+        let first = Reading::take(server.pid);
+        fleet.connect(&all, limits, done)?;
+        let last = Reading::take(server.pid);
+        Ok(outcome("token", count, HANDSHAKES_AT_ONCE, &fleet.set_up, &first, &last))
+    })?;
+    drop(fleet);
+    let revoke =
+        |at: usize| Account { action: AccountAction::AaRevokeToken as i32, id: given[at].0, ..Account::default() };
+    ask_all(&mut holders, limits, revoke)?;
+    Ok(outcome)
+}
+
+/// One request about the account of each client; gives what each was given.
+fn ask_all(
+    fleet: &mut Fleet,
+    limits: Concurrency,
+    request: impl Fn(usize) -> Account,
+) -> Outcome<Vec<(u64, Arc<str>)>> {
+    let refused = |error: RequestError| Failure(format!("a request about an account was not sent: {error}"));
+    for at in 0..fleet.clients.len() {
+        fleet.clients[at].given = None;
+        fleet.handle(at, clock::now(), |client, now, _| client.session.account(now, request(at))).map_err(refused)?;
+    }
+    let end = clock::real() + TOKENS_MAX;
+    loop {
+        let given: Option<Vec<_>> = fleet.clients.iter().map(|client| client.given.clone()).collect();
+        if let Some(given) = given {
+            return Ok(given);
+        }
+        if clock::real() > end {
+            return Err(Failure("not all accounts were given a token within 30 s: see the server's log".to_owned()));
+        }
+        fleet.serve_until(clock::real() + 5 * MILLISECOND, limits)?;
+    }
 }

@@ -288,7 +288,7 @@ pub struct IdleOutcome {
 /// Logins, handshakes or resumes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoginsOutcome {
-    /// "password", "handshake", "handshake_resumed" or "resume".
+    /// "password", "handshake", "handshake_resumed", "resume" or "token".
     pub name: String,
     /// How many.
     pub count: u32,

@@ -111,6 +111,7 @@ impl Fleet {
         let client = &mut self.clients[at];
         match outcome {
             Outcome::Done(Done::Chat(line)) => self.chat.acknowledged(&line.content),
+            Outcome::Done(Done::Account(state)) => client.given = Some((state.id, state.secret.into())),
             Outcome::Done(Done::Room(_)) if client.stage == Stage::Leaving => client.stage = Stage::Away,
             Outcome::Refused { status: StatusCode::StatusExists, .. } => {}
             Outcome::Refused { message, .. }

@@ -82,7 +82,7 @@ fn the_other_workloads_run() {
     let others = logins::others(&bench, &server, 0.02).unwrap();
     assert_eq!(
         others.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(),
-        ["handshake", "handshake_resumed", "resume"]
+        ["handshake", "handshake_resumed", "resume", "token"]
     );
     assert!(others.iter().all(|one| one.per_s > 0.0 && one.latency_us.count > 0), "{others:?}");
     let password = logins::passwords(&bench, &server, 0.05).unwrap();

@@ -225,7 +225,7 @@ def control(measured):
     if any("Logins" in line for line in lines):
         lines += [
             "The peers' logins are of users without an account: TLS and the state of the server, no password hashed. "
-            "EchoMesh's `password` hashes one (Argon2id, meant to be slow); `handshake` is TLS alone.",
+            "EchoMesh's `password` hashes one (Argon2id, meant to be slow); `token` logs in to one by device token; `handshake` is TLS alone.",
             "",
         ]
     return lines

@@ -10,6 +10,8 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
+use crate::operator::args as operator;
+
 const STYLES: Styles =
     Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default());
 
@@ -20,11 +22,14 @@ file, and that over the default.
 
 Examples:
   echomesh-server                                 serve on port 8888, data in your home directory
-  echomesh-server --registration closed           nobody new may make an account
+  echomesh-server --registration invitation       new accounts take an invitation's code
   echomesh-server --tls-cert C.pem --tls-key K.pem    your certificate instead of a self-signed one
   echomesh-server --address 127.0.0.1 --port 0    only this machine, any free port
   echomesh-server backup /backups/echomesh.sqlite3    copy the database; the server may run
   echomesh-server restore /backups/echomesh.sqlite3   put it back; the server must not run
+  echomesh-server owner ada                       ada owns the server
+  echomesh-server invite create --uses 5 --for 7d     a code for five new accounts
+  echomesh-server user list --json                all accounts, for a program
 
 It stops in order on Ctrl-C or SIGTERM and prints its totals. Exit codes: 0 stopped as asked, 1 could
 not start or go on (the message says what to do), 2 wrong settings.";
@@ -69,6 +74,40 @@ pub enum Command {
         /// Where from
         file: PathBuf,
     },
+    /// List, make and change accounts, also while the server runs
+    ///
+    /// A running server takes a role, a password or a deletion within two seconds: sessions follow or end.
+    User {
+        /// Print JSON, an object on each line
+        #[arg(long, global = true)]
+        json: bool,
+        /// What to do
+        #[command(subcommand)]
+        command: operator::User,
+    },
+    /// Make, list and take back invitations, also while the server runs
+    Invite {
+        /// Print JSON, an object on each line
+        #[arg(long, global = true)]
+        json: bool,
+        /// What to do
+        #[command(subcommand)]
+        command: operator::Invite,
+    },
+    /// Ban accounts and addresses from the server, also while it runs: it takes the ban within two seconds
+    Ban {
+        /// Print JSON, an object on each line
+        #[arg(long, global = true)]
+        json: bool,
+        /// What to do
+        #[command(subcommand)]
+        command: operator::Ban,
+    },
+    /// Make an account an owner, beside those there are; the claim code is of no use then
+    Owner {
+        /// Account
+        name: String,
+    },
 }
 
 /// Every setting, unset unless given.
@@ -99,6 +138,12 @@ pub struct Settings {
     /// Who may make accounts [default: open]
     #[arg(long, env = "ECHOMESH_REGISTRATION", value_enum)]
     pub registration: Option<Registration>,
+    /// Let people in without an account, to hear and to speak; they write no lines [default: false]
+    #[arg(
+        long, env = "ECHOMESH_GUESTS", value_name = "BOOL",
+        num_args = 0..=1, require_equals = true, default_missing_value = "true"
+    )]
+    pub guests: Option<bool>,
     /// Name shown to clients, 1 to 64 bytes [default: EchoMesh]
     #[arg(long, env = "ECHOMESH_SERVER_NAME", value_name = "NAME")]
     pub server_name: Option<String>,
@@ -177,6 +222,8 @@ impl std::fmt::Debug for DatabaseUrl {
 pub enum Registration {
     /// The first login with an unused name makes the account.
     Open,
+    /// Likewise, if it brings an invitation: `echomesh account invite new`, `echomesh-server invite create`.
+    Invitation,
     /// Only accounts that exist may log in.
     Closed,
 }
@@ -218,6 +265,7 @@ impl Settings {
             data_dir: self.data_dir.or(other.data_dir),
             database: self.database.or(other.database),
             registration: self.registration.or(other.registration),
+            guests: self.guests.or(other.guests),
             server_name: self.server_name.or(other.server_name),
             spread_after: self.spread_after.or(other.spread_after),
             speakers_max: self.speakers_max.or(other.speakers_max),

@@ -45,6 +45,8 @@ pub struct Config {
     pub database: Place,
     /// Who may make accounts.
     pub registration: Registration,
+    /// Let people in without an account.
+    pub guests: bool,
     /// Shown to clients.
     pub server_name: String,
     /// Voice streams a room has on one shard before it spreads, at least 1.
@@ -103,6 +105,7 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         database: database(given.database, &data_dir)?,
         data_dir,
         registration: given.registration.unwrap_or(Registration::Open),
+        guests: given.guests.unwrap_or(false),
         server_name: server_name(given.server_name)?,
         spread_after: spread_after(given.spread_after)?,
         speakers_max: given.speakers_max.unwrap_or(SPEAKERS_MAX),

@@ -1,6 +1,6 @@
 //! `echomesh-server`: starts the shards and the threads beside them, and stops them in order.
 //!
-//! Or makes or restores a backup (`store::backup`), and serves nobody.
+//! Or makes or restores a backup (`store::backup`), or does what the operator says (`operator`), and serves nobody.
 //! Not the rules of rooms, which are `echomesh_shard`'s. Start: settings, log, io_uring, data directory,
 //! certificate, sockets, store and hashers, shards, summary. Stop: shards first, then the store, which
 //! finishes what they asked, then the totals.
@@ -25,6 +25,7 @@ mod link;
 mod logging;
 mod mesh;
 mod metrics;
+mod operator;
 mod pace;
 mod peers;
 mod resources;
@@ -83,10 +84,16 @@ fn main() -> ExitCode {
             let _instance = Instance::take(&config.data_dir)?;
             store::restore(&config.database, &file)
         }
+        Some(Command::User { json, command }) => operator::run(&config, operator::Command::User(command), json),
+        Some(Command::Invite { json, command }) => operator::run(&config, operator::Command::Invite(command), json),
+        Some(Command::Ban { json, command }) => operator::run(&config, operator::Command::Ban(command), json),
+        Some(Command::Owner { name }) => operator::run(&config, operator::Command::Owner(name), false),
     });
     match done {
         Ok(told) => {
-            say(&format!("{told}\n"));
+            if !told.is_empty() {
+                say(&format!("{told}\n"));
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -220,8 +227,10 @@ impl ShardsStart<'_> {
             voice_port,
             registration: match self.config.registration {
                 cli::Registration::Open => echomesh_shard::Registration::Open,
+                cli::Registration::Invitation => echomesh_shard::Registration::Invitation,
                 cli::Registration::Closed => echomesh_shard::Registration::Closed,
             },
+            guests: self.config.guests,
             plaintext_anywhere: self.config.plaintext_anywhere,
             spread_after: self.config.spread_after,
             speakers_max: self.config.speakers_max,

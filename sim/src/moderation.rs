@@ -4,6 +4,8 @@
 
 use echomesh_proto::control::{Moderation, ModerationAction, Right, Role};
 
+use echomesh_shard::accounts::OperatorAct;
+
 use crate::rooms::open_to_all;
 use crate::world::World;
 
@@ -22,6 +24,13 @@ impl World {
         };
         let moderation = moderation(action, room, target);
         Moderation { seconds: 1 + self.below(3), ..moderation }
+    }
+
+    /// The operator ends someone's sessions by a command on the machine: a new login follows.
+    pub fn sign_out(&mut self, client: usize) {
+        if let Some(user) = self.store.user(&self.clients[client].name) {
+            self.store.operator_acts.push(OperatorAct::SignOut { user });
+        }
     }
 
     /// What members may do in a room.

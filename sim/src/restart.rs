@@ -26,6 +26,7 @@ pub fn start(shards: u8, run: u8, seeds: &[u8], speakers_max: u32, store: &mut S
             server_version: "0".to_owned(),
             voice_port: 1,
             registration: Registration::Open,
+            guests: false,
             plaintext_anywhere: false,
             spread_after: 1,
             speakers_max,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_shard::accounts::{AccountsJob, AccountsOutcome, OperatorAct};
 use echomesh_shard::rights::{Holder, Standing};
 use echomesh_shard::{Act, SavedSession, StoreJob, StoreOutcome, StoredRoom};
 
@@ -33,6 +34,8 @@ pub struct Store {
     pub lines: Vec<Stored>,
     /// Acts of moderators; what they change is the kernel's to remember.
     acts: u64,
+    /// What commands on the machine did, oldest first.
+    pub operator_acts: Vec<OperatorAct>,
 }
 
 impl Store {
@@ -95,6 +98,7 @@ impl Store {
                 StoreOutcome::Moderated { id: self.acts }
             }
             StoreJob::ReadAudit { .. } => StoreOutcome::Audit(Vec::new()),
+            StoreJob::Accounts(job) => self.accounts_job(*job),
         }
     }
 
@@ -151,5 +155,22 @@ impl Store {
         let role = |user| self.accounts.values().find(|account| account.0 == user).map(|account| account.2);
         let saved = |session: &SavedSession| Some(SavedSession { role: role(session.user)?, ..session.clone() });
         self.sessions.values().filter_map(saved).collect()
+    }
+
+    /// Clients here have neither tokens nor invitations.
+    fn accounts_job(&self, job: AccountsJob) -> StoreOutcome {
+        match job {
+            AccountsJob::OperatorActs { after, count } => {
+                let acts = (1..).zip(&self.operator_acts).skip(after as usize).take(count as usize);
+                let acts = acts.map(|(id, act)| (id, act.clone())).collect();
+                StoreOutcome::Accounts(AccountsOutcome::OperatorActs(acts))
+            }
+            _ => StoreOutcome::NotFound,
+        }
+    }
+
+    /// The account of a name, if it is there.
+    pub fn user(&self, name: &str) -> Option<UserId> {
+        self.accounts.get(name).map(|(user, ..)| *user)
     }
 }

@@ -393,6 +393,9 @@ impl World {
         if self.below(25) == 0 || self.clients[client].is_refused() {
             return self.reset(client, shard, connection);
         }
+        if self.below(100) == 0 {
+            return self.sign_out(client);
+        }
         let now = self.now();
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
         let other = ROOMS[self.below(ROOMS.len() as u64) as usize];

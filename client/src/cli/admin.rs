@@ -181,7 +181,7 @@ fn bits(names: &[RightName]) -> u32 {
 }
 
 /// A length of time as people write it.
-fn seconds(typed: &str) -> Result<u64, String> {
+pub(super) fn seconds(typed: &str) -> Result<u64, String> {
     let unit = typed.chars().last().filter(|last| !last.is_ascii_digit());
     let digits = typed.strip_suffix(|last: char| !last.is_ascii_digit()).unwrap_or(typed);
     let factor = match unit {

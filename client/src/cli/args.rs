@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use echomesh_audio::recording::Format;
 
+use super::account::Account;
 use super::admin::Admin;
 use super::failure::EXIT_CODES;
 use super::processing_args::ProcessingArgs;
@@ -35,6 +36,16 @@ pub struct Args {
     /// File whose first line is the room's password [env, for entering: ECHOMESH_ROOM_PASSWORD_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub room_password_file: Option<PathBuf>,
+    /// File whose first line is a device token, which logs in instead of name and password; `echomesh account token
+    /// new` makes one [env: ECHOMESH_TOKEN_FILE, or the token itself: ECHOMESH_TOKEN]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password", "password_file"])]
+    pub token_file: Option<PathBuf>,
+    /// Code of an invitation, for the login that makes the account [env: ECHOMESH_INVITATION]
+    #[arg(long, global = true, value_name = "CODE")]
+    pub invitation: Option<String>,
+    /// Come without an account, under the name of --user, where guests are let in
+    #[arg(long, global = true, conflicts_with_all = ["password", "password_file", "token_file", "invitation"])]
+    pub guest: bool,
     /// Trust exactly the server whose public key has this SHA-256 fingerprint, as it prints it at start
     /// [env: ECHOMESH_FINGERPRINT]
     #[arg(long, global = true, value_name = "SHA256", conflicts_with = "plaintext")]
@@ -42,7 +53,7 @@ pub struct Args {
     /// Connect without TLS; only to a server on this machine [env: ECHOMESH_PLAINTEXT=true]
     #[arg(long, global = true)]
     pub plaintext: bool,
-    /// Configuration file with server, user, password, password_file, fingerprint, plaintext
+    /// Configuration file with server, user, password, password_file, token_file, fingerprint, plaintext
     /// [default: $XDG_CONFIG_HOME/echomesh/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -94,6 +105,8 @@ pub enum Command {
     Loopback(Loopback),
     /// Say who the server takes this user for
     Whoami,
+    /// This account: its password, its devices and their tokens, deleting it; and invitations to the server
+    Account(Account),
     /// Moderate: mute, kick, ban, roles, rights of rooms, the audit log
     Admin(Admin),
     /// Make this account the server's owner
@@ -267,6 +280,9 @@ mod tests {
             &["echomesh", "voice-params", "lobby", "--for", "-1"],
             &["echomesh", "rooms", "--password", "a", "--password-file", "b"],
             &["echomesh", "rooms", "--plaintext", "--fingerprint", "00"],
+            &["echomesh", "rooms", "--guest", "--token-file", "t"],
+            &["echomesh", "account", "delete"],
+            &["echomesh", "account", "token", "revoke"],
         ] {
             let error = Args::try_parse_from(wrong).unwrap_err();
             assert!(error.use_stderr(), "{wrong:?}");

@@ -17,12 +17,12 @@ use super::settings::Settings;
 /// [`Failure`], with the server's sentence if it refused.
 pub async fn run(settings: &Settings, command: &Command) -> Result<(), Failure> {
     let mut link = Link::log_in(settings, Use::Requests).await?;
-    let outcome = request(&mut link, command).await;
+    let outcome = request(&mut link, settings, command).await;
     link.close();
     outcome
 }
 
-async fn request(link: &mut Link, command: &Command) -> Result<(), Failure> {
+async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Say { room, text } => say(link, room, text).await,
         Command::Create { room, capacity } => {
@@ -34,6 +34,7 @@ async fn request(link: &mut Link, command: &Command) -> Result<(), Failure> {
         Command::Room(room) => room.run(link).await,
         Command::Whoami => whoami(link).await,
         Command::Admin(admin) => admin.run(link).await,
+        Command::Account(account) => account.run(link, settings).await,
         Command::Claim { code } => {
             let request = link.session.claim(clock::now(), code);
             if let Done::Status { message } = link.answer(request).await? {

@@ -128,6 +128,9 @@ impl Link {
     /// `Failure::Connection`, `Trust` or `Credentials`.
     pub async fn log_in(settings: &Settings, purpose: Use) -> Result<Self, Failure> {
         let mut config = echomesh_client::Config::new(&settings.user, &settings.password);
+        config.token.clone_from(&settings.token);
+        config.invitation.clone_from(&settings.invitation);
+        config.guest = settings.guest;
         if purpose == Use::Requests {
             config.features = 0;
         }

@@ -4,7 +4,7 @@
 //! - `args`, `processing_args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
 //!   `roaming`: when this machine's address changes.
-//! - `commands`: one request and its answer. `admin`: what moderators do. `room`: rooms
+//! - `commands`: one request and its answer. `admin`: what moderators do; `account`: one's own; `room`: rooms
 //!   themselves. `fields`: how lists are printed. `join`: being in a room.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server.
@@ -12,6 +12,7 @@
 //! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
 //! - `packet_log`, `statistics`, `clock`: what is measured.
 
+mod account;
 mod admin;
 mod args;
 mod clock;

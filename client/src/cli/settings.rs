@@ -45,6 +45,7 @@ struct File {
     user: Option<String>,
     password: Option<String>,
     password_file: Option<PathBuf>,
+    token_file: Option<PathBuf>,
     fingerprint: Option<String>,
     plaintext: Option<bool>,
 }
@@ -56,14 +57,20 @@ pub struct Settings {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Account name.
+    /// Account name; may be empty where there is a token.
     pub user: String,
-    /// Empty until [`Settings::with_password`].
+    /// Empty until [`Settings::with_password`], and where it is not needed.
     pub password: String,
     /// Of the room that is entered; empty: none.
     pub room_password: String,
     /// It was an option: a room that is made or set has it too.
     pub room_password_is_typed: bool,
+    /// Device token, instead of name and password; empty: none.
+    pub token: String,
+    /// Invitation's code; empty: none.
+    pub invitation: String,
+    /// Without an account.
+    pub guest: bool,
     /// No TLS.
     pub plaintext: bool,
     /// The one certificate to trust.
@@ -82,19 +89,30 @@ impl Settings {
         let server = args.server.clone().or_else(|| environment.get("ECHOMESH_SERVER")).or(file.server);
         let (host, port) = split_server(server.as_deref().unwrap_or("localhost"))?;
         let user = args.user.clone().or_else(|| environment.get("ECHOMESH_USER")).or(file.user);
+        let path = |name: &str| environment.get(name).map(PathBuf::from);
+        // Each place may name a token, a password or a file with either; the first place that names one decides.
+        let places = [
+            [(None, args.token_file.clone()), (args.password.clone(), args.password_file.clone())],
+            [
+                (environment.get("ECHOMESH_TOKEN"), path("ECHOMESH_TOKEN_FILE")),
+                (environment.get("ECHOMESH_PASSWORD"), path("ECHOMESH_PASSWORD_FILE")),
+            ],
+            [(None, file.token_file), (file.password, file.password_file)],
+        ];
+        let is_named = |(text, file): &(Option<String>, Option<PathBuf>)| text.is_some() || file.is_some();
+        let place = places.into_iter().find(|place| place.iter().any(is_named)).filter(|_| !args.guest);
+        let [token, password] = place.unwrap_or_default();
+        let by_token = is_named(&token);
+        let token = secret(token)?;
+        let password = if by_token { String::new() } else { secret(password)? };
+        let user = if by_token { Some(user.unwrap_or_default()) } else { user };
         let user = user.ok_or_else(|| {
             Failure::Usage(
                 "no user name: give --user NAME, set ECHOMESH_USER, or put user = \"NAME\" into the configuration file"
                     .to_owned(),
             )
         })?;
-        // Each place may name a password or a file with it; the first place that names either decides.
-        let places = [
-            (args.password.clone(), args.password_file.clone()),
-            (environment.get("ECHOMESH_PASSWORD"), environment.get("ECHOMESH_PASSWORD_FILE").map(PathBuf::from)),
-            (file.password, file.password_file),
-        ];
-        let password = first_password(places)?;
+        let invitation = args.invitation.clone().or_else(|| environment.get("ECHOMESH_INVITATION")).unwrap_or_default();
         let room_password_is_typed = args.room_password.is_some() || args.room_password_file.is_some();
         let (of_room, file_of_room) = ("ECHOMESH_ROOM_PASSWORD", "ECHOMESH_ROOM_PASSWORD_FILE");
         let room_password = first_password([
@@ -107,6 +125,7 @@ impl Settings {
             args.fingerprint.clone().or_else(|| environment.get("ECHOMESH_FINGERPRINT")).or(file.fingerprint);
         let fingerprint = fingerprint.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
         let known_servers = environment.directory("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("known_servers"));
+        let guest = args.guest;
         Ok(Self {
             host,
             port,
@@ -114,6 +133,9 @@ impl Settings {
             password,
             room_password,
             room_password_is_typed,
+            token,
+            invitation,
+            guest,
             plaintext,
             fingerprint,
             known_servers,
@@ -125,7 +147,7 @@ impl Settings {
     /// # Errors
     /// As `ask`.
     pub fn with_password(mut self, ask: impl FnOnce(&str) -> Result<String, Failure>) -> Result<Self, Failure> {
-        if self.password.is_empty() {
+        if self.password.is_empty() && self.token.is_empty() && !self.guest {
             self.password = ask(&format!("Password of {} at {}: ", self.user, self.host))?;
         }
         Ok(self)
@@ -171,11 +193,24 @@ fn read_small(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn first_line(path: &Path) -> Result<String, Failure> {
+/// What was written, or the first line of the file.
+fn secret((text, file): (Option<String>, Option<PathBuf>)) -> Result<String, Failure> {
+    match (text, file) {
+        (Some(text), _) => Ok(text),
+        (None, Some(path)) => first_line(&path),
+        (None, None) => Ok(String::new()),
+    }
+}
+
+/// The first line of a file.
+///
+/// # Errors
+/// `Failure::Usage`: it cannot be read, or has none.
+pub fn first_line(path: &Path) -> Result<String, Failure> {
     let text = read_small(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
     let line = text.lines().next().unwrap_or_default();
     if line.is_empty() {
-        return Err(Failure::Usage(format!("{}: the first line must be the password", path.display())));
+        return Err(Failure::Usage(format!("{}: the first line must be the password or token", path.display())));
     }
     Ok(line.to_owned())
 }

@@ -46,6 +46,30 @@ fn a_password_file_is_a_password() {
     assert!(matches!(empty, Err(Failure::Usage(_))));
 }
 
+/// Goal: a token takes the place of name and password, from a file, the environment or the configuration; a nearer
+/// password wins over it; a guest needs neither (PROTOCOL M62, M63).
+#[test]
+fn a_token_needs_no_name_and_no_password() {
+    let home = config_home("");
+    let file = home.path().join("token");
+    std::fs::write(&file, "0123\n").unwrap();
+    let path = file.to_str().unwrap();
+    let unasked = |settings: Settings| settings.with_password(|_| panic!("is not needed")).unwrap();
+    let by_flag = unasked(resolve(&["--token-file", path], &[("ECHOMESH_PASSWORD", "p")]).unwrap());
+    assert_eq!((by_flag.token.as_str(), by_flag.password.as_str(), by_flag.user.as_str()), ("0123", "", ""));
+    assert_eq!(unasked(resolve(&[], &[("ECHOMESH_TOKEN", "45")]).unwrap()).token, "45");
+    assert_eq!(unasked(resolve(&[], &[("ECHOMESH_TOKEN_FILE", path)]).unwrap()).token, "0123");
+    let nearer = resolve(&["--user", "a", "--password", "p"], &[("ECHOMESH_TOKEN", "45")]).unwrap();
+    assert_eq!((nearer.token.as_str(), nearer.password.as_str()), ("", "p"));
+    let home = config_home(&format!("token_file = {path:?}\n"));
+    let configured = resolve(&[], &[("XDG_CONFIG_HOME", home.path().to_str().unwrap())]).unwrap();
+    assert_eq!(unasked(configured).token, "0123");
+    let guest = unasked(resolve(&["--user", "gus", "--guest"], &[("ECHOMESH_TOKEN", "45")]).unwrap());
+    assert!(guest.guest && guest.token.is_empty());
+    let invited = resolve(&["--user", "a", "--invitation", "67"], &[]).unwrap();
+    assert_eq!(invited.invitation, "67");
+}
+
 /// Goal: the password is asked for only when it was given nowhere.
 #[test]
 fn the_prompt_comes_last() {

@@ -109,6 +109,12 @@ impl Session {
             (Kind::Moderate, Body::ModerationState(state)) => {
                 answer(public, Outcome::Done(Done::Moderation(state)), events);
             }
+            (Kind::Account { new_password }, Body::AccountState(state)) => {
+                if let Some(password) = new_password {
+                    self.config.password = password;
+                }
+                answer(public, Outcome::Done(Done::Account(state)), events);
+            }
             (Kind::OpenVoice { room }, Body::VoiceAnnounce(announce)) => {
                 self.voice_opened(now, &room, &announce, events)?;
                 answer(public, Outcome::Done(Done::Voice), events);

@@ -9,6 +9,12 @@ pub struct Config {
     pub username: String,
     /// Its password; sent only in logins, never printed.
     pub password: String,
+    /// A device token, instead of name and password; empty: none. Likewise.
+    pub token: String,
+    /// An invitation's code, for a login that is to make the account; empty: none.
+    pub invitation: String,
+    /// Without an account, under this name; the password is not sent.
+    pub guest: bool,
     /// Sent in logins; 0 makes the server treat this as a minimal client.
     pub protocol_version: u32,
     /// Bit set of `Feature`. Without `FEATURE_RESUME` a lost connection is followed by a new login.
@@ -30,6 +36,9 @@ impl Config {
         Self {
             username: username.into(),
             password: password.into(),
+            token: String::new(),
+            invitation: String::new(),
+            guest: false,
             protocol_version: PROTOCOL_VERSION,
             features: Feature::Resume as u64,
             voice_index_seed: 0,

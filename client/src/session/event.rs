@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use echomesh_proto::control::{
-    AuditEntry, ChatMsg, LoginResponse, Member, ModerationState, RoomMessage, RoomState, StatusCode, Who,
+    AccountState, AuditEntry, ChatMsg, LoginResponse, Member, ModerationState, RoomMessage, RoomState, StatusCode, Who,
 };
 use echomesh_proto::ids::Ssrc;
 
@@ -154,6 +154,8 @@ pub enum Done {
     Who(Who),
     /// A moderator's request; lists are in it.
     Moderation(ModerationState),
+    /// A request about the account; lists are in it, and a secret that is shown only this once.
+    Account(AccountState),
     /// Voice is open; `Event::VoiceOpen` says how.
     Voice,
 }

@@ -386,12 +386,16 @@ impl Session {
     }
 
     fn log_in(&mut self, now: Now) {
+        let Config { username, password, token, invitation, guest, .. } = self.config.clone();
+        let by_password = token.is_empty() && !guest;
         let login = LoginRequest {
-            username: self.config.username.clone(),
-            password: self.config.password.clone(),
+            username: if token.is_empty() { username } else { String::new() },
+            password: if by_password { password } else { String::new() },
             protocol_version: self.config.protocol_version,
             features: self.config.features,
-            ..LoginRequest::default()
+            invitation,
+            token,
+            guest,
         };
         self.send_request(now, None, Kind::Login, Body::LoginRequest(login));
     }

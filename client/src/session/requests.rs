@@ -6,7 +6,8 @@
 //! Bounds: `REQUESTS_MAX` unanswered; `OUTPUT_BYTES_MAX` unwritten bytes.
 
 use echomesh_proto::control::{
-    Body, ChatMsg, ClaimRequest, EchoMsg, Moderation, RoomAction, RoomActionType, RoomMessage, VoiceAnnounce, Who,
+    Account, AccountAction, Body, ChatMsg, ClaimRequest, EchoMsg, Moderation, RoomAction, RoomActionType, RoomMessage,
+    VoiceAnnounce, Who,
 };
 use echomesh_proto::time::{Now, SECOND_US, Time};
 
@@ -92,6 +93,10 @@ pub(super) enum Kind {
         room: String,
     },
     Moderate,
+    /// With the password that it sets, for logins after it is done.
+    Account {
+        new_password: Option<String>,
+    },
     /// Claim, announce, room message: answered with a status.
     Plain,
 }
@@ -194,6 +199,17 @@ impl Session {
     /// [`RequestError`].
     pub fn moderate(&mut self, now: Now, moderation: Moderation) -> Result<RequestId, RequestError> {
         self.ask(now, Kind::Moderate, Body::Moderation(moderation))
+    }
+
+    /// Asks about this account: another password, signing out its other devices, deleting it, device tokens; and
+    /// invitations to the server. What each action needs is in `message.proto`.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn account(&mut self, now: Now, account: Account) -> Result<RequestId, RequestError> {
+        let changes = account.action() == AccountAction::AaChangePassword;
+        let new_password = changes.then(|| account.new_password.clone());
+        self.ask(now, Kind::Account { new_password }, Body::Account(account))
     }
 
     /// Opens voice in a room, or gives it new keys. `Event::VoiceOpen` follows; it is opened again by

@@ -26,6 +26,8 @@ pub struct ShardConfig {
     pub voice_port: u16,
     /// Who may make accounts.
     pub registration: Registration,
+    /// Let people in without an account.
+    pub guests: bool,
     /// Allow plaintext between any addresses, not only on loopback.
     pub plaintext_anywhere: bool,
     /// Voice streams a room has on one shard before it spreads to the next.
@@ -50,6 +52,8 @@ pub struct ShardConfig {
 pub enum Registration {
     /// The first login with an unused name makes the account.
     Open,
+    /// Likewise, if it brings an invitation.
+    Invitation,
     /// Only accounts that exist may log in.
     Closed,
 }
@@ -119,6 +123,10 @@ pub struct Limits {
     pub bans_max: u32,
     /// Reports of one account in an hour.
     pub reports_max: u32,
+    /// Device tokens of one account.
+    pub account_tokens_max: u32,
+    /// Invitations to the server that count.
+    pub invitations_max: u32,
 }
 
 impl Default for Limits {
@@ -145,6 +153,8 @@ impl Default for Limits {
             room_standings_max: 1_000,
             bans_max: 10_000,
             reports_max: 5,
+            account_tokens_max: 32,
+            invitations_max: 1_000,
         }
     }
 }

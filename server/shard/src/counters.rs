@@ -53,6 +53,8 @@ reasons! {
         Kicked => "kicked",
         /// The account or the address is banned.
         Banned => "banned",
+        /// The account ended its sessions, or is gone.
+        SignedOut => "signed_out",
         /// The server is stopping.
         Shutdown => "shutdown",
     }

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use echomesh_proto::control::{AuditEntry, Role};
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 
+use crate::accounts::{AccountsJob, AccountsOutcome};
 use crate::bans::Ban;
 use crate::rights::{Holder, Rights};
 use crate::rooms::Properties;
@@ -37,10 +38,14 @@ pub struct StoreRequest {
 pub enum StoreJob {
     /// Look an account up: `Account` or `NotFound`.
     FindAccount { key: String },
-    /// Make an account: `AccountCreated`, or `Exists` if the key is taken.
-    CreateAccount { key: String, name: String, password_hash: String, time_ms: u64 },
-    /// Make the account the owner if the code is the unused one: `Claimed` or `Denied`.
-    Claim { user: UserId, code: String },
+    /// Make an account: `AccountCreated`, or `Exists` if the key is taken. If `invitation` is not empty, one use of
+    /// the invitation with this hash is taken in the same transaction, or it is `Denied` and there is no account.
+    CreateAccount { key: String, name: String, password_hash: String, time_ms: u64, invitation: String },
+    /// Make the account the owner if the code is the unused one, and add the entry to the audit log: `Claimed` or
+    /// `Denied`.
+    Claim { user: UserId, code: String, entry: Box<AuditEntry> },
+    /// About accounts, their tokens and invitations: `Accounts`, or `NotFound` if what it is about is gone.
+    Accounts(Box<AccountsJob>),
     /// Make a room: `RoomCreated`, or `Exists` if the key is taken.
     CreateRoom { key: String, name: String, properties: Properties, creator: UserId, time_ms: u64 },
     /// A temporary room ended: frees its name, and what is said of roles and accounts there goes. `Swept`.
@@ -117,8 +122,10 @@ pub enum StoreOutcome {
     Exists,
     /// `Claim` took the code.
     Claimed,
-    /// `Claim`: wrong or used code.
+    /// `Claim`: wrong or used code; `CreateAccount`: an invitation that does not count (any more).
     Denied,
+    /// `Accounts`.
+    Accounts(AccountsOutcome),
     /// `CreateRoom` made it.
     RoomCreated { room: RoomNumber },
     /// `AppendChat` stored it.
@@ -167,6 +174,8 @@ pub enum HashOutcome {
     Hashed(String),
     /// The password is the one that was hashed, or not.
     Verified(bool),
+    /// It is, and was hashed at another cost than new ones are.
+    Outdated,
     /// The queue is full, or this address prefix has its share in it already.
     Busy,
 }

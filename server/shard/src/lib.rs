@@ -8,15 +8,17 @@
 //! # Layout
 //! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`]: the boundary.
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
+//! - `accounts`: tokens, invitations, passwords, guests, what commands on the machine did.
 //! - `moderation`, `rights`, `bans`: who may do what to whom. `rooms`: making, setting, entering and ending rooms.
-//! - `session`: sessions and the account's home; `saving`: those that outlive the server; `home`: a room's home; `replica`: rooms as each shard
-//!   knows them.
+//! - `session`: sessions and the account's home; `saving`: those that outlive the server; `home`: a room's home;
+//!   `replica`: rooms as each shard knows them.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
 //!
 //! # Panics
 //! A panic means a bug of this crate, never of a peer's bytes.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 mod bans;
 pub mod config;
 mod connection;
@@ -28,7 +30,7 @@ pub mod jobs;
 mod login;
 mod mesh;
 mod moderation;
-mod names;
+pub mod names;
 mod replica;
 mod requests;
 pub mod rights;
@@ -59,6 +61,7 @@ pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
 pub use rooms::Properties;
 pub use saving::SavedSession;
 
+use accounts::{Chores, SignOut};
 use bans::Bans;
 use connection::Connection;
 use home::HomeRoom;
@@ -111,6 +114,10 @@ pub struct Shard {
     role_changes: VecDeque<RoleChange>,
     /// What the staff shard remembers.
     staff: Staff,
+    /// Sessions that were ended a moment ago, oldest first.
+    sign_outs: VecDeque<(Time, SignOut)>,
+    /// What the staff shard does now and then.
+    chores: Chores,
     /// Accounts whose home this is: where their sessions live.
     accounts: BTreeMap<UserId, BTreeMap<SessionId, SessionPlace>>,
     jobs: Jobs,
@@ -173,6 +180,8 @@ impl Shard {
             bans,
             role_changes: VecDeque::new(),
             staff: Staff::default(),
+            sign_outs: VecDeque::new(),
+            chores: Chores::default(),
             accounts: BTreeMap::new(),
             jobs: Jobs::default(),
             saving,
@@ -332,6 +341,7 @@ impl Shard {
             Mesh::RoomCounts(counts) => self.room_counts(&counts),
             Mesh::Guessed(answer) => self.guessed(answer, effects),
             Mesh::Relocate(note) => self.relocate(&note),
+            Mesh::SignOut(sign_out) => self.signed_out(now, sign_out, effects),
         }
     }
 
@@ -383,7 +393,7 @@ impl Shard {
 
     fn stored(&mut self, now: Now, reply: StoreReply, effects: &mut Effects) {
         match self.jobs.take(reply.token) {
-            Some(Job::Login(asker)) => self.login_stored(asker, reply.outcome, effects),
+            Some(Job::Login(asker)) => self.login_stored(now, asker, reply.outcome, effects),
             Some(Job::Claim(asker, user)) => self.claim_stored(now, asker, user, &reply.outcome, effects),
             Some(Job::CreateRoom(pending)) => self.room_stored(now, *pending, &reply.outcome, effects),
             Some(Job::EndRoom(room)) => self.ending_stored(room, &reply.outcome),
@@ -393,15 +403,26 @@ impl Shard {
             Some(job @ (Job::Target(_) | Job::Order(_) | Job::Audit(_))) => {
                 self.moderation_stored(now, job, reply.outcome, effects);
             }
-            Some(Job::Hash(_) | Job::RoomSecret(_) | Job::OrderSecret(_) | Job::RoomPassword(_)) | None => {
-                self.counters.drop(Drop::StaleAnswer);
-            }
+            Some(Job::Account(job)) => self.account_stored(now, *job, reply.outcome, effects),
+            Some(Job::OperatorActs) => self.operator_acted(now, reply.outcome),
+            Some(Job::Aside) => {}
+            Some(
+                Job::Hash(_)
+                | Job::AccountHash(_)
+                | Job::Rehash(..)
+                | Job::RoomSecret(_)
+                | Job::OrderSecret(_)
+                | Job::RoomPassword(_),
+            )
+            | None => self.counters.drop(Drop::StaleAnswer),
         }
     }
 
     fn hashed(&mut self, now: Now, reply: HashReply, effects: &mut Effects) {
         match self.jobs.take(reply.token) {
             Some(Job::Hash(asker)) => self.login_hashed(now, asker, reply.outcome, effects),
+            Some(Job::AccountHash(job)) => self.account_hashed(*job, reply.outcome, effects),
+            Some(Job::Rehash(user, old)) => self.rehashed(user, old, reply.outcome, effects),
             Some(Job::RoomSecret(pending)) => self.room_secret_hashed(now, pending, reply.outcome, effects),
             Some(Job::OrderSecret(order)) => self.order_secret_hashed(now, *order, reply.outcome, effects),
             Some(Job::RoomPassword(pending)) => self.room_password_hashed(*pending, reply.outcome, effects),
@@ -418,6 +439,8 @@ impl Shard {
         }
         self.expire_detached(now);
         self.forget_role_changes(now);
+        self.forget_sign_outs(now);
+        self.do_chores(now, effects);
         self.tell_rollovers();
         self.loudest_tick(now);
         self.report_tick(now, effects);

@@ -1,22 +1,21 @@
 //! Logging in: name and password against the store and the hashers, then a session from the account's
-//! home; resuming; claiming ownership.
+//! home; or a device token instead of both, or a guest's name; resuming.
 //!
 //! Not hashing or storing: those are jobs beside the shard. One login is under way per connection.
 
-use echomesh_proto::control::{
-    Body, ClaimRequest, EchoMsg, LoginRequest, LoginResponse, ResumeRequest, Role, StatusCode,
-};
+use echomesh_proto::control::{Body, LoginRequest, LoginResponse, ResumeRequest, Role, StatusCode};
 use echomesh_proto::ids::{ConnectionId, SessionId, UserId};
 use echomesh_proto::limits::PASSWORD_BYTES_MAX;
-use echomesh_proto::time::Now;
+use echomesh_proto::time::{Now, Time};
 use rand_chacha::rand_core::RngCore;
 
+use crate::accounts::{AccountsJob, AccountsOutcome, Opened, guest_id, hash_typed, is_guest};
 use crate::config::Registration;
-use crate::connection::{AskedKind, RETRY_AFTER_MS, status};
+use crate::connection::{AskedKind, RETRY_AFTER_MS};
 use crate::counters::{CloseReason, Drop};
 use crate::effect::{Effect, Effects};
 use crate::jobs::{HashOutcome, HashRequest, StoreJob, StoreOutcome};
-use crate::mesh::{Answer, Asker, Mesh, SessionNote};
+use crate::mesh::{Asker, Mesh, SessionNote};
 use crate::names::{self, Name};
 use crate::session::{SECRET_BYTES, Session, hash_secret};
 use crate::{Job, Shard};
@@ -25,15 +24,29 @@ use crate::{Job, Shard};
 const FEATURE_RESUME: u64 = 1;
 
 const BAD_CREDENTIALS: &str = "wrong name or password: check both and try again";
+const BAD_CREDENTIALS_OR_INVITATION: &str =
+    "wrong name or password: check both and try again; a new account takes an invitation here";
+const BAD_INVITATION: &str =
+    "that invitation does not count: it is misspelt, used up, over or taken back; ask for another";
+const NO_GUESTS: &str = "this server lets no guests in: log in to an account";
 const BUSY: &str = "the server is too busy to log you in: try again in a moment";
 const STORE_FAILED: &str = "the server cannot reach its store: try again later, or tell its operator";
 
 /// What is known of a login that is under way.
 #[derive(Clone, Debug)]
 pub(crate) struct LoginUnderWay {
+    /// Empty if it is by token.
     name: Name,
     password: String,
+    /// The hash of the code; empty: none.
+    invitation: String,
+    guest: bool,
     resumable: bool,
+    since: Time,
+    /// By which it came; 0: none.
+    token: u64,
+    /// Against which the password is checked.
+    password_hash: String,
     account: Option<Account>,
     created: bool,
     secret: Vec<u8>,
@@ -58,27 +71,52 @@ pub(crate) fn refusal(code: StatusCode, text: &str) -> Body {
 }
 
 impl Shard {
-    pub(crate) fn login_request(&mut self, id: ConnectionId, asker: Asker, login: LoginRequest, effects: &mut Effects) {
-        let name = match names::username(&login.username) {
-            Ok(name) => name,
-            Err(text) => return self.refuse_login(asker, StatusCode::StatusNameInvalid, &text, effects),
+    pub(crate) fn login_request(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        asker: Asker,
+        login: LoginRequest,
+        effects: &mut Effects,
+    ) {
+        let (name, job) = match self.look_up(&login) {
+            Ok(found) => found,
+            Err((code, text)) => return self.refuse_login(asker, code, &text, effects),
         };
-        if login.password.is_empty() || login.password.len() > PASSWORD_BYTES_MAX {
-            let text = format!("the password must have 1 to {PASSWORD_BYTES_MAX} bytes");
-            return self.refuse_login(asker, StatusCode::StatusBadCredentials, &text, effects);
-        }
-        let key = name.key.clone();
         if let Some(connection) = self.connection(id) {
             connection.login = Some(LoginUnderWay {
                 name,
                 password: login.password,
+                invitation: if login.invitation.is_empty() { String::new() } else { hash_typed(&login.invitation) },
+                guest: login.guest,
                 resumable: login.features & FEATURE_RESUME != 0,
+                since: now.time,
+                token: 0,
+                password_hash: String::new(),
                 account: None,
                 created: false,
                 secret: Vec::new(),
             });
         }
-        self.login_store(asker, StoreJob::FindAccount { key }, effects);
+        self.login_store(asker, job, effects);
+    }
+
+    /// Under what name someone comes, and what to ask the store first.
+    fn look_up(&self, login: &LoginRequest) -> Result<(Name, StoreJob), (StatusCode, String)> {
+        if !login.token.is_empty() {
+            let hash = hash_typed(&login.token);
+            return Ok((Name::default(), StoreJob::Accounts(Box::new(AccountsJob::FindToken { hash }))));
+        }
+        let name = names::username(&login.username).map_err(|text| (StatusCode::StatusNameInvalid, text))?;
+        if login.guest && !self.config.guests {
+            return Err((StatusCode::StatusDenied, NO_GUESTS.to_owned()));
+        }
+        if !login.guest && (login.password.is_empty() || login.password.len() > PASSWORD_BYTES_MAX) {
+            let text = format!("the password must have 1 to {PASSWORD_BYTES_MAX} bytes");
+            return Err((StatusCode::StatusBadCredentials, text));
+        }
+        let key = name.key.clone();
+        Ok((name, StoreJob::FindAccount { key }))
     }
 
     fn refuse_login(&mut self, asker: Asker, code: StatusCode, text: &str, effects: &mut Effects) {
@@ -119,16 +157,34 @@ impl Shard {
         self.connection(asker.connection())?.login.as_mut()
     }
 
-    pub(crate) fn login_stored(&mut self, asker: Asker, outcome: StoreOutcome, effects: &mut Effects) {
+    pub(crate) fn login_stored(&mut self, now: Now, asker: Asker, outcome: StoreOutcome, effects: &mut Effects) {
         let Some(login) = self.login_of(asker) else { return };
+        let is_by_name = !login.name.key.is_empty();
         match outcome {
+            StoreOutcome::Account { .. } if login.guest => {
+                let text = "that name is an account's: choose another, or log in with its password";
+                self.refuse_login(asker, StatusCode::StatusExists, text, effects);
+            }
             StoreOutcome::Account { user, name, password_hash, role } => {
                 login.account = Some(Account { user, name, role });
+                login.password_hash.clone_from(&password_hash);
                 self.login_hash(asker, Some(password_hash), effects);
             }
-            // With registration closed the password is hashed all the same, so that the time of the
+            StoreOutcome::NotFound if is_by_name && login.guest => {
+                let (user, name) = (guest_id(&login.name.key), login.name.shown.clone());
+                login.account = Some(Account { user, name, role: Role::Guest });
+                self.open_session(asker);
+            }
+            // Where nobody may register the password is hashed all the same, so that the time of the
             // refusal does not tell which names exist.
-            StoreOutcome::NotFound => self.login_hash(asker, None, effects),
+            StoreOutcome::NotFound if is_by_name => self.login_hash(asker, None, effects),
+            StoreOutcome::NotFound => self.wrong_guess(now, asker, effects),
+            StoreOutcome::Accounts(AccountsOutcome::Token { token, last_used_ms, user, name, role }) => {
+                login.token = token;
+                login.account = Some(Account { user, name, role });
+                self.touch_token(now, token, last_used_ms, effects);
+                self.open_session(asker);
+            }
             StoreOutcome::AccountCreated { user } => {
                 login.created = true;
                 login.account = Some(Account { user, name: login.name.shown.clone(), role: Role::Member });
@@ -139,21 +195,37 @@ impl Shard {
                 let key = login.name.key.clone();
                 self.login_store(asker, StoreJob::FindAccount { key }, effects);
             }
+            StoreOutcome::Denied => {
+                self.refuse_login(asker, StatusCode::StatusRegistrationClosed, BAD_INVITATION, effects);
+                self.count_guess(now, asker.connection(), effects);
+            }
             _ => self.refuse_login(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
         }
     }
 
     pub(crate) fn login_hashed(&mut self, now: Now, asker: Asker, outcome: HashOutcome, effects: &mut Effects) {
-        let closed = self.config.registration == Registration::Closed;
+        let registration = self.config.registration;
         let Some(login) = self.login_of(asker) else { return };
         match outcome {
             HashOutcome::Verified(true) => self.open_session(asker),
+            HashOutcome::Outdated => {
+                let old = login.password_hash.clone();
+                let (password, user) = (login.password.clone(), login.account.as_ref().map(|account| account.user));
+                self.open_session(asker);
+                if let Some(user) = user {
+                    self.rehash(asker, user, password, old, effects);
+                }
+            }
             HashOutcome::Verified(false) => self.wrong_guess(now, asker, effects),
-            HashOutcome::Hashed(_) if closed => self.wrong_guess(now, asker, effects),
             HashOutcome::Hashed(password_hash) => {
+                let invitation = match registration {
+                    Registration::Open => String::new(),
+                    Registration::Invitation if !login.invitation.is_empty() => login.invitation.clone(),
+                    Registration::Invitation | Registration::Closed => return self.wrong_guess(now, asker, effects),
+                };
                 let Name { shown, key } = login.name.clone();
                 let time_ms = now.unix_ms;
-                let job = StoreJob::CreateAccount { key, name: shown, password_hash, time_ms };
+                let job = StoreJob::CreateAccount { key, name: shown, password_hash, time_ms, invitation };
                 self.login_store(asker, job, effects);
             }
             HashOutcome::Busy => self.refuse_login(asker, StatusCode::StatusTryAgain, BUSY, effects),
@@ -161,7 +233,13 @@ impl Shard {
     }
 
     fn wrong_guess(&mut self, now: Now, asker: Asker, effects: &mut Effects) {
-        self.refuse_login(asker, StatusCode::StatusBadCredentials, BAD_CREDENTIALS, effects);
+        let registration = self.config.registration;
+        let text = match (self.login_of(asker), registration) {
+            (Some(login), _) if login.name.key.is_empty() => "that token does not count: it is misspelt or revoked",
+            (_, Registration::Invitation) => BAD_CREDENTIALS_OR_INVITATION,
+            _ => BAD_CREDENTIALS,
+        };
+        self.refuse_login(asker, StatusCode::StatusBadCredentials, text, effects);
         self.count_guess(now, asker.connection(), effects);
     }
 
@@ -197,9 +275,14 @@ impl Shard {
             return;
         };
         if !note.granted {
-            let text =
-                "this account is logged in on too many devices: log one out, or wait a minute for lost ones to end";
-            return self.refuse_login(asker, StatusCode::StatusLimit, text, effects);
+            let (code, text) = if is_guest(account.user) {
+                (StatusCode::StatusExists, "a guest of that name is here: choose another name")
+            } else {
+                let text =
+                    "this account is logged in on too many devices: log one out, or wait a minute for lost ones to end";
+                (StatusCode::StatusLimit, text)
+            };
+            return self.refuse_login(asker, code, text, effects);
         }
         let role = self.latest_role(account.user, account.role);
         let remote = self.remote_of(asker);
@@ -208,8 +291,13 @@ impl Shard {
             return self.refuse_login(asker, StatusCode::StatusBanned, &text, effects);
         }
         let id = SessionId(note.session);
+        let opened = Opened { session: id, user: account.user, token: login.token, since: login.since };
+        if let Some(text) = self.ended_by(opened) {
+            self.tell(self.account_home(account.user), Mesh::SessionClosed(note));
+            return self.refuse_login(asker, StatusCode::StatusTryAgain, &text, effects);
+        }
         let secret_hash = if login.resumable { hash_secret(&login.secret) } else { Vec::new() };
-        self.sessions.insert(id, Session::new(id, account.user, account.name, role, secret_hash));
+        self.sessions.insert(id, Session::new(opened, account.name, role, secret_hash));
         self.counters.logins += 1;
         let mut resume_token = Vec::new();
         if login.resumable {
@@ -241,38 +329,6 @@ impl Shard {
         };
         let note = SessionNote { asker, user, session, secret: secret.to_vec(), granted: false };
         self.tell(self.account_home(UserId(user)), Mesh::TakeFromHome(note));
-    }
-
-    pub(crate) fn claim_request(&mut self, asker: Asker, user: UserId, claim: ClaimRequest, effects: &mut Effects) {
-        let code = claim.code.chars().take(64).collect();
-        if !self.ask_store(Job::Claim(asker, user), StoreJob::Claim { user, code }, effects) {
-            self.refuse(asker, StatusCode::StatusTryAgain, BUSY, effects);
-        }
-    }
-
-    pub(crate) fn claim_stored(
-        &mut self,
-        now: Now,
-        asker: Asker,
-        user: UserId,
-        outcome: &StoreOutcome,
-        effects: &mut Effects,
-    ) {
-        let id = asker.connection();
-        match outcome {
-            StoreOutcome::Claimed => {
-                self.tell_role(user, Role::Owner);
-                // Through the mesh to ourselves: the role is told first.
-                let msg = EchoMsg::new(0, status(StatusCode::StatusOk, "this account owns the server now"));
-                self.tell(asker.shard(), Mesh::Answer(Answer { asker, msg }));
-            }
-            StoreOutcome::Denied => {
-                let text = "wrong or used claim code: it was printed once, at the server's first start";
-                self.refuse(asker, StatusCode::StatusDenied, text, effects);
-                self.count_guess(now, id, effects);
-            }
-            _ => self.refuse(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
-        }
     }
 
     pub(crate) fn login_ask(&mut self, now: Now, id: ConnectionId, request_id: u32) -> Option<Asker> {

@@ -10,6 +10,7 @@ use echomesh_proto::control::{ChatMsg, EchoMsg, Moderation, ModerationState, Rol
 use echomesh_proto::ids::{ConnectionId, ShardId};
 use prost::Message;
 
+use crate::accounts::SignOut;
 use crate::bans::{Ban, Network};
 use crate::rooms::{Counts, Join, NewRoom, Relocation};
 
@@ -387,8 +388,13 @@ pub(crate) struct SessionRecord {
     /// How often it moved before.
     #[prost(uint32, tag = "8")]
     pub(crate) moves: u32,
+    /// When it asked for its login, and the token that it did by; 0: none.
+    #[prost(uint64, tag = "9")]
+    pub(crate) since_us: u64,
+    #[prost(uint64, tag = "10")]
+    pub(crate) token: u64,
     /// The store has it as it is.
-    #[prost(bool, tag = "9")]
+    #[prost(bool, tag = "11")]
     pub(crate) is_saved: bool,
 }
 
@@ -397,7 +403,7 @@ pub(crate) struct MeshMsg {
     #[prost(
         oneof = "Mesh",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 50, 51, 52, 53"
+                29, 40, 50, 51, 52, 53"
     )]
     pub(crate) body: Option<Mesh>,
 }
@@ -477,6 +483,9 @@ pub(crate) enum Mesh {
     /// Someone was reported: for those who moderate.
     #[prost(message, tag = "29")]
     Reported(ModerationState),
+    /// To every shard.
+    #[prost(message, tag = "40")]
+    SignOut(SignOut),
     /// From a room's home to every shard: the room is no more.
     #[prost(uint64, tag = "50")]
     RoomGone(u64),

@@ -5,16 +5,19 @@ use echomesh_proto::limits::{ROOM_NAME_BYTES_MAX, USERNAME_BYTES_MAX};
 use unicode_normalization::UnicodeNormalization;
 
 /// A checked name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Name {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Name {
     /// As typed, NFC.
-    pub(crate) shown: String,
+    pub shown: String,
     /// Lower-cased and NFC again: two names with one key are the same name.
-    pub(crate) key: String,
+    pub key: String,
 }
 
-/// Checks a user name; the error is a sentence for its owner.
-pub(crate) fn username(typed: &str) -> Result<Name, String> {
+/// Checks a user name.
+///
+/// # Errors
+/// A sentence for its owner.
+pub fn username(typed: &str) -> Result<Name, String> {
     check("user name", typed, USERNAME_BYTES_MAX)
 }
 

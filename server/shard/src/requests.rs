@@ -11,6 +11,7 @@ use echomesh_proto::limits::{CHAT_BYTES_MAX, CLIENT_ID_BYTES_MAX, PASSWORD_BYTES
 use echomesh_proto::time::Now;
 
 use crate::Shard;
+use crate::accounts::{accounts_only, is_guest};
 use crate::connection::{AskedKind, status};
 use crate::counters::CloseReason;
 use crate::effect::Effects;
@@ -47,11 +48,11 @@ impl Shard {
             | Body::RoomAction(_)
             | Body::VoiceAnnounce(_)
             | Body::RoomMessage(_)
-            | Body::Moderation(_) => {
+            | Body::Moderation(_)
+            | Body::Account(_) => {
                 self.request_logged_in(now, id, request_id, body, effects);
             }
-            Body::Account(_)
-            | Body::AccountState(_)
+            Body::AccountState(_)
             | Body::ChatAction(_)
             | Body::ChatState(_)
             | Body::ModerationState(_)
@@ -97,7 +98,7 @@ impl Shard {
                 let text = "this connection is logged in already: open another one for another account";
                 self.answer(asker, crate::login::refusal(StatusCode::StatusAlreadyLoggedIn, text), effects);
             }
-            Body::LoginRequest(login) => self.login_request(id, asker, login, effects),
+            Body::LoginRequest(login) => self.login_request(now, id, asker, login, effects),
             Body::ResumeRequest(resume) => self.resume_request(asker, &resume, effects),
             _ => {}
         }
@@ -112,11 +113,13 @@ impl Shard {
             let text = "log in first: send a LoginRequest";
             return self.refuse(asker, StatusCode::StatusNotLoggedIn, text, effects);
         };
+        if accounts_only(&body) && is_guest(self.sessions[&session].user) {
+            let text = "a guest has no account to do that with: log in under a name of your own";
+            return self.refuse(asker, StatusCode::StatusDenied, text, effects);
+        }
         match body {
-            Body::ClaimRequest(claim) => {
-                let user = self.sessions[&session].user;
-                self.claim_request(asker, user, claim, effects);
-            }
+            Body::ClaimRequest(claim) => self.claim_request(now, asker, session, &claim, effects),
+            Body::Account(account) => self.account(now, asker, session, account, effects),
             Body::Who(_) => self.who(asker, session, effects),
             Body::ChatMsg(chat) => self.chat(asker, session, chat, effects),
             Body::RoomAction(action) => self.room_action(now, asker, session, action, effects),

@@ -11,8 +11,9 @@ use std::collections::BTreeSet;
 
 use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, UserId};
-use echomesh_proto::time::Now;
+use echomesh_proto::time::{Now, Time};
 
+use crate::accounts::{Opened, is_guest};
 use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
@@ -43,6 +44,8 @@ pub struct SavedSession {
     pub role: Role,
     /// SHA-256 of the secret that resumes it.
     pub secret_hash: Vec<u8>,
+    /// The device token it logged in by; 0: none.
+    pub token: u64,
     /// Where it is.
     pub rooms: Vec<RoomNumber>,
 }
@@ -71,8 +74,8 @@ impl Shard {
     /// A session is another than the store knows.
     pub(crate) fn save_later(&mut self, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        let is_kept = !session.secret_hash.is_empty() && !session.rooms.is_empty();
-        if is_kept || session.is_saved {
+        let is_kept = !session.secret_hash.is_empty() && !session.rooms.is_empty() && !is_guest(session.user);
+        if is_kept || (session.is_saved && !is_guest(session.user)) {
             session.is_current = false;
             self.saving.dirty.insert(id);
         }
@@ -161,8 +164,10 @@ impl Shard {
     }
 
     fn restore_session(&mut self, now: Now, saved: SavedSession) {
-        let SavedSession { id, user, username, role, secret_hash, rooms } = saved;
-        let mut session = Session::new(id, user, username, role, secret_hash);
+        let SavedSession { id, user, username, role, secret_hash, token, rooms } = saved;
+        // Whatever ends its account's sessions from now on means it.
+        let opened = Opened { session: id, user, token, since: Time(0) };
+        let mut session = Session::new(opened, username, role, secret_hash);
         for number in rooms {
             let Some(key) = self.room_keys.get(&number) else { continue };
             let name = self.room_name(number);

@@ -13,6 +13,7 @@ use echomesh_proto::ids::{ConnectionId, RoomNumber, SessionId, ShardId, UserId};
 use echomesh_proto::time::{Now, Time};
 use sha2::{Digest, Sha256};
 
+use crate::accounts::{Opened, is_guest};
 use crate::counters::{CloseReason, Drop};
 use crate::effect::Effects;
 use crate::mesh::{Ask, Asker, Mesh, SessionNote, SessionRecord};
@@ -30,6 +31,10 @@ pub(crate) struct Session {
     pub(crate) user: UserId,
     pub(crate) username: String,
     pub(crate) role: Role,
+    /// The token it logged in by; 0: none.
+    pub(crate) token: u64,
+    /// When it asked for its login.
+    since: Time,
     /// SHA-256 of the secret that resumes it; empty if the client cannot resume.
     pub(crate) secret_hash: Vec<u8>,
     pub(crate) connection: Option<ConnectionId>,
@@ -61,12 +66,15 @@ pub(crate) struct SessionPlace {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, user: UserId, username: String, role: Role, secret_hash: Vec<u8>) -> Self {
+    pub(crate) fn new(opened: Opened, username: String, role: Role, secret_hash: Vec<u8>) -> Self {
+        let Opened { session: id, user, token, since } = opened;
         Self {
             id,
             user,
             username,
             role,
+            token,
+            since,
             secret_hash,
             connection: None,
             remote: None,
@@ -76,6 +84,11 @@ impl Session {
             is_current: false,
             rooms: BTreeMap::new(),
         }
+    }
+
+    /// What says whether a sign-out means it.
+    pub(crate) fn opened(&self) -> Opened {
+        Opened { session: self.id, user: self.user, token: self.token, since: self.since }
     }
 
     fn record(&self, asker: Asker) -> SessionRecord {
@@ -97,6 +110,8 @@ impl Session {
                 })
                 .collect(),
             moves: self.moves,
+            since_us: self.since.0,
+            token: self.token,
             is_saved: self.is_current,
         }
     }
@@ -109,14 +124,16 @@ impl Session {
             username: self.username.clone(),
             role: self.role,
             secret_hash: self.secret_hash.clone(),
+            token: self.token,
             rooms: self.rooms.values().map(|room| room.number).collect(),
         }
     }
 
     fn from_record(record: SessionRecord) -> (Asker, Self) {
-        let id = SessionId(record.session);
+        let (session, user) = (SessionId(record.session), UserId(record.user));
+        let opened = Opened { session, user, token: record.token, since: Time(record.since_us) };
         let role = record.role();
-        let mut session = Self::new(id, UserId(record.user), record.username, role, record.secret_hash);
+        let mut session = Self::new(opened, record.username, role, record.secret_hash);
         session.moves = record.moves + 1;
         // If the store does not have it now, it may later: its old shard may have asked.
         session.is_saved = true;
@@ -189,7 +206,9 @@ impl Shard {
     /// Account home: a login wants a session.
     pub(crate) fn session_open(&mut self, source: ShardId, note: SessionNote) {
         let sessions = self.accounts.entry(UserId(note.user)).or_default();
-        let granted = sessions.len() < self.config.limits.account_sessions_max as usize;
+        let sessions_max =
+            if is_guest(UserId(note.user)) { 1 } else { self.config.limits.account_sessions_max as usize };
+        let granted = sessions.len() < sessions_max;
         if granted {
             sessions.insert(SessionId(note.session), SessionPlace { shard: source, moving: false });
         }
@@ -262,7 +281,7 @@ impl Shard {
     /// The new shard: the session arrives.
     pub(crate) fn session_arrived(&mut self, now: Now, record: SessionRecord, effects: &mut Effects) {
         let (asker, session) = Session::from_record(record);
-        let (id, user, role) = (session.id, session.user, session.role);
+        let (id, user, role, opened) = (session.id, session.user, session.role, session.opened());
         for (key, room) in &session.rooms {
             self.tell_home(key, home_request(room.number, id, session.moves, Ask::Moved(true)));
         }
@@ -279,6 +298,10 @@ impl Shard {
         if let Some(text) = self.kept_out(user, role, remote) {
             self.end_session(id);
             return self.answer(asker, crate::login::refusal(StatusCode::StatusBanned, &text), effects);
+        }
+        if self.ended_by(opened).is_some() {
+            self.end_session(id);
+            return self.answer(asker, session_gone(), effects);
         }
         if !self.is_waiting(asker) {
             self.counters.drop(Drop::StaleAnswer);

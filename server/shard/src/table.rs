@@ -4,6 +4,7 @@
 use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 
+use crate::accounts::AccountJob;
 use crate::jobs::{Act, JobToken};
 use crate::mesh::{Asker, Order};
 use crate::rooms::{PendingJoin, PendingRoom};
@@ -14,6 +15,16 @@ pub(crate) enum Job {
     Login(Asker),
     Hash(Asker),
     Claim(Asker, UserId),
+    /// A request about an account, at the store.
+    Account(Box<AccountJob>),
+    /// Likewise, at the hashers.
+    AccountHash(Box<AccountJob>),
+    /// A right password is hashed anew: whose, and the hash that it replaces.
+    Rehash(UserId, String),
+    /// What commands on the machine did.
+    OperatorActs,
+    /// Nobody waits for the answer.
+    Aside,
     CreateRoom(Box<PendingRoom>),
     /// The password of a room to be made, of one that is changed, of one that someone wants into.
     RoomSecret(Box<PendingRoom>),
@@ -71,7 +82,12 @@ impl Jobs {
 
     fn count(&mut self, job: &Job) -> &mut u32 {
         match job {
-            Job::Hash(_) | Job::RoomSecret(_) | Job::OrderSecret(_) | Job::RoomPassword(_) => &mut self.hashing,
+            Job::Hash(_)
+            | Job::AccountHash(_)
+            | Job::Rehash(..)
+            | Job::RoomSecret(_)
+            | Job::OrderSecret(_)
+            | Job::RoomPassword(_) => &mut self.hashing,
             _ => &mut self.storing,
         }
     }

@@ -433,3 +433,22 @@ fn reports_reach_those_who_moderate() {
     cluster.pass(3_601_000_000);
     assert_eq!(cluster.code(tim, Body::Moderation(report)), StatusCode::StatusOk);
 }
+
+/// Goal: packets that arrive late, after newer ones that were withheld, are no way around a mute (PROTOCOL M51).
+#[test]
+fn a_mute_holds_for_late_packets() {
+    let mut cluster = Cluster::new(1);
+    let olga = cluster.person(0, "olga", "hall", Role::Owner);
+    let tim = cluster.person(0, "tim", "hall", Role::Member);
+    cluster.open_voice(olga, "hall", "127.0.0.1:5002");
+    let mut voice = cluster.open_voice(tim, "hall", "127.0.0.1:5001");
+    cluster.talk(&mut voice);
+    assert_eq!(cluster.code(olga, about(Action::MaMute, "hall", "tim")), StatusCode::StatusOk);
+    cluster.heard.clear();
+    let (late, newer) = (voice.packet(), voice.packet());
+    for packet in [newer, late] {
+        cluster.datagram(0, voice.address, packet);
+    }
+    assert!(cluster.heard.is_empty());
+    assert_eq!(cluster.shards[0].counters().dropped(Drop::ServerMuted), 2);
+}

@@ -118,17 +118,38 @@ fn serve(queue: &Mutex<Queue>, cost: HashCost, stop: &AtomicBool) {
 fn hash(argon2: &Argon2<'_>, request: &HashRequest) -> HashOutcome {
     let password = request.password.as_bytes();
     if let Some(phc) = &request.verify {
-        let right = PasswordHash::new(phc).is_ok_and(|hash| argon2.verify_password(password, &hash).is_ok());
-        return HashOutcome::Verified(right);
+        let stored = PasswordHash::new(phc).ok();
+        let Some(right) = stored.filter(|hash| argon2.verify_password(password, hash).is_ok()) else {
+            return HashOutcome::Verified(false);
+        };
+        let cost = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());
+        let is_of_today = Params::try_from(&right).is_ok_and(|params| cost(&params) == cost(argon2.params()));
+        return if is_of_today { HashOutcome::Verified(true) } else { HashOutcome::Outdated };
     }
+    match new_hash(argon2, password) {
+        Ok(hashed) => HashOutcome::Hashed(hashed),
+        Err(error) => {
+            tracing::error!(%error, "the system gives no random bytes for a password's salt; the client is told to try again");
+            HashOutcome::Busy
+        }
+    }
+}
+
+/// A password's PHC string.
+fn new_hash(argon2: &Argon2<'_>, password: &[u8]) -> Result<String, getrandom::Error> {
     let mut salt = [0; SALT_BYTES];
-    if let Err(error) = getrandom::fill(&mut salt) {
-        tracing::error!(%error, "the system gives no random bytes for a password's salt; the client is told to try again");
-        return HashOutcome::Busy;
-    }
+    getrandom::fill(&mut salt)?;
     let salt = SaltString::encode_b64(&salt).expect("16 bytes are within a salt's bounds");
-    let hashed = argon2.hash_password(password, &salt).expect("the kernel bounds passwords far below 4 GiB");
-    HashOutcome::Hashed(hashed.to_string())
+    let hashed = argon2.hash_password(password, &salt).expect("callers bound passwords far below 4 GiB");
+    Ok(hashed.to_string())
+}
+
+/// A password of at most some hundred bytes, hashed at this cost, for a command on the machine.
+///
+/// # Errors
+/// The system gives no random bytes.
+pub fn hash_now(cost: HashCost, password: &str) -> Result<String, getrandom::Error> {
+    new_hash(&cost.argon2(), password.as_bytes())
 }
 
 #[cfg(test)]
@@ -159,7 +180,8 @@ mod tests {
         assert_eq!(outcome("secret", Some("damaged".into())), HashOutcome::Verified(false));
     }
 
-    /// Goal: a change of the cost is for new passwords and leaves the stored ones valid, in both directions.
+    /// Goal: a change of the cost leaves the stored passwords valid, in both directions, and tells those that are right
+    /// apart as outdated (PROTOCOL M67).
     #[test]
     fn a_stored_hash_is_verified_by_its_own_cost() {
         let costs = [HashCost { memory_kib: 8, passes: 1 }, HashCost { memory_kib: 64, passes: 3 }];
@@ -170,7 +192,10 @@ mod tests {
             assert!(phc.contains(&format!("$m={},t={},p=1$", stored.memory_kib, stored.passes)), "{phc}");
             for (password, right) in [("secret", true), ("Secret", false)] {
                 let verify = request(0, "192.0.2.1", password, Some(phc.clone()));
-                assert_eq!(hash(&now.argon2(), &verify), HashOutcome::Verified(right));
+                let expected = if right { HashOutcome::Outdated } else { HashOutcome::Verified(false) };
+                assert_eq!(hash(&now.argon2(), &verify), expected);
+                let same = request(0, "192.0.2.1", password, Some(phc.clone()));
+                assert_eq!(hash(&stored.argon2(), &same), HashOutcome::Verified(right));
             }
         }
     }

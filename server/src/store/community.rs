@@ -3,8 +3,6 @@
 //!
 //! Not the rules, which are the kernel's. Bounds: a page of the log; at start all standings and live bans.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use echomesh_proto::control::{AuditEntry, Role};
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::rights::{Holder, Rights, Standing};
@@ -19,11 +17,11 @@ const NO_ROLE: i64 = -1;
 
 type Failure = sqlx::Error;
 
-fn number(number: u64) -> Value<'static> {
+pub(super) fn number(number: u64) -> Value<'static> {
     Number(number as i64)
 }
 
-fn number_of(row: &Row, column: usize) -> Result<u64, Failure> {
+pub(super) fn number_of(row: &Row, column: usize) -> Result<u64, Failure> {
     Ok(row.number(column)? as u64)
 }
 
@@ -31,7 +29,7 @@ fn number_of(row: &Row, column: usize) -> Result<u64, Failure> {
 ///
 /// # Errors
 /// Whatever the database says.
-async fn insert_one(connection: &mut Connection, sql: &str, values: &[Value<'_>]) -> Result<u64, Failure> {
+pub(super) async fn insert_one(connection: &mut Connection, sql: &str, values: &[Value<'_>]) -> Result<u64, Failure> {
     connection.insert(sql, values).await?.first().copied().ok_or(sqlx::Error::RowNotFound)
 }
 
@@ -48,7 +46,7 @@ pub(super) async fn moderate(
         Act::Note => {}
         Act::SetRole { user, role } => {
             let values = [Number(*role as i64), number(user.0)];
-            connection.execute("UPDATE accounts SET role = $1 WHERE id = $2", &values).await?;
+            connection.execute("UPDATE accounts SET role = $1 WHERE id = $2 AND deleted_ms = 0", &values).await?;
         }
         Act::Restrain { room, user, muted, deafened } => {
             restrain(connection, *room, *user, [("muted", *muted), ("deafened", *deafened)]).await?;
@@ -78,7 +76,12 @@ pub(super) async fn moderate(
 ///
 /// # Errors
 /// Whatever the database says.
-async fn log(connection: &mut Connection, actor: UserId, target: UserId, entry: &AuditEntry) -> Result<u64, Failure> {
+pub(super) async fn log(
+    connection: &mut Connection,
+    actor: UserId,
+    target: UserId,
+    entry: &AuditEntry,
+) -> Result<u64, Failure> {
     let sql = "INSERT INTO audit
                (time_ms, action, actor, actor_name, target, target_name, room_name, detail, reason)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -114,7 +117,7 @@ async fn restrain(
     Ok(())
 }
 
-async fn insert_ban(connection: &mut Connection, ban: &Ban) -> Result<u64, Failure> {
+pub(super) async fn insert_ban(connection: &mut Connection, ban: &Ban) -> Result<u64, Failure> {
     let sql = "INSERT INTO bans
                (room, account, username, network, reason, by_name, by_role, time_ms, expires_ms)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -190,34 +193,50 @@ pub(super) async fn load_standings(connection: &mut Connection, rooms: &mut [Sto
     Ok(())
 }
 
+/// The columns of a ban, and whether each is text.
+pub(super) const BAN_COLUMNS: [(&str, bool); 10] = [
+    ("id", false),
+    ("room", false),
+    ("account", false),
+    ("username", true),
+    ("network", true),
+    ("reason", true),
+    ("by_name", true),
+    ("by_role", false),
+    ("time_ms", false),
+    ("expires_ms", false),
+];
+
 /// Bans that are not over.
 ///
 /// # Errors
 /// Whatever the database says.
-pub(super) async fn load_bans(connection: &mut Connection) -> Result<Vec<Ban>, Failure> {
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let sql = "SELECT id, room, account, username, network, reason, by_name, by_role, time_ms, expires_ms FROM bans
-               WHERE expires_ms = 0 OR expires_ms > $1 ORDER BY id";
-    let mut bans = Vec::new();
-    for row in connection.rows(sql, &[number(now_ms)]).await? {
-        let user = number_of(&row, 2)?;
-        let network = Network::parse(&row.text(4)?).ok();
-        // Made by a later server or by hand: it says nothing that we could keep.
-        if user == 0 && network.is_none() {
-            continue;
-        }
-        bans.push(Ban {
-            id: number_of(&row, 0)?,
-            room: number_of(&row, 1)?,
-            user,
-            username: row.text(3)?,
-            network,
-            reason: row.text(5)?,
-            by: row.text(6)?,
-            by_role: number_of(&row, 7)? as i32,
-            time_ms: number_of(&row, 8)?,
-            expires_ms: number_of(&row, 9)?,
-        });
+pub(super) async fn load_bans(connection: &mut Connection, now_ms: u64) -> Result<Vec<Ban>, Failure> {
+    let columns: Vec<&str> = BAN_COLUMNS.iter().map(|(column, _)| *column).collect();
+    let sql = format!("SELECT {} FROM bans WHERE expires_ms = 0 OR expires_ms > $1 ORDER BY id", columns.join(", "));
+    let rows = connection.rows(&sql, &[number(now_ms)]).await?;
+    rows.iter().filter_map(|row| ban_of(row, 0).transpose()).collect()
+}
+
+/// A ban from its columns. `None` if it says nothing that we could keep: made by a later server or by hand.
+///
+/// # Errors
+/// A column is of another kind.
+pub(super) fn ban_of(row: &Row, first: usize) -> Result<Option<Ban>, Failure> {
+    let (user, network) = (number_of(row, first + 2)?, Network::parse(&row.text(first + 4)?).ok());
+    if user == 0 && network.is_none() {
+        return Ok(None);
     }
-    Ok(bans)
+    Ok(Some(Ban {
+        id: number_of(row, first)?,
+        room: number_of(row, first + 1)?,
+        user,
+        username: row.text(first + 3)?,
+        network,
+        reason: row.text(first + 5)?,
+        by: row.text(first + 6)?,
+        by_role: number_of(row, first + 7)? as i32,
+        time_ms: number_of(row, first + 8)?,
+        expires_ms: number_of(row, first + 9)?,
+    }))
 }

@@ -10,16 +10,18 @@
 //!
 //! Layout: `place` (where the database is), `open` with `sqlite`, `postgres` and `schema` (getting hold of it),
 //! `session` (keeping hold), `connection` (either database behind one set of statements), `work` (what each job
-//! does), `chat` (lines), `community` (roles, bans, the audit log), `rooms`, `sessions` (that
-//! outlive the server), `fault` (what went wrong and what to do about
-//! it), `backup` (copies of a file).
+//! does), `chat` (lines), `community` (roles, bans, the audit log), `accounts` (tokens, invitations, passwords), `rooms`,
+//! `sessions` (that outlive the server), `fault` (what went wrong and what to do about it), `backup` (copies of a
+//! file), `operator` (commands on the machine).
 
+mod accounts;
 mod backup;
 mod chat;
 mod community;
 mod connection;
 mod fault;
 mod open;
+pub mod operator;
 mod place;
 mod postgres;
 mod rooms;
@@ -39,6 +41,7 @@ use std::thread::JoinHandle;
 
 use echomesh_shard::{JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest};
 
+pub use accounts::now_ms;
 pub use backup::{backup, restore};
 pub use place::{Place, PostgresPlace};
 pub use schema::Loaded;

@@ -11,7 +11,7 @@ use super::connection::{Connection, Value};
 use super::fault::Fault;
 use super::open::OpenError;
 use super::work::code_hash;
-use super::{community, rooms, sessions};
+use super::{accounts, community, rooms, sessions};
 use crate::hex::hex;
 
 /// The steps to today's schema, in order. A released one never changes.
@@ -80,6 +80,14 @@ pub(super) async fn version(connection: &mut Connection) -> Result<usize, OpenEr
     Ok(done)
 }
 
+/// Whether all steps are done.
+///
+/// # Errors
+/// As for `version`.
+pub(super) async fn is_current(connection: &mut Connection) -> Result<bool, OpenError> {
+    Ok(version(connection).await? == MIGRATIONS.len())
+}
+
 /// Statements that note how many steps are done.
 fn count_as_done(connection: &Connection, steps: usize) -> String {
     match connection {
@@ -96,9 +104,13 @@ fn count_as_done(connection: &Connection, steps: usize) -> String {
 /// # Errors
 /// The database fails.
 pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenError> {
+    // What commands did is in what is read below; what they do from here on is the server's to look for.
+    connection.script("DELETE FROM operator_acts").await?;
+    let now_ms = accounts::now_ms();
+    accounts::forget_expired(connection, now_ms).await?;
     let (mut rooms, ended_rooms) = rooms::load(connection).await?;
     community::load_standings(connection, &mut rooms).await?;
-    let bans = community::load_bans(connection).await?;
+    let bans = community::load_bans(connection, now_ms).await?;
     let sessions = sessions::load(connection).await?;
     Ok(Loaded { rooms, bans, sessions, ended_rooms, claim_code: claim_code(connection).await? })
 }

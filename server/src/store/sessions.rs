@@ -15,7 +15,7 @@ use crate::hex::hex;
 const ROWS_MAX: usize = 16;
 
 /// Values of a row.
-const COLUMNS: usize = 4;
+const COLUMNS: usize = 5;
 
 type Failure = sqlx::Error;
 
@@ -45,17 +45,18 @@ async fn upsert(connection: &mut Connection, sessions: &[SavedSession]) -> Resul
         sessions.iter().map(|session| (hex(&session.secret_hash), rooms(session))).collect();
     let mut values = Vec::with_capacity(sessions.len() * COLUMNS);
     for (session, (secret_hash, rooms)) in sessions.iter().zip(&texts) {
-        values.extend([Number(session.id.0 as i64), Number(session.user.0 as i64), Text(secret_hash), Text(rooms)]);
+        let [id, user, token] = [session.id.0, session.user.0, session.token].map(|number| Number(number as i64));
+        values.extend([id, user, Text(secret_hash), token, Text(rooms)]);
     }
     let row = |row: usize| {
-        let [id, account, secret, rooms] = [1, 2, 3, 4].map(|column| row * COLUMNS + column);
+        let [id, account, secret, token, rooms] = [1, 2, 3, 4, 5].map(|column| row * COLUMNS + column);
         // A session without an account is never read.
         let epoch = format!("COALESCE((SELECT session_epoch FROM accounts WHERE id = ${account}), -1)");
-        format!("(${id}, ${account}, {epoch}, ${secret}, ${rooms})")
+        format!("(${id}, ${account}, {epoch}, ${secret}, ${token}, ${rooms})")
     };
     let rows: Vec<String> = (0..sessions.len()).map(row).collect();
     let sql = format!(
-        "INSERT INTO sessions (id, account, epoch, secret_hash, rooms) VALUES {}
+        "INSERT INTO sessions (id, account, epoch, secret_hash, token, rooms) VALUES {}
          ON CONFLICT (id) DO UPDATE SET rooms = excluded.rooms",
         rows.join(", ")
     );
@@ -73,9 +74,10 @@ fn rooms(session: &SavedSession) -> String {
 pub(super) async fn load(connection: &mut Connection) -> Result<Vec<SavedSession>, Failure> {
     let worthless = "DELETE FROM sessions WHERE NOT EXISTS
                      (SELECT 1 FROM accounts WHERE accounts.id = sessions.account
-                      AND accounts.session_epoch = sessions.epoch)";
+                      AND accounts.session_epoch = sessions.epoch AND accounts.deleted_ms = 0)
+                     OR (token <> 0 AND NOT EXISTS (SELECT 1 FROM device_tokens WHERE device_tokens.id = token))";
     connection.execute(worthless, &[]).await?;
-    let sql = "SELECT sessions.id, account, secret_hash, rooms, name, role
+    let sql = "SELECT sessions.id, account, secret_hash, rooms, name, role, token
                FROM sessions JOIN accounts ON accounts.id = sessions.account ORDER BY sessions.id";
     let mut sessions = Vec::new();
     for row in connection.rows(sql, &[]).await? {
@@ -85,6 +87,7 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Vec<SavedSession
             user: UserId(row.number(1)? as u64),
             secret_hash: unhex(&row.text(2)?),
             rooms: rooms.split(',').filter_map(|room| room.parse().ok().map(RoomNumber)).collect(),
+            token: row.number(6)? as u64,
             username: row.text(4)?,
             role: Role::try_from(row.number(5)? as i32).unwrap_or(Role::Guest),
         });

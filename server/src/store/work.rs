@@ -6,9 +6,8 @@ use echomesh_shard::{StoreJob, StoreOutcome};
 use ring::digest::{SHA256, digest};
 
 use super::chat::{self, Line};
-use super::community;
 use super::connection::{Connection, Value};
-use super::{rooms, sessions};
+use super::{accounts, community, rooms, sessions};
 use crate::hex::hex;
 
 /// All jobs or none: their outcomes in order, on disk when this returns.
@@ -45,8 +44,14 @@ async fn one_statement(
     jobs: &[StoreJob],
 ) -> Result<Option<Vec<StoreOutcome>>, sqlx::Error> {
     match jobs {
-        [job @ (StoreJob::FindAccount { .. } | StoreJob::CreateAccount { .. } | StoreJob::CreateRoom { .. })] => {
-            Ok(Some(vec![carry_out(connection, job).await?]))
+        [job] if is_one_statement(job) => Ok(Some(vec![carry_out(connection, job).await?])),
+        // Many logins at a time: each reads for itself.
+        jobs if jobs.iter().all(is_read) => {
+            let mut outcomes = Vec::with_capacity(jobs.len());
+            for job in jobs {
+                outcomes.push(carry_out(connection, job).await?);
+            }
+            Ok(Some(outcomes))
         }
         _ => {
             let lines: Option<Vec<Line<'_>>> = jobs.iter().map(Line::of).collect();
@@ -55,6 +60,23 @@ async fn one_statement(
                 None => Ok(None),
             }
         }
+    }
+}
+
+fn is_one_statement(job: &StoreJob) -> bool {
+    match job {
+        StoreJob::CreateAccount { invitation, .. } => invitation.is_empty(),
+        StoreJob::CreateRoom { .. } => true,
+        StoreJob::Accounts(job) => accounts::is_one_statement(job),
+        job => is_read(job),
+    }
+}
+
+fn is_read(job: &StoreJob) -> bool {
+    match job {
+        StoreJob::FindAccount { .. } | StoreJob::ReadAudit { .. } => true,
+        StoreJob::Accounts(job) => accounts::is_read(job),
+        _ => false,
     }
 }
 
@@ -77,16 +99,17 @@ async fn carry_out_all(connection: &mut Connection, jobs: &[StoreJob]) -> Result
 async fn carry_out(connection: &mut Connection, job: &StoreJob) -> Result<StoreOutcome, sqlx::Error> {
     match job {
         StoreJob::FindAccount { key } => find_account(connection, key).await,
-        StoreJob::CreateAccount { key, name, password_hash, time_ms } => {
-            let sql = "INSERT INTO accounts (key, name, password_hash, created_ms) VALUES ($1, $2, $3, $4)
-                       ON CONFLICT (key) DO NOTHING";
-            let [key, name, hash] = [key, name, password_hash].map(|text| Value::Text(text));
-            let numbers = connection.insert(sql, &[key, name, hash, Value::Number(*time_ms as i64)]).await?;
-            Ok(numbers
-                .first()
-                .map_or(StoreOutcome::Exists, |user| StoreOutcome::AccountCreated { user: UserId(*user) }))
+        StoreJob::CreateAccount { key, name, password_hash, time_ms, invitation } => {
+            create_account(connection, [key, name, password_hash], *time_ms, invitation).await
         }
-        StoreJob::Claim { user, code } => claim(connection, *user, code).await,
+        StoreJob::Accounts(job) => accounts::carry_out(connection, job).await,
+        StoreJob::Claim { user, code, entry } => {
+            let outcome = claim(connection, *user, code).await?;
+            if outcome == StoreOutcome::Claimed {
+                community::log(connection, *user, *user, entry).await?;
+            }
+            Ok(outcome)
+        }
         StoreJob::CreateRoom { key, name, properties, creator, time_ms } => {
             rooms::create(connection, (key, name), properties, *creator, *time_ms).await
         }
@@ -111,6 +134,35 @@ async fn find_account(connection: &mut Connection, key: &str) -> Result<StoreOut
         password_hash: row.text(2)?,
         role: Role::try_from(row.number(3)? as i32).unwrap_or(Role::Guest),
     })
+}
+
+/// An account, and the use of an invitation that it costs: both or neither.
+async fn create_account(
+    connection: &mut Connection,
+    [key, name, hash]: [&str; 3],
+    time_ms: u64,
+    invitation: &str,
+) -> Result<StoreOutcome, sqlx::Error> {
+    let mut used = 0;
+    if !invitation.is_empty() {
+        match accounts::take_use(connection, invitation, time_ms).await? {
+            Some(invitation) => used = invitation,
+            None => return Ok(StoreOutcome::Denied),
+        }
+    }
+    let sql = "INSERT INTO accounts (key, name, password_hash, created_ms, invitation) VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT (key) DO NOTHING";
+    let [time, invitation] = [time_ms, used].map(|number| Value::Number(number as i64));
+    let values = [Value::Text(key), Value::Text(name), Value::Text(hash), time, invitation];
+    match connection.insert(sql, &values).await?.first() {
+        Some(user) => Ok(StoreOutcome::AccountCreated { user: UserId(*user) }),
+        None => {
+            if used != 0 {
+                accounts::give_back(connection, used).await?;
+            }
+            Ok(StoreOutcome::Exists)
+        }
+    }
 }
 
 async fn claim(connection: &mut Connection, user: UserId, code: &str) -> Result<StoreOutcome, sqlx::Error> {

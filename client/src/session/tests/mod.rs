@@ -15,6 +15,7 @@ use prost::Message;
 
 use super::*;
 
+mod accounts;
 mod rooms;
 mod voice;
 

@@ -52,7 +52,7 @@ impl Shard {
     }
 
     /// Ends a session for good: it cannot be resumed.
-    fn expel_session(
+    pub(crate) fn expel_session(
         &mut self,
         id: SessionId,
         code: StatusCode,

@@ -23,6 +23,7 @@ use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, UserId};
 use echomesh_proto::limits::{REASON_BYTES_MAX, ROOM_NAME_BYTES_MAX, USERNAME_BYTES_MAX};
 use echomesh_proto::time::{Now, SECOND_US, Time};
 
+use crate::accounts::guest_id;
 use crate::bans::{Ban, Network};
 use crate::counters::Drop;
 use crate::effect::Effects;
@@ -255,11 +256,22 @@ impl Shard {
                 (order.target_user, order.target_name, order.target_role) = (user.0, name, role as i32);
                 self.decide(now, order, effects);
             }
+            StoreOutcome::NotFound if self.means_guest(&order) => {
+                let name = names::username(&order.msg.username).unwrap_or_default();
+                order.target_user = guest_id(&name.key).0;
+                (order.target_name, order.target_role) = (name.shown, Role::Guest as i32);
+                self.decide(now, order, effects);
+            }
             StoreOutcome::NotFound => {
                 self.refuse(order.asker, StatusCode::StatusNotFound, "there is no account of that name", effects);
             }
             _ => self.refuse(order.asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
         }
+    }
+
+    /// Whether a name that is no account's may be a guest's.
+    fn means_guest(&self, order: &Order) -> bool {
+        self.config.guests && matches!(order.msg.action(), Action::MaKick | Action::MaBan)
     }
 
     /// The right is there and the target known: the ranks decide.

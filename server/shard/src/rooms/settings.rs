@@ -180,7 +180,7 @@ impl Shard {
             }
             Act::Invite { user, invited, .. } => {
                 state.rooms.clear();
-                self.invite(number, user, invited, &order.username);
+                self.let_in(number, user, invited, &order.username);
             }
             _ => {}
         }
@@ -203,7 +203,7 @@ impl Shard {
         self.watch_if_empty(now, number);
     }
 
-    fn invite(&mut self, number: RoomNumber, user: UserId, invited: bool, by: &str) {
+    fn let_in(&mut self, number: RoomNumber, user: UserId, invited: bool, by: &str) {
         let Some(home) = self.homes.get_mut(&number) else { return };
         let holder = Holder::Account(user);
         let standing = home.access.standing(holder);

@@ -285,6 +285,8 @@ impl Shard {
         let relay = replica.as_ref().map_or(ShardSet::default(), |replica| replica.relay);
         let withhold = stream.withhold(now.time, header.audio_level, replica.map(|replica| &mut replica.selection));
         let (index, first) = match stream.numbering.map(index, withhold.is_some()) {
+            // Late, and of a stretch that went on: a moderator's mute holds for it all the same, and leaves a gap.
+            Numbered::Forward { .. } if stream.server_muted => return Err(Drop::ServerMuted),
             Numbered::Forward { index, first } => (index, first),
             Numbered::Withheld => return Err(withhold.unwrap_or(Drop::Withheld)),
             Numbered::TooLate => return Err(Drop::TooLate),

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+mod accounts;
 pub mod rooms;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -76,6 +77,8 @@ pub struct Cluster {
     /// The store takes jobs and never answers.
     pub store_is_silent: bool,
     accounts: BTreeMap<String, (u64, String, String, Role)>,
+    /// Tokens, invitations, and what commands on the machine did.
+    pub kept: accounts::Kept,
     /// What is stored of rooms and sessions.
     pub stored: rooms::Rooms,
     /// The audit log, oldest first.
@@ -102,6 +105,7 @@ pub fn config(shard: u8, shards: u8) -> ShardConfig {
         server_version: "0".into(),
         voice_port: 8888,
         registration: Registration::Open,
+        guests: false,
         plaintext_anywhere: false,
         speakers_max: 0,
         spread_after: 256,
@@ -137,6 +141,7 @@ impl Cluster {
             store_fails: false,
             store_is_silent: false,
             accounts: BTreeMap::new(),
+            kept: accounts::Kept::default(),
             stored: rooms::Rooms::default(),
             audit: Vec::new(),
             lines: Vec::new(),
@@ -230,6 +235,7 @@ impl Cluster {
                 }
                 Effect::Hash(request) => {
                     let outcome = match request.verify {
+                        Some(hash) if hash == format!("old {}", request.password) => HashOutcome::Outdated,
                         Some(hash) => HashOutcome::Verified(hash == request.password),
                         None => HashOutcome::Hashed(request.password),
                     };
@@ -268,17 +274,23 @@ impl Cluster {
                 }
                 None => StoreOutcome::NotFound,
             },
-            StoreJob::CreateAccount { key, name, password_hash, .. } => {
-                let user = self.accounts.len() as u64 + 1;
+            StoreJob::CreateAccount { key, name, password_hash, invitation, time_ms } => {
                 if self.accounts.contains_key(&key) {
                     return StoreOutcome::Exists;
                 }
+                if !invitation.is_empty() && !self.kept.take_use(&invitation, time_ms) {
+                    return StoreOutcome::Denied;
+                }
+                self.kept.users += 1;
+                let user = self.kept.users;
                 self.accounts.insert(key, (user, name, password_hash, Role::Member));
                 StoreOutcome::AccountCreated { user: UserId(user) }
             }
-            StoreJob::Claim { user, code } => {
+            StoreJob::Accounts(job) => self.accounts_job(*job),
+            StoreJob::Claim { user, code, entry } => {
                 if code == "right" {
                     self.set_role(user, Role::Owner);
+                    self.audit.push(*entry);
                     StoreOutcome::Claimed
                 } else {
                     StoreOutcome::Denied
@@ -317,17 +329,6 @@ impl Cluster {
                 StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
             }
         }
-    }
-
-    /// A new server: what was on its way to and in the old one is gone.
-    fn forget_what_is_under_way(&mut self) {
-        self.control.clear();
-        self.voice.clear();
-        self.jobs.clear();
-        self.hashes.clear();
-        self.decoders.clear();
-        self.inbox.clear();
-        self.peers.iter_mut().for_each(BTreeMap::clear);
     }
 
     /// Until nothing is under way.
@@ -582,7 +583,9 @@ pub fn code(body: &Body) -> StatusCode {
         Body::Status(status) => status.status_code,
         Body::LoginResponse(response) => response.status_code,
         Body::RoomState(state) => state.status_code,
-        Body::ChatMsg(_) | Body::VoiceAnnounce(_) | Body::Who(_) | Body::ModerationState(_) => 0,
+        Body::ChatMsg(_) | Body::VoiceAnnounce(_) | Body::Who(_) | Body::ModerationState(_) | Body::AccountState(_) => {
+            0
+        }
         other => panic!("not an answer: {other:?}"),
     };
     StatusCode::try_from(code).unwrap()

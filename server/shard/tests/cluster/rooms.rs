@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use echomesh_proto::control::{Body, Room, RoomAction, RoomActionType, RoomProperties, RoomState, Who};
-use echomesh_proto::ids::{RoomNumber, ShardId, UserId};
+use echomesh_proto::ids::{RoomNumber, ShardId};
 use echomesh_shard::{
     Act, HashReply, Input, Properties, SavedSession, Shard, ShardConfig, StoreJob, StoreOutcome, StoredRoom,
 };
@@ -105,6 +105,17 @@ impl Cluster {
         self.pass(1);
     }
 
+    /// A new server: what was on its way to and in the old one is gone.
+    fn forget_what_is_under_way(&mut self) {
+        self.control.clear();
+        self.voice.clear();
+        self.jobs.clear();
+        self.hashes.clear();
+        self.decoders.clear();
+        self.inbox.clear();
+        self.peers.iter_mut().for_each(BTreeMap::clear);
+    }
+
     pub fn room_state(&mut self, client: Client, body: Body) -> RoomState {
         match self.ask(client, body) {
             Body::RoomState(state) => state,
@@ -141,11 +152,6 @@ impl Cluster {
             Body::Who(who) => who,
             other => panic!("{other:?}"),
         }
-    }
-
-    /// The account's id.
-    pub fn user(&self, name: &str) -> UserId {
-        UserId(self.accounts[name].0)
     }
 }
 

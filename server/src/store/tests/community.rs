@@ -31,7 +31,8 @@ fn acts_survive_reopening() {
         let (mut store, _) = open(place);
         for key in ["ann", "tim"] {
             let (name, password_hash) = (key.to_owned(), "h".to_owned());
-            one(&mut store, &StoreJob::CreateAccount { key: key.into(), name, password_hash, time_ms: 1 });
+            let invitation = String::new();
+            one(&mut store, &StoreJob::CreateAccount { key: key.into(), name, password_hash, time_ms: 1, invitation });
         }
         let (creator, time_ms) = (UserId(1), 1);
         one(

@@ -1,5 +1,6 @@
 //! The store on a real file and on a real PostgreSQL: each test runs on both.
 
+mod accounts;
 mod community;
 mod files;
 #[path = "../../../tests/running/postgres.rs"]
@@ -57,7 +58,13 @@ fn one(store: &mut Store, job: &StoreJob) -> StoreOutcome {
 }
 
 fn account(key: &str) -> StoreJob {
-    StoreJob::CreateAccount { key: key.into(), name: "Ada".into(), password_hash: "h".into(), time_ms: 1 }
+    StoreJob::CreateAccount {
+        key: key.into(),
+        name: "Ada".into(),
+        password_hash: "h".into(),
+        time_ms: 1,
+        invitation: String::new(),
+    }
 }
 
 fn room(key: &str) -> StoreJob {
@@ -206,7 +213,7 @@ fn the_claim_code_works_once() {
         close(store);
         let code = loaded.claim_code.unwrap();
         let mut store = furnished(place);
-        let claim = |code: &str| StoreJob::Claim { user: UserId(1), code: code.into() };
+        let claim = |code: &str| StoreJob::Claim { user: UserId(1), code: code.into(), entry: Box::default() };
         assert_eq!(one(&mut store, &claim("wrong")), StoreOutcome::Denied);
         assert_eq!(one(&mut store, &claim(&format!(" {code}\n"))), StoreOutcome::Claimed);
         assert_eq!(one(&mut store, &claim(&code)), StoreOutcome::Denied);

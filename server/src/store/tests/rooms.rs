@@ -13,7 +13,13 @@ fn act(act: Act) -> StoreJob {
 }
 
 fn account(key: &str) -> StoreJob {
-    StoreJob::CreateAccount { key: key.into(), name: key.into(), password_hash: "h".into(), time_ms: 1 }
+    StoreJob::CreateAccount {
+        key: key.into(),
+        name: key.into(),
+        password_hash: "h".into(),
+        time_ms: 1,
+        invitation: String::new(),
+    }
 }
 
 fn room(key: &str, properties: Properties) -> StoreJob {
@@ -124,6 +130,7 @@ fn sessions_outlive_the_server() {
             username: if user == 1 { "ann" } else { "tim" }.to_owned(),
             role: Role::Member,
             secret_hash: vec![id as u8; 32],
+            token: 0,
             rooms: rooms.iter().map(|room| RoomNumber(*room)).collect(),
         };
         let big = u64::MAX - 5;

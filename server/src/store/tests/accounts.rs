@@ -1,0 +1,217 @@
+//! Tokens, invitations, passwords, deleted accounts and the operator's commands, on both databases.
+
+use echomesh_proto::control::{AuditEntry, Invitation};
+use echomesh_shard::accounts::{AccountsJob, AccountsOutcome, OperatorAct};
+use echomesh_shard::{Act, Ban, LoggedAct, Network};
+
+use super::*;
+use crate::store::operator::{Change, Desk};
+
+/// The rules' answer to a job about accounts.
+fn ask(store: &mut Store, job: AccountsJob) -> StoreOutcome {
+    one(store, &StoreJob::Accounts(Box::new(job)))
+}
+
+fn is(outcome: AccountsOutcome) -> StoreOutcome {
+    StoreOutcome::Accounts(outcome)
+}
+
+fn entry(detail: &str) -> AuditEntry {
+    AuditEntry { by: "Ada".into(), detail: detail.into(), ..AuditEntry::default() }
+}
+
+fn invite(store: &mut Store, hash: &str, uses_left: u32, expires_ms: u64) -> StoreOutcome {
+    let invitation = Invitation { by: "Ada".into(), uses_left, created_ms: 1, expires_ms, ..Invitation::default() };
+    let (creator, invitations_max) = (UserId(1), 3);
+    ask(store, AccountsJob::Invite { hash: hash.into(), creator, invitation, invitations_max, entry: entry("invites") })
+}
+
+fn invited(key: &str, hash: &str) -> StoreJob {
+    let (name, password_hash, invitation) = (key.to_owned(), "h".to_owned(), hash.to_owned());
+    StoreJob::CreateAccount { key: key.into(), name, password_hash, time_ms: 5, invitation }
+}
+
+/// Goal: a token is found by its hash with its account, belongs to it alone, is bounded, and is gone when revoked.
+#[test]
+fn tokens_are_kept() {
+    on_both(|place| {
+        let mut store = furnished(place);
+        one(&mut store, &account("bob"));
+        let user = UserId(1);
+        let new = |user, hash: &str| AccountsJob::NewToken {
+            user,
+            hash: hash.into(),
+            label: "radio".into(),
+            time_ms: 3,
+            tokens_max: 2,
+        };
+        assert_eq!(ask(&mut store, new(user, "a")), is(AccountsOutcome::Made { id: 1 }));
+        assert_eq!(ask(&mut store, new(user, "b")), is(AccountsOutcome::Made { id: 2 }));
+        assert_eq!(ask(&mut store, new(user, "c")), is(AccountsOutcome::Full));
+        assert_eq!(ask(&mut store, new(UserId(2), "c")), is(AccountsOutcome::Made { id: 3 }));
+        assert_eq!(ask(&mut store, new(UserId(9), "d")), StoreOutcome::NotFound);
+        let touched = ask(&mut store, AccountsJob::TouchToken { token: 1, time_ms: 8 });
+        assert_eq!(touched, is(AccountsOutcome::Done));
+        let find = |hash: &str| StoreJob::Accounts(Box::new(AccountsJob::FindToken { hash: hash.into() }));
+        // Many at a time, as when many log in.
+        let found = store.carry_out(vec![find("a"), find("x"), find("a")]);
+        let token =
+            is(AccountsOutcome::Token { token: 1, last_used_ms: 8, user, name: "Ada".into(), role: Role::Member });
+        assert_eq!(found, [token.clone(), StoreOutcome::NotFound, token]);
+        let not_his = ask(&mut store, AccountsJob::RevokeToken { user: UserId(2), token: 1 });
+        assert_eq!(not_his, StoreOutcome::NotFound);
+        assert_eq!(ask(&mut store, AccountsJob::RevokeToken { user, token: 1 }), is(AccountsOutcome::Done));
+        assert_eq!(one(&mut store, &find("a")), StoreOutcome::NotFound);
+        let StoreOutcome::Accounts(AccountsOutcome::Tokens(list)) = ask(&mut store, AccountsJob::ListTokens { user })
+        else {
+            panic!("no list")
+        };
+        assert_eq!(list.iter().map(|token| token.token_id).collect::<Vec<_>>(), [2]);
+    });
+}
+
+/// Goal: N uses make N accounts and never one more, also in one batch; a name that is taken costs none; what is over or
+/// taken back makes none (PROTOCOL M61).
+#[test]
+fn uses_and_accounts_are_one_transaction() {
+    on_both(|place| {
+        let mut store = furnished(place);
+        assert_eq!(invite(&mut store, "x", 2, 100), is(AccountsOutcome::Made { id: 1 }));
+        let batch = ["ada", "bob", "tim", "eve"].map(|key| invited(key, "x"));
+        let outcomes = store.carry_out(batch.into());
+        let made = |user| StoreOutcome::AccountCreated { user: UserId(user) };
+        let [StoreOutcome::Exists, bob, tim, StoreOutcome::Denied] = &outcomes[..] else { panic!("{outcomes:?}") };
+        // PostgreSQL's sequence counts the one that existed.
+        assert!([made(2), made(3)].contains(bob) && [made(3), made(4)].contains(tim), "{outcomes:?}");
+        assert_eq!(one(&mut store, &StoreJob::FindAccount { key: "eve".into() }), StoreOutcome::NotFound);
+        assert_eq!(invite(&mut store, "y", 1, 5), is(AccountsOutcome::Made { id: 2 }));
+        assert_eq!(one(&mut store, &invited("eve", "y")), StoreOutcome::Denied, "it is over");
+        assert_eq!(invite(&mut store, "z", 1, 100), is(AccountsOutcome::Made { id: 3 }));
+        let revoke = |id| AccountsJob::RevokeInvitation { id, entry: entry("taken back") };
+        assert_eq!(ask(&mut store, revoke(3)), is(AccountsOutcome::Done));
+        assert_eq!(ask(&mut store, revoke(3)), StoreOutcome::NotFound);
+        assert_eq!(one(&mut store, &invited("eve", "z")), StoreOutcome::Denied);
+        let list = ask(&mut store, AccountsJob::ListInvitations { after: 0, count: 9, now_ms: 5 });
+        assert_eq!(list, is(AccountsOutcome::Invitations(Vec::new())));
+        for hash in ["p", "q"] {
+            invite(&mut store, hash, 1, 100);
+        }
+        assert_eq!(invite(&mut store, "s", 1, 100), is(AccountsOutcome::Full));
+        let StoreOutcome::Audit(log) = one(&mut store, &StoreJob::ReadAudit { before: 0, count: 99 }) else {
+            panic!("no log")
+        };
+        assert_eq!(log.len(), 6, "five invitations and one taken back: {log:?}");
+    });
+}
+
+/// Goal: a password is replaced only where it is still the one that was looked at (PROTOCOL M64).
+#[test]
+fn a_password_is_replaced_once() {
+    on_both(|place| {
+        let mut store = furnished(place);
+        let set = |old: &str, new: &str| AccountsJob::SetPassword { user: UserId(1), old: old.into(), new: new.into() };
+        assert_eq!(ask(&mut store, set("h", "i")), is(AccountsOutcome::Done));
+        assert_eq!(ask(&mut store, set("h", "j")), StoreOutcome::NotFound);
+        let found = one(&mut store, &StoreJob::FindAccount { key: "ada".into() });
+        assert!(matches!(found, StoreOutcome::Account { password_hash, .. } if password_hash == "i"));
+    });
+}
+
+/// Goal: a deleted account's name is free, its tokens and invitations are gone, its lines and rooms stay; the only
+/// owner is not deleted (PROTOCOL M66).
+#[test]
+fn a_deleted_account_leaves_its_lines() {
+    on_both(|place| {
+        let mut store = furnished(place);
+        stored(&one(&mut store, &line(1, "", "hello", 2)));
+        let user = UserId(1);
+        let token = AccountsJob::NewToken { user, hash: "a".into(), label: String::new(), time_ms: 3, tokens_max: 2 };
+        ask(&mut store, token);
+        invite(&mut store, "x", 5, 100);
+        let delete = || AccountsJob::Delete { user, time_ms: 9, entry: entry("deleted") };
+        let role = |role| {
+            let (actor, target, entry) = (user, user, entry("role"));
+            StoreJob::Moderate(Box::new(LoggedAct { act: Act::SetRole { user, role }, actor, target, entry }))
+        };
+        one(&mut store, &role(Role::Owner));
+        assert_eq!(ask(&mut store, delete()), is(AccountsOutcome::OnlyOwner));
+        one(&mut store, &role(Role::Member));
+        assert_eq!(ask(&mut store, delete()), is(AccountsOutcome::Done));
+        assert_eq!(ask(&mut store, delete()), StoreOutcome::NotFound);
+        assert_eq!(one(&mut store, &StoreJob::FindAccount { key: "ada".into() }), StoreOutcome::NotFound);
+        assert_eq!(ask(&mut store, AccountsJob::FindToken { hash: "a".into() }), StoreOutcome::NotFound);
+        assert_eq!(one(&mut store, &invited("eve", "x")), StoreOutcome::Denied);
+        let StoreOutcome::AccountCreated { user: new } = one(&mut store, &account("ada")) else { panic!("taken") };
+        assert_ne!(new, user);
+        close(store);
+        let (mut store, loaded) = open(place);
+        assert_eq!(loaded.rooms[0].creator, user);
+        stored(&one(&mut store, &line(1, "", "from nobody else", 3)));
+    });
+}
+
+/// Goal: what commands on the machine change, a running server learns of, in order and once; what is over is forgotten
+/// (PROTOCOL M68).
+#[test]
+fn the_operators_acts_are_told() {
+    on_both(|place| {
+        let mut store = furnished(place);
+        let mut desk = Desk::open(place).unwrap();
+        assert!(desk.create("bob", "Bob", "h", Role::Member).unwrap());
+        assert!(!desk.create("bob", "Bob", "h", Role::Member).unwrap());
+        let bob = desk.user("bob").unwrap().unwrap();
+        assert!(desk.change_user(&bob, &Change::Role(Role::Owner)).unwrap());
+        assert!(!desk.change_user(&bob, &Change::Role(Role::Admin)).unwrap(), "the only owner");
+        assert!(!desk.change_user(&bob, &Change::Delete).unwrap(), "likewise");
+        assert!(desk.change_user(&bob, &Change::Password("i".into())).unwrap());
+        let network = Network::parse("192.0.2.0/24").ok();
+        let ban = Ban { network, by: "the operator".into(), by_role: 4, time_ms: 1, ..Ban::default() };
+        let id = desk.ban(&ban, 9).unwrap().unwrap();
+        let lifted = desk.ban(&Ban { user: bob.id.0, ..ban.clone() }, 9).unwrap().unwrap();
+        assert_eq!(desk.ban(&ban, 2).unwrap(), None);
+        assert!(desk.unban(lifted).unwrap() && !desk.unban(lifted).unwrap());
+        let look = |after| AccountsJob::OperatorActs { after, count: 9 };
+        let StoreOutcome::Accounts(AccountsOutcome::OperatorActs(acts)) = ask(&mut store, look(0)) else {
+            panic!("no acts")
+        };
+        let ban = OperatorAct::Ban(Ban { id, ..ban });
+        let unban = OperatorAct::Unban { ban: lifted };
+        let (user, role) = (bob.id, Role::Owner);
+        let expected = [OperatorAct::Role { user, role }, OperatorAct::SignOut { user }, ban, unban.clone(), unban];
+        assert_eq!(acts.iter().map(|(_, act)| act.clone()).collect::<Vec<_>>(), expected);
+        assert_eq!(ask(&mut store, look(acts[4].0)), is(AccountsOutcome::OperatorActs(Vec::new())));
+        let claimed = StoreJob::Claim { user: UserId(1), code: "any".into(), entry: Box::default() };
+        assert_eq!(one(&mut store, &claimed), StoreOutcome::Denied);
+        let code = desk.invite("x", 2, 60, 9).unwrap().unwrap();
+        assert_eq!(desk.invitations(0).unwrap().iter().map(|one| one.invitation_id).collect::<Vec<_>>(), [code]);
+        assert!(desk.revoke(code).unwrap() && !desk.revoke(code).unwrap());
+        let names: Vec<String> = desk.users(UserId(0)).unwrap().into_iter().map(|user| user.name).collect();
+        assert_eq!(names, ["Ada", "Bob"]);
+        drop(desk);
+        close(store);
+        let (mut store, loaded) = open(place);
+        assert_eq!(loaded.bans.iter().map(|ban| ban.id).collect::<Vec<_>>(), [id]);
+        assert_eq!(ask(&mut store, look(0)), is(AccountsOutcome::OperatorActs(Vec::new())), "a start knows them");
+    });
+}
+
+/// Goal: bans and invitations that are over do not stay in the table.
+#[test]
+fn what_is_over_is_forgotten() {
+    on_both(|place| {
+        let mut store = furnished(place);
+        invite(&mut store, "x", 1, 50);
+        let ban = Ban { user: 1, expires_ms: 50, ..Ban::default() };
+        let act = LoggedAct { act: Act::Ban(ban), actor: UserId(1), target: UserId(1), entry: entry("ban") };
+        one(&mut store, &StoreJob::Moderate(Box::new(act)));
+        let count = |store: &mut Store| {
+            let sql = "SELECT (SELECT count(*) FROM bans) + (SELECT count(*) FROM invitations)";
+            let row = store.runtime.block_on(store.session.connection().row(sql, &[])).unwrap();
+            row.unwrap().number(0).unwrap()
+        };
+        ask(&mut store, AccountsJob::ForgetExpired { now_ms: 49 });
+        assert_eq!(count(&mut store), 2);
+        ask(&mut store, AccountsJob::ForgetExpired { now_ms: 50 });
+        assert_eq!(count(&mut store), 0);
+    });
+}
