@@ -25,6 +25,9 @@ pub const CLIENT_ID_BYTES_MAX: usize = 36;
 /// Longest `RoomMessage.payload`, bytes.
 pub const ROOM_MESSAGE_BYTES_MAX: usize = 16_384;
 
+/// Longest description of a room, bytes of UTF-8.
+pub const DESCRIPTION_BYTES_MAX: usize = 500;
+
 /// Longest reason of a moderator's act or a report, bytes of UTF-8.
 pub const REASON_BYTES_MAX: usize = 500;
 

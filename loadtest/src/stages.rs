@@ -44,6 +44,8 @@ impl Fleet {
             | Event::RoomMessage(_)
             | Event::Member { .. }
             | Event::Rejoined { .. }
+            | Event::Moved { .. }
+            | Event::RoomChanged { .. }
             | Event::Reported(_)
             | Event::Disconnected(_) => {}
         }

@@ -53,7 +53,7 @@ use std::time::Instant;
 use clap::Parser;
 use core_affinity::CoreId;
 use echomesh_proto::ids::ShardId;
-use echomesh_shard::{Ban, Limits, ShardConfig, StoredRoom};
+use echomesh_shard::{Limits, ShardConfig};
 
 use cert::Identity;
 use cli::Command;
@@ -65,6 +65,7 @@ use shard_thread::{ShardError, ShardSetup, ShardTotals};
 use signals::Signals;
 use sockets::Sockets;
 use start_error::StartError;
+use store::Loaded;
 use summary::Summary;
 use wake::Wake;
 use workers::WorkerThreads;
@@ -127,13 +128,13 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let limits = Limits::default();
     let wakes = wakes(config.shards)?;
     // The last thing that may fail for the machine's reasons: a first start must not lose its claim code.
-    let (workers, ports, loaded) = WorkerThreads::start(config, &limits, &wakes)?;
+    let (workers, ports, mut loaded) = WorkerThreads::start(config, &limits, &wakes)?;
     let cores = cores(config);
     let rooms = loaded.rooms.len();
     let stop = Arc::new(AtomicBool::new(false));
     let board = Arc::new(Board::new(config.shards));
     let start = ShardsStart { config, limits: &limits, identity: &identity, cores: &cores, board: &board, stop: &stop };
-    let shards = start.start(sockets, wakes, ports, (loaded.rooms, loaded.bans))?;
+    let shards = start.start(sockets, wakes, ports, &mut loaded)?;
     let summary = Summary {
         config,
         features: &features,
@@ -187,7 +188,7 @@ impl ShardsStart<'_> {
         sockets: Sockets,
         wakes: Vec<Arc<Wake>>,
         ports: Vec<JobPort>,
-        (rooms, bans): (Vec<StoredRoom>, Vec<Ban>),
+        loaded: &mut Loaded,
     ) -> Result<Vec<ShardThread>, StartError> {
         let started = Instant::now();
         let voice_port = sockets.voice_port;
@@ -195,7 +196,7 @@ impl ShardsStart<'_> {
         let mut shards = Vec::with_capacity(wakes.len());
         for (shard, (((tcp, udp), mesh), jobs)) in (0_u8..).zip(parts) {
             let setup = ShardSetup {
-                config: self.shard_config(ShardId(shard), voice_port, &rooms, &bans)?,
+                config: self.shard_config(ShardId(shard), voice_port, loaded)?,
                 core: self.cores.get(usize::from(shard)).copied(),
                 tcp,
                 udp,
@@ -214,13 +215,7 @@ impl ShardsStart<'_> {
         Ok(shards)
     }
 
-    fn shard_config(
-        &self,
-        shard: ShardId,
-        voice_port: u16,
-        rooms: &[StoredRoom],
-        bans: &[Ban],
-    ) -> Result<ShardConfig, StartError> {
+    fn shard_config(&self, shard: ShardId, voice_port: u16, loaded: &mut Loaded) -> Result<ShardConfig, StartError> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| StartError::system("the system gives no random bytes", &error))?;
         Ok(ShardConfig {
@@ -240,8 +235,11 @@ impl ShardsStart<'_> {
             spread_after: self.config.spread_after,
             speakers_max: self.config.speakers_max,
             limits: self.limits.clone(),
-            rooms: rooms.to_vec(),
-            bans: bans.to_vec(),
+            rooms: loaded.rooms.clone(),
+            bans: loaded.bans.clone(),
+            sessions: loaded.sessions.clone(),
+            // One shard is enough to have their lines deleted.
+            ended_rooms: std::mem::take(&mut loaded.ended_rooms),
         })
     }
 }

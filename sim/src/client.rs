@@ -10,7 +10,7 @@ use echomesh_client::{
     Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, Voice, VoiceFrame,
     VoiceStatistics,
 };
-use echomesh_proto::control::{ChatMsg, Moderation, RoomActionType, StatusCode};
+use echomesh_proto::control::{ChatMsg, Moderation, RoomActionType, RoomProperties, StatusCode};
 use echomesh_proto::ids::{ConnectionId, SessionId};
 use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
 use echomesh_proto::time::{MediaTime, Now};
@@ -194,6 +194,34 @@ impl Client {
         }
     }
 
+    /// Sets a room.
+    pub fn set_room(&mut self, now: Now, room: &str, properties: RoomProperties) {
+        if let Ok(id) = self.session.set_room(now, room, properties) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
+    /// Invites someone, or takes it back.
+    pub fn invite(&mut self, now: Now, room: &str, user: &str, invited: bool) {
+        if let Ok(id) = self.session.invite(now, room, user, invited) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
+    /// Ends a room.
+    pub fn delete(&mut self, now: Now, room: &str) {
+        if let Ok(id) = self.session.delete_room(now, room) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
+    /// Lists the rooms.
+    pub fn list(&mut self, now: Now) {
+        if let Ok(id) = self.session.list_rooms(now, "", bytes::Bytes::new()) {
+            self.asked.insert(id, Asked::Plain);
+        }
+    }
+
     /// A line nobody said before, longer by so many bytes.
     pub fn new_line(&mut self, room: &str, padding: usize) -> Line {
         self.lines += 1;
@@ -337,7 +365,12 @@ impl Client {
                 self.unsure.insert(room.to_string());
             }
             Event::Rejoined { room } => self.listen(&room),
-            Event::Expelled { .. }
+            Event::Moved { room } => {
+                self.may_hear.insert(room.to_string());
+                self.listen(&room);
+            }
+            Event::RoomChanged { .. }
+            | Event::Expelled { .. }
             | Event::Reported(_)
             | Event::RoomMessage(_)
             | Event::Member { .. }

@@ -2,13 +2,15 @@
 //!
 //! Not a benchmark and not the driver: it runs `echomesh_shard` and `echomesh_client` as they are, joined
 //! by rings that are late and full, TCP that splits bytes and resets, readers that are slow, a store
-//! that is slow and fails.
+//! that is slow and fails, and a server that is killed and started again.
 //! A seed that fails prints what broke and the command that replays it with a trace.
 #![forbid(unsafe_code)]
 
 mod checks;
 mod client;
 mod moderation;
+mod restart;
+mod rooms;
 mod store;
 mod voice;
 mod world;
@@ -34,6 +36,7 @@ struct Flags {
 fn main() -> std::process::ExitCode {
     let flags = Flags::parse();
     let (mut failed, mut passed, mut lines, mut voice, mut resumed, mut full_rings, mut digest) = (0, 0, 0, 0, 0, 0, 0);
+    let mut restarts = 0;
     for seed in flags.seed..flags.seed + flags.seeds {
         match world::run(seed, flags.trace) {
             Ok(summary) => {
@@ -42,6 +45,7 @@ fn main() -> std::process::ExitCode {
                 voice += summary.voice;
                 resumed += summary.resumed;
                 full_rings += summary.full_rings;
+                restarts += summary.restarts;
                 digest ^= summary.digest;
             }
             Err(broken) => {
@@ -54,7 +58,7 @@ fn main() -> std::process::ExitCode {
     }
     println!("{passed} passed, {failed} failed");
     println!(
-        "{lines} lines chatted, {voice} voice frames heard, {resumed} sessions resumed, {full_rings} waits for rings, digest {digest:016x}"
+        "{lines} lines chatted, {voice} voice frames heard, {resumed} sessions resumed, {restarts} restarts, {full_rings} waits for rings, digest {digest:016x}"
     );
     if failed == 0 { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }

@@ -6,6 +6,7 @@ use echomesh_proto::control::{Moderation, ModerationAction, Right, Role};
 
 use echomesh_shard::accounts::OperatorAct;
 
+use crate::rooms::open_to_all;
 use crate::world::World;
 
 impl World {
@@ -47,6 +48,12 @@ impl World {
         let mut acts = vec![Moderation { role, ..moderation(ModerationAction::MaSetRights, room, String::new()) }];
         for action in [ModerationAction::MaUnmute, ModerationAction::MaUndeafen] {
             acts.extend(names.iter().map(|name| moderation(action, room, name.clone())));
+        }
+        for client in 0..self.clients.len() {
+            let now = self.now();
+            self.clients[client].set_room(now, room, open_to_all());
+            self.transmit(client);
+            self.rest()?;
         }
         for act in acts {
             for client in 0..self.clients.len() {

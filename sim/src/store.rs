@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::accounts::{AccountsJob, AccountsOutcome, OperatorAct};
-use echomesh_shard::{StoreJob, StoreOutcome};
+use echomesh_shard::rights::{Holder, Standing};
+use echomesh_shard::{Act, SavedSession, StoreJob, StoreOutcome, StoredRoom};
 
 /// A line as it was stored; its id is its place from 1.
 #[derive(Debug)]
@@ -24,7 +25,11 @@ pub struct Stored {
 pub struct Store {
     accounts: BTreeMap<String, (UserId, String, Role)>,
     /// Rooms by key.
-    pub rooms: BTreeMap<String, RoomNumber>,
+    pub rooms: BTreeMap<String, StoredRoom>,
+    numbers: u64,
+    /// Rooms that ended and whose lines are not deleted. Lines are kept here all the same, to be checked.
+    ended: Vec<RoomNumber>,
+    sessions: BTreeMap<u64, SavedSession>,
     /// Lines, oldest first.
     pub lines: Vec<Stored>,
     /// Acts of moderators; what they change is the kernel's to remember.
@@ -48,16 +53,20 @@ impl Store {
                     return StoreOutcome::Exists;
                 }
                 let user = UserId(self.accounts.len() as u64 + 1);
-                self.accounts.insert(key, (user, password_hash, Role::Member));
+                // The first client moves others, once it has logged in again.
+                let role = if key == "c0" { Role::Moderator } else { Role::Member };
+                self.accounts.insert(key, (user, password_hash, role));
                 StoreOutcome::AccountCreated { user }
             }
-            StoreJob::CreateRoom { key, .. } => {
+            StoreJob::CreateRoom { key, name, properties, creator, .. } => {
                 if self.rooms.contains_key(&key) {
                     return StoreOutcome::Exists;
                 }
-                let room = RoomNumber(self.rooms.len() as u64 + 1);
-                self.rooms.insert(key, room);
-                StoreOutcome::RoomCreated { room }
+                self.numbers += 1;
+                let number = RoomNumber(self.numbers);
+                let standings = Vec::new();
+                self.rooms.insert(key.clone(), StoredRoom { number, key, name, properties, creator, standings });
+                StoreOutcome::RoomCreated { room: number }
             }
             StoreJob::AppendChat { room, user, client_id, content, time_ms } => {
                 let same = |line: &Stored| !client_id.is_empty() && line.user == user && line.client_id == client_id;
@@ -69,14 +78,83 @@ impl Store {
                 self.lines.push(Stored { room, user, client_id, time_ms, content });
                 StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
             }
+            StoreJob::EndRoom { room } => {
+                self.end(room);
+                StoreOutcome::Swept { is_done: false }
+            }
+            StoreJob::SweepRoom { room } => {
+                self.ended.retain(|ended| *ended != room);
+                StoreOutcome::Swept { is_done: true }
+            }
+            StoreJob::SaveSessions { sessions, gone } => {
+                self.sessions.extend(sessions.into_iter().map(|session| (session.id.0, session)));
+                self.sessions.retain(|id, _| !gone.iter().any(|gone| gone.0 == *id));
+                StoreOutcome::SessionsSaved
+            }
             StoreJob::Claim { .. } => StoreOutcome::Denied,
-            StoreJob::Moderate(_) => {
+            StoreJob::Moderate(logged) => {
+                self.act(&logged.act);
                 self.acts += 1;
                 StoreOutcome::Moderated { id: self.acts }
             }
             StoreJob::ReadAudit { .. } => StoreOutcome::Audit(Vec::new()),
             StoreJob::Accounts(job) => self.accounts_job(*job),
         }
+    }
+
+    fn act(&mut self, act: &Act) {
+        let (room, holder, change): (_, _, &dyn Fn(Standing) -> Standing) = match act {
+            Act::SetRoom { room, properties } => {
+                if let Some(stored) = self.rooms.values_mut().find(|stored| stored.number == *room) {
+                    stored.properties.clone_from(properties);
+                }
+                return;
+            }
+            Act::DeleteRoom { room } => return self.end(*room),
+            Act::SetRights { room, holder, allow, deny } => {
+                (room, *holder, &|old| Standing { allow: *allow, deny: *deny, ..old })
+            }
+            Act::Restrain { room, user, muted, deafened } => (room, Holder::Account(*user), &|old| Standing {
+                muted: muted.unwrap_or(old.muted),
+                deafened: deafened.unwrap_or(old.deafened),
+                ..old
+            }),
+            Act::Invite { room, user, invited } => (room, Holder::Account(*user), &|old| old.invited(*invited)),
+            Act::Note | Act::SetRole { .. } | Act::Ban(_) | Act::Unban { .. } => return,
+        };
+        let Some(stored) = self.rooms.values_mut().find(|stored| stored.number == *room) else { return };
+        match stored.standings.iter_mut().find(|(other, _)| *other == holder) {
+            Some((_, standing)) => *standing = change(*standing),
+            None => stored.standings.push((holder, change(Standing::default()))),
+        }
+    }
+
+    fn end(&mut self, room: RoomNumber) {
+        self.rooms.retain(|_, stored| stored.number != room);
+        self.ended.push(room);
+    }
+
+    /// A start: temporary rooms end. Gives those whose lines are still there.
+    pub fn begin(&mut self) -> Vec<RoomNumber> {
+        let temporary = self.rooms.values().filter(|room| room.properties.temporary).map(|room| room.number);
+        for room in temporary.collect::<Vec<_>>() {
+            self.end(room);
+        }
+        self.ended.clone()
+    }
+
+    /// All rooms, in order.
+    pub fn rooms(&self) -> Vec<StoredRoom> {
+        let mut rooms: Vec<StoredRoom> = self.rooms.values().cloned().collect();
+        rooms.sort_by_key(|room| room.number);
+        rooms
+    }
+
+    /// Sessions that may be resumed, with what their accounts are now.
+    pub fn sessions(&self) -> Vec<SavedSession> {
+        let role = |user| self.accounts.values().find(|account| account.0 == user).map(|account| account.2);
+        let saved = |session: &SavedSession| Some(SavedSession { role: role(session.user)?, ..session.clone() });
+        self.sessions.values().filter_map(saved).collect()
     }
 
     /// Clients here have neither tokens nor invitations.

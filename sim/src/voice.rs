@@ -40,6 +40,12 @@ pub struct Downlink {
 }
 
 impl Downlink {
+    /// Of a server that was started anew: it knows nobody, and what was sealed before stays so.
+    pub fn after(old: &Self) -> Self {
+        let (generation, sealed, reported) = (old.generation, old.sealed.clone(), old.reported.clone());
+        Self { peers: BTreeMap::new(), generation, sealed, reported }
+    }
+
     fn set(&mut self, at: (usize, PeerId), address: SocketAddr, key: &MasterKey) {
         self.generation += 1;
         self.peers.insert(at, Peer { address, key: SealKey::new(key), generation: self.generation });

@@ -11,19 +11,20 @@ use echomesh_proto::control::RoomActionType;
 use echomesh_proto::ids::{ConnectionId, PeerId, ShardId};
 use echomesh_proto::time::{Now, Time};
 use echomesh_shard::{
-    ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, READ_BYTES_MAX, RECORD_BYTES_MAX,
-    RECORD_PREFIX_BYTES, Registration, Security, Shard, ShardConfig, StoreOutcome, StoreReply, TICK_US,
+    ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, READ_BYTES_MAX, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES,
+    Security, Shard, StoreOutcome, StoreReply, TICK_US,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::checks;
 use crate::client::Client;
+use crate::restart::{self, KILL_ONE_IN};
 use crate::store::Store;
 use crate::voice::Downlink;
 
 const ACTIONS: u64 = 400;
-const ROOMS: [&str; 3] = ["attic", "hall", "cellar"];
+const ROOMS: [&str; 4] = ["attic", "hall", "cellar", "hall/left"];
 /// Frames each client says at the end.
 const LAST_FRAMES: u32 = 10;
 /// Virtual time after the last fault in which everything must be answered and told.
@@ -37,6 +38,8 @@ pub struct Summary {
     pub voice: usize,
     /// Sessions that came back after a lost connection.
     pub resumed: usize,
+    /// How often the server was killed.
+    pub restarts: usize,
     /// Steps after which a shard waited for room in a ring.
     pub full_rings: usize,
     /// Of every byte a client got.
@@ -62,10 +65,19 @@ pub enum Event {
     Act,
 }
 
-struct Ring {
+/// A ring of the mesh.
+pub struct Ring {
     records: VecDeque<Vec<u8>>,
     bytes: usize,
     capacity: usize,
+}
+
+impl Ring {
+    /// Nothing is in it.
+    pub fn clear(&mut self) {
+        self.records.clear();
+        self.bytes = 0;
+    }
 }
 
 pub struct World {
@@ -73,17 +85,20 @@ pub struct World {
     trace: bool,
     time: u64,
     order: u64,
-    events: BTreeMap<(u64, u64), Event>,
+    pub events: BTreeMap<(u64, u64), Event>,
     pub shards: Vec<Shard>,
-    rings: BTreeMap<(usize, usize), Ring>,
+    pub rings: BTreeMap<(usize, usize), Ring>,
     pub clients: Vec<Client>,
     pub downlink: Downlink,
     /// As the server sees them.
-    connections: BTreeMap<(usize, ConnectionId), usize>,
+    pub connections: BTreeMap<(usize, ConnectionId), usize>,
     slots: u32,
     pub store: Store,
+    pub speakers_max: u32,
+    /// How often the server was killed.
+    pub restarts: usize,
     /// The store answers each shard in order.
-    store_free: Vec<u64>,
+    pub store_free: Vec<u64>,
     healed: bool,
     full_rings: usize,
     digest: u64,
@@ -100,7 +115,15 @@ pub fn run(seed: u64, trace: bool) -> Result<Summary, String> {
     checks::at_rest(&world.shards, &world.clients, &world.store)?;
     let resumed = world.clients.iter().map(|client| client.resumed).sum();
     let voice = world.clients.iter().map(|client| client.heard_frames.len()).sum();
-    Ok(Summary { voice, lines: world.store.lines.len(), resumed, full_rings: world.full_rings, digest: world.digest })
+    let restarts = world.restarts;
+    Ok(Summary {
+        voice,
+        restarts,
+        lines: world.store.lines.len(),
+        resumed,
+        full_rings: world.full_rings,
+        digest: world.digest,
+    })
 }
 
 impl World {
@@ -115,26 +138,9 @@ impl World {
             }
         }
         let speakers_max = random.next_u32() % 3;
-        let kernel = |shard: u8, seed: u8| {
-            Shard::new(ShardConfig {
-                shard: ShardId(shard),
-                shards,
-                // Never the same on two shards, as the configuration demands.
-                seed: [[seed, shard]; 16].concat().try_into().expect("16 pairs are 32 bytes"),
-                server_name: "sim".to_owned(),
-                server_version: "0".to_owned(),
-                voice_port: 1,
-                registration: Registration::Open,
-                guests: false,
-                plaintext_anywhere: false,
-                spread_after: 1,
-                speakers_max,
-                limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
-                rooms: Vec::new(),
-                bans: Vec::new(),
-            })
-        };
-        let kernels = (0..shards).map(|shard| kernel(shard, random.next_u32() as u8)).collect();
+        let seeds: Vec<u8> = (0..shards).map(|_| random.next_u32() as u8).collect();
+        let mut store = Store::default();
+        let kernels = restart::start(shards, 0, &seeds, speakers_max, &mut store);
         let clients = (0..3 + random.next_u32() % 6)
             .map(|number| Client::new(format!("c{number}"), random.next_u32() % 4 == 0))
             .collect();
@@ -150,7 +156,9 @@ impl World {
             downlink: Downlink::default(),
             connections: BTreeMap::new(),
             slots: 0,
-            store: Store::default(),
+            store,
+            speakers_max,
+            restarts: 0,
             store_free: vec![0; usize::from(shards)],
             healed: false,
             full_rings: 0,
@@ -260,7 +268,7 @@ impl World {
         }
     }
 
-    fn refill(&mut self, all: bool) {
+    pub fn refill(&mut self, all: bool) {
         for shard in 0..self.shards.len() {
             let waits = self.shards[shard].waits_for_rings();
             self.full_rings += usize::from(!waits.is_empty());
@@ -363,7 +371,7 @@ impl World {
     }
 
     /// Gives a client's session an input, and its bytes to TCP.
-    fn tell(&mut self, client: usize, input: echomesh_client::Input<'_>) {
+    pub fn tell(&mut self, client: usize, input: echomesh_client::Input<'_>) {
         if self.trace && !matches!(input, echomesh_client::Input::Tick) {
             eprintln!("{:>10} us {}: {input:?}", self.time, self.clients[client].name);
         }
@@ -378,6 +386,9 @@ impl World {
     /// One random client does one random thing.
     fn act(&mut self) {
         let client = self.below(self.clients.len() as u64) as usize;
+        if self.below(KILL_ONE_IN) == 0 {
+            return self.restart();
+        }
         let Some((shard, connection)) = self.clients[client].connection else { return self.connect(client) };
         if self.below(25) == 0 || self.clients[client].is_refused() {
             return self.reset(client, shard, connection);
@@ -387,7 +398,8 @@ impl World {
         }
         let now = self.now();
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
-        let choice = self.below(17);
+        let other = ROOMS[self.below(ROOMS.len() as u64) as usize];
+        let choice = self.below(20);
         let moderation = self.random_moderation(room);
         let random_flags = self.below(4);
         let subject = &mut self.clients[client];
@@ -402,6 +414,10 @@ impl World {
             13 => subject.moves += 1,
             14 => subject.udp_blocked = !subject.udp_blocked,
             15 | 16 => subject.moderate(now, moderation),
+            17..=19 => {
+                self.act_on_rooms(client, room, other);
+                self.transmit(0);
+            }
             _ => {
                 let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room, 0));
                 subject.say(now, line);

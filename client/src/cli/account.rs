@@ -11,9 +11,10 @@ use clap::{Args as ClapArgs, Subcommand};
 use echomesh_client::Done;
 use echomesh_proto::control::{Account as Request, AccountAction as Action, AccountState, DeviceToken, Invitation};
 
-use super::admin::{Field, Fields, json, owned, seconds, text};
+use super::admin::seconds;
 use super::commands::print_line;
 use super::failure::Failure;
+use super::fields::{Field, Fields, json, owned, text};
 use super::link::Link;
 use super::settings::{Settings, first_line};
 use super::{clock, prompt};

@@ -3,8 +3,6 @@
 //! Not the rules: the server says who may. In: arguments. Out: lines for people, or with `--json` an object on
 //! each line. Bounds: `PAGES_MAX` pages of a list.
 
-use std::fmt::Write;
-
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use echomesh_client::Done;
 use echomesh_proto::control::{
@@ -12,10 +10,10 @@ use echomesh_proto::control::{
 };
 
 use super::clock;
-use super::commands::{print_line, printable};
+use super::commands::print_line;
 use super::failure::Failure;
+use super::fields::{Field, Fields, json, owned, text};
 use super::link::Link;
-use super::voice_format::quoted;
 
 /// Pages of a list that are asked for.
 const PAGES_MAX: usize = 10_000;
@@ -60,6 +58,15 @@ enum Act {
         /// Only from this room
         #[arg(long)]
         room: Option<String>,
+    },
+    /// Move someone from one room to another
+    Move {
+        /// Account
+        name: String,
+        /// The room they are in
+        from: String,
+        /// The room they are to be in
+        to: String,
     },
     /// Keep an account, or addresses, out of the server or of a room
     Ban {
@@ -203,6 +210,9 @@ impl Admin {
             Act::Deafen(InRoom { room, name }) => of(Action::MaDeafen, Some(room), Some(name)),
             Act::Undeafen(InRoom { room, name }) => of(Action::MaUndeafen, Some(room), Some(name)),
             Act::Kick { name, room } => of(Action::MaKick, room.as_ref(), Some(name)),
+            Act::Move { name, from, to } => {
+                Moderation { to_room_id: to.clone(), ..of(Action::MaMove, Some(from), Some(name)) }
+            }
             Act::Ban { name, address, room, seconds } => Moderation {
                 address: address.clone().unwrap_or_default(),
                 seconds: *seconds,
@@ -256,18 +266,6 @@ impl Admin {
     }
 }
 
-pub(super) enum Field {
-    Number(u64),
-    Text(String),
-    Flag(bool),
-}
-
-pub(super) type Fields = Vec<(&'static str, Field)>;
-
-pub(super) fn owned(text: &str) -> Field {
-    Field::Text(text.to_owned())
-}
-
 fn ban_fields(ban: &Ban) -> Fields {
     vec![
         ("ban", Field::Number(ban.ban_id)),
@@ -318,31 +316,6 @@ fn right_words(bits: u32) -> String {
     words.join(",")
 }
 
-pub(super) fn json(fields: &Fields) -> String {
-    let field = |(name, field): &(&str, Field)| match field {
-        Field::Number(number) => format!(r#""{name}":{number}"#),
-        Field::Text(text) => format!(r#""{name}":{}"#, quoted(text)),
-        Field::Flag(flag) => format!(r#""{name}":{flag}"#),
-    };
-    format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(","))
-}
-
-/// Only what says something.
-pub(super) fn text(fields: &Fields) -> String {
-    let mut line = String::new();
-    for (name, field) in fields {
-        let written = match field {
-            Field::Number(0) | Field::Flag(false) => Ok(()),
-            Field::Number(number) => write!(line, "{name} {number}  "),
-            Field::Flag(true) => write!(line, "{name}  "),
-            Field::Text(text) if text.is_empty() => Ok(()),
-            Field::Text(text) => write!(line, "{name} {}  ", printable(text)),
-        };
-        written.expect("a String grows as needed");
-    }
-    line.trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -371,6 +344,11 @@ mod tests {
         let rights = parsed("rights hall --of-role guest --deny speak,write").unwrap();
         assert_eq!((rights.action(), rights.role(), rights.deny), (Action::MaSetRights, Role::Guest, 6));
         assert_eq!(parsed("rights hall").unwrap().action(), Action::MaListRights);
+        let moved = parsed("move tim hall den").unwrap();
+        assert_eq!(
+            (moved.action(), moved.room_id.as_str(), moved.to_room_id.as_str()),
+            (Action::MaMove, "hall", "den")
+        );
         assert_eq!(parsed("role tim moderator").unwrap().role(), Role::Moderator);
         for bad in ["ban", "ban tim --address 192.0.2.1", "ban tim --for 2w", "role tim owner", "mute tim"] {
             assert!(parsed(bad).is_err(), "{bad}");

@@ -11,6 +11,7 @@ use super::account::Account;
 use super::admin::Admin;
 use super::failure::EXIT_CODES;
 use super::processing_args::ProcessingArgs;
+use super::room::{Room, Rooms};
 
 /// A headless EchoMesh client: chat on standard input and output, voice from and to devices or files.
 #[derive(Debug, Parser)]
@@ -29,6 +30,12 @@ pub struct Args {
     /// File whose first line is the password [env: ECHOMESH_PASSWORD_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
+    /// Password of the room that is entered, made or set [env, for entering: ECHOMESH_ROOM_PASSWORD]
+    #[arg(long, global = true, conflicts_with = "room_password_file")]
+    pub room_password: Option<String>,
+    /// File whose first line is the room's password [env, for entering: ECHOMESH_ROOM_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub room_password_file: Option<PathBuf>,
     /// File whose first line is a device token, which logs in instead of name and password; `echomesh account token
     /// new` makes one [env: ECHOMESH_TOKEN_FILE, or the token itself: ECHOMESH_TOKEN]
     #[arg(long, global = true, value_name = "FILE", conflicts_with_all = ["password", "password_file"])]
@@ -76,7 +83,7 @@ pub enum Command {
         /// The line
         text: String,
     },
-    /// Make a room
+    /// Make a room; `room create` has all that it can be set to
     Create {
         /// Its name
         room: String,
@@ -85,7 +92,9 @@ pub enum Command {
         capacity: u32,
     },
     /// List the rooms
-    Rooms,
+    Rooms(Rooms),
+    /// Make, set or delete a room, and invite to it
+    Room(Room),
     /// List the microphones and loudspeakers of this machine, and what they can do
     Devices {
         /// Those too that cannot be used now, and why

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 
-use bytes::Bytes;
 use echomesh_client::Done;
 use echomesh_proto::control::StatusCode;
 
@@ -11,9 +10,6 @@ use super::clock;
 use super::failure::Failure;
 use super::link::{Link, Refusal, Use};
 use super::settings::Settings;
-
-/// Pages of a room list that are asked for: far over any server's rooms, a bound on what one can send.
-const PAGES_MAX: usize = 1_000;
 
 /// Does one command.
 ///
@@ -34,7 +30,8 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
             link.answer(request).await?;
             Ok(())
         }
-        Command::Rooms => rooms(link).await,
+        Command::Rooms(rooms) => rooms.run(link).await,
+        Command::Room(room) => room.run(link).await,
         Command::Whoami => whoami(link).await,
         Command::Admin(admin) => admin.run(link).await,
         Command::Account(account) => account.run(link, settings).await,
@@ -61,15 +58,19 @@ async fn say(link: &mut Link, room: &str, text: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Enters a room; with `create` makes it first if it is not there.
+/// Enters a room, with the password from the settings if it wants one; with `create` makes it first if it is not there.
 ///
 /// # Errors
 /// [`Failure`].
 pub async fn enter(link: &mut Link, room: &str, create: bool) -> Result<(), Failure> {
-    let request = link.session.join(clock::now(), room);
+    let password = link.room_password();
+    let request = link.session.join_with_password(clock::now(), room, &password);
     let missing = match link.answer(request).await {
         Ok(_) => return Ok(()),
         Err(Refusal { status: Some(StatusCode::StatusNotFound), failure }) => failure,
+        Err(Refusal { status: Some(StatusCode::StatusBadCredentials), failure }) if password.is_empty() => {
+            return Err(Failure::Refused(format!("{failure} (--room-password, or --room-password-file)")));
+        }
         Err(refusal) => return Err(refusal.into()),
     };
     if !create {
@@ -82,24 +83,8 @@ pub async fn enter(link: &mut Link, room: &str, create: bool) -> Result<(), Fail
         Ok(_) | Err(Refusal { status: Some(StatusCode::StatusExists), .. }) => {}
         Err(refusal) => return Err(refusal.into()),
     }
-    let request = link.session.join(clock::now(), room);
+    let request = link.session.join_with_password(clock::now(), room, &password);
     link.answer(request).await?;
-    Ok(())
-}
-
-async fn rooms(link: &mut Link) -> Result<(), Failure> {
-    let mut page = Bytes::new();
-    for _ in 0..PAGES_MAX {
-        let request = link.session.list_rooms(clock::now(), page);
-        let Done::Room(state) = link.answer(request).await? else { break };
-        for room in state.rooms {
-            print_line(&printable(&room.room_id))?;
-        }
-        page = state.next_page;
-        if page.is_empty() {
-            break;
-        }
-    }
     Ok(())
 }
 

@@ -45,6 +45,8 @@ struct Line {
 struct Stay<'a> {
     link: Link,
     join: &'a Join,
+    /// Where this stay is: another room, if someone moved it.
+    room: String,
     speech: Option<Speech>,
     log: Option<PacketLog>,
     statistics: Statistics,
@@ -88,6 +90,7 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
     let mut stay = Stay {
         link,
         join,
+        room: join.room.clone(),
         speech,
         log,
         statistics: Statistics::default(),
@@ -172,10 +175,10 @@ impl Stay<'_> {
     /// Says when voice leaves UDP, and when it is back.
     fn tell_way(&mut self) {
         // Between connections there is no way at all.
-        if self.link.session.voice_statistics(&self.join.room).is_none() {
+        if self.link.session.voice_statistics(&self.room).is_none() {
             return;
         }
-        let tunnelled = self.link.session.voice_is_tunnelled(&self.join.room);
+        let tunnelled = self.link.session.voice_is_tunnelled(&self.room);
         if tunnelled != std::mem::replace(&mut self.tunnelled, tunnelled) {
             eprintln!(
                 "echomesh: {}",
@@ -191,7 +194,7 @@ impl Stay<'_> {
     /// Says what happened to the devices, and follows what the network reports.
     fn follow_sound(&mut self) {
         let Some(speech) = &mut self.speech else { return };
-        if let Some(statistics) = self.link.session.voice_statistics(&self.join.room) {
+        if let Some(statistics) = self.link.session.voice_statistics(&self.room) {
             speech.adapt(clock::monotonic(), &statistics);
         }
         while let Some(sentence) = speech.next_news() {
@@ -229,7 +232,7 @@ impl Stay<'_> {
     /// Tells the room of changes of the own voice; with the next one if it cannot be told now.
     fn tell_announce(&mut self) {
         if self.announce != self.announced
-            && self.link.session.announce(clock::now(), &self.join.room, self.announce).is_ok()
+            && self.link.session.announce(clock::now(), &self.room, self.announce).is_ok()
         {
             self.announced = self.announce;
         }
@@ -238,7 +241,7 @@ impl Stay<'_> {
     fn say_lines(&mut self) {
         while self.unacknowledged.len() < UNACKNOWLEDGED_MAX {
             let Some(line) = self.unsent.front() else { return };
-            match self.link.session.chat(clock::now(), &self.join.room, &line.text, &line.client_id) {
+            match self.link.session.chat(clock::now(), &self.room, &line.text, &line.client_id) {
                 Ok(id) => {
                     if let Some(line) = self.unsent.pop_front() {
                         self.unacknowledged.insert(id, line);
@@ -265,7 +268,7 @@ impl Stay<'_> {
                     payload: frame.payload(),
                 };
                 // Not open while a connection is made again: speech does not wait.
-                if let Ok(sent) = self.link.send_voice(&self.join.room, outgoing)
+                if let Ok(sent) = self.link.send_voice(&self.room, outgoing)
                     && let Some(log) = &mut self.log
                 {
                     log.note("sent", clock::monotonic(), sent.ssrc, sent.index, media_time)?;
@@ -317,6 +320,10 @@ impl Stay<'_> {
                 }
             }
             Event::Rejoined { room } => eprintln!("echomesh: in {} again", printable(&room)),
+            Event::Moved { room } => self.moved(&room),
+            Event::RoomLost { room, message } if *room != *self.room => {
+                eprintln!("echomesh: not in {} any more: {}", printable(&room), printable(&message));
+            }
             Event::Reported(report) => {
                 let (by, target, reason) = (&report.by, &report.target, &report.reason);
                 let text = format!("{by} reports {target}: {reason}");
@@ -325,6 +332,18 @@ impl Stay<'_> {
             event => return stay::event(&mut self.link, event),
         }
         Ok(())
+    }
+
+    /// Someone moved this session: the stay goes on where it is now, with the voice as it was.
+    fn moved(&mut self, room: &str) {
+        eprintln!("echomesh: moved to {}", printable(room));
+        self.room = room.to_owned();
+        if self.speech.is_some() {
+            let flags = OpenVoice { muted: self.announce.muted, deafened: self.announce.deafened };
+            if let Err(error) = self.link.session.open_voice(clock::now(), room, flags) {
+                eprintln!("echomesh: no voice there: {error}");
+            }
+        }
     }
 
     fn answer(&mut self, answer: Answer) {
@@ -339,7 +358,7 @@ impl Stay<'_> {
 
     /// Leaves in order, closes the files, says what happened.
     async fn end(mut self) -> Result<(), Failure> {
-        let voice = self.link.session.voice_statistics(&self.join.room).unwrap_or_default();
+        let voice = self.link.session.voice_statistics(&self.room).unwrap_or_default();
         stay::in_time(self.leave()).await;
         self.heard()?;
         let counters = self.link.session.counters().clone();
@@ -357,9 +376,9 @@ impl Stay<'_> {
                 self.answer(answer);
             }
         }
-        if self.link.session.room(&self.join.room).is_none() || !self.link.session.is_connected() {
+        if self.link.session.room(&self.room).is_none() || !self.link.session.is_connected() {
             return;
         }
-        stay::leave(&mut self.link, &self.join.room).await;
+        stay::leave(&mut self.link, &self.room).await;
     }
 }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use super::clock;
 use super::commands::printable;
 use super::failure::Failure;
+use super::roaming::Way;
 use super::settings::Settings;
 use super::tls::Tls;
 use super::transport::Transport;
@@ -28,10 +29,11 @@ use super::transport::Transport;
 /// Datagrams read before the session's other work gets a turn.
 const DATAGRAMS_PER_PUMP: usize = 256;
 
-/// Longest wait for a connection that was lost, first pause and longest pause between attempts.
+/// Longest wait for a connection that was lost, first pause and longest pause between attempts: a server that is up
+/// again, or a network that is back, is found within a second while the session can be resumed.
 const RECONNECT_MAX: Duration = Duration::from_secs(60);
-const RECONNECT_PAUSE: Duration = Duration::from_millis(500);
-const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(8);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(800);
 
 /// A voice packet that came.
 #[derive(Clone, Debug)]
@@ -78,6 +80,10 @@ pub struct Link {
     received: Vec<u8>,
     fresh: Vec<Event>,
     events: VecDeque<Event>,
+    /// The network's way to the server.
+    way: Way,
+    /// Before the next attempt to connect.
+    pause: Duration,
     /// Datagrams the socket did not take.
     pub datagrams_unsent: u64,
 }
@@ -134,6 +140,7 @@ impl Link {
             as u16;
         let tls = if settings.plaintext { None } else { Some(Tls::new(&settings.host)?) };
         let transport = Transport::connect(settings, tls.as_ref()).await?;
+        let transport_peer = transport.peer();
         let mut ticks = interval(Duration::from_micros(echomesh_client::session::TICK_US));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut link = Self {
@@ -142,13 +149,15 @@ impl Link {
             settings: settings.clone(),
             purpose,
             tls,
-            peer: transport.peer(),
+            peer: transport_peer,
             transport: Some(transport),
             udp: None,
             ticks,
             received: Vec::new(),
             fresh: Vec::new(),
             events: VecDeque::new(),
+            way: Way::to(transport_peer),
+            pause: RECONNECT_PAUSE,
             datagrams_unsent: 0,
         };
         link.session.handle(clock::now(), Input::Connected, &mut link.fresh);
@@ -165,6 +174,16 @@ impl Link {
                 _ => {}
             }
         }
+    }
+
+    /// The password of the room that is entered.
+    pub fn room_password(&self) -> String {
+        self.settings.room_password.clone()
+    }
+
+    /// The same, if it was an option.
+    pub fn typed_room_password(&self) -> Option<String> {
+        self.settings.room_password_is_typed.then(|| self.room_password())
     }
 
     /// The server's address; voice is at the same.
@@ -235,12 +254,24 @@ impl Link {
 
     /// Moves what can be moved, both ways.
     pub fn pump(&mut self) {
+        self.follow_address();
         self.read_control();
         self.read_voice();
         self.read_held();
         self.session.handle(clock::now(), Input::Tick, &mut self.fresh);
         self.note_events();
         self.send();
+    }
+
+    /// With another address the connection is lost, and the server cannot say so.
+    fn follow_address(&mut self) {
+        if self.purpose == Use::Requests || self.transport.is_none() {
+            return;
+        }
+        if let Some(address) = self.way.moved() {
+            tracing::debug!("this machine's address is {address} now");
+            self.disconnect();
+        }
     }
 
     fn read_control(&mut self) {
@@ -347,19 +378,27 @@ impl Link {
         self.note_events();
     }
 
+    /// The same, for the server is busy: the next connection waits so long, and not for others that were told the same.
+    pub fn disconnect_for(&mut self, retry_after_ms: u32) {
+        let jitter = getrandom::u32().map_or(0, |random| u64::from(random) % u64::from(retry_after_ms.max(1)));
+        self.pause = RECONNECT_PAUSE + Duration::from_millis(u64::from(retry_after_ms) + jitter);
+        self.disconnect();
+    }
+
     /// Connects again after `Event::Disconnected`; the session resumes by itself.
     ///
     /// # Errors
     /// `Failure::Connection` after a minute; `Failure::Trust` at once.
     pub async fn reconnect(&mut self) -> Result<(), Failure> {
         let end = Instant::now() + RECONNECT_MAX;
-        let mut pause = RECONNECT_PAUSE;
+        let mut pause = std::mem::replace(&mut self.pause, RECONNECT_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
             match Transport::connect(&self.settings, self.tls.as_ref()).await {
                 Ok(transport) => {
                     self.peer = transport.peer();
+                    self.way = Way::to(self.peer);
                     self.transport = Some(transport);
                     self.session.handle(clock::now(), Input::Connected, &mut self.fresh);
                     return Ok(());

@@ -3,7 +3,9 @@
 //! # Layout
 //! - `args`, `processing_args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
-//! - `commands`: one request and its answer. `admin`: what moderators do; `account`: one's own. `join`: being in a room.
+//!   `roaming`: when this machine's address changes.
+//! - `commands`: one request and its answer. `admin`: what moderators do; `account`: one's own; `room`: rooms
+//!   themselves. `fields`: how lists are printed. `join`: being in a room.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
@@ -17,6 +19,7 @@ mod clock;
 mod commands;
 mod devices;
 mod failure;
+mod fields;
 mod join;
 mod link;
 mod loopback;
@@ -26,6 +29,8 @@ mod play;
 mod processing_args;
 mod prompt;
 mod record;
+mod roaming;
+mod room;
 mod settings;
 mod sound;
 mod speech;

@@ -61,6 +61,10 @@ pub struct Settings {
     pub user: String,
     /// Empty until [`Settings::with_password`], and where it is not needed.
     pub password: String,
+    /// Of the room that is entered; empty: none.
+    pub room_password: String,
+    /// It was an option: a room that is made or set has it too.
+    pub room_password_is_typed: bool,
     /// Device token, instead of name and password; empty: none.
     pub token: String,
     /// Invitation's code; empty: none.
@@ -109,6 +113,12 @@ impl Settings {
             )
         })?;
         let invitation = args.invitation.clone().or_else(|| environment.get("ECHOMESH_INVITATION")).unwrap_or_default();
+        let room_password_is_typed = args.room_password.is_some() || args.room_password_file.is_some();
+        let (of_room, file_of_room) = ("ECHOMESH_ROOM_PASSWORD", "ECHOMESH_ROOM_PASSWORD_FILE");
+        let room_password = first_password([
+            (args.room_password.clone(), args.room_password_file.clone()),
+            (environment.get(of_room), environment.get(file_of_room).map(PathBuf::from)),
+        ])?;
         let plaintext =
             args.plaintext || flag(environment.get("ECHOMESH_PLAINTEXT"))?.or(file.plaintext).unwrap_or(false);
         let fingerprint =
@@ -116,7 +126,20 @@ impl Settings {
         let fingerprint = fingerprint.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
         let known_servers = environment.directory("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("known_servers"));
         let guest = args.guest;
-        Ok(Self { host, port, user, password, token, invitation, guest, plaintext, fingerprint, known_servers })
+        Ok(Self {
+            host,
+            port,
+            user,
+            password,
+            room_password,
+            room_password_is_typed,
+            token,
+            invitation,
+            guest,
+            plaintext,
+            fingerprint,
+            known_servers,
+        })
     }
 
     /// Asks for the password if none was given.
@@ -137,6 +160,15 @@ impl Settings {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+}
+
+/// The password of the first place that names one, or a file with it.
+fn first_password(places: impl IntoIterator<Item = (Option<String>, Option<PathBuf>)>) -> Result<String, Failure> {
+    match places.into_iter().find(|(password, file)| password.is_some() || file.is_some()) {
+        Some((Some(password), _)) => Ok(password),
+        Some((None, Some(path))) => first_line(&path),
+        _ => Ok(String::new()),
     }
 }
 

@@ -105,3 +105,21 @@ fn ipv6_servers_are_understood() {
         assert_eq!(resolve(&["--user", "a", "--server", server], &[]).unwrap().server(), known);
     }
 }
+
+/// Goal: a room's password comes from an option, its file or the environment, and only a typed one is set on a room.
+#[test]
+fn a_rooms_password_is_for_entering_unless_typed() {
+    let home = tempfile::tempdir().unwrap();
+    let secret = home.path().join("secret");
+    std::fs::write(&secret, "sesame\n").unwrap();
+    let file = secret.to_str().unwrap();
+    let of = |args: &[&str], variables: &[(&str, &str)]| {
+        let settings = resolve(&[&["--user", "a"], args].concat(), variables).unwrap();
+        (settings.room_password, settings.room_password_is_typed)
+    };
+    assert_eq!(of(&[], &[]), (String::new(), false));
+    assert_eq!(of(&["--room-password", "x"], &[("ECHOMESH_ROOM_PASSWORD", "y")]), ("x".into(), true));
+    assert_eq!(of(&["--room-password-file", file], &[]), ("sesame".into(), true));
+    assert_eq!(of(&[], &[("ECHOMESH_ROOM_PASSWORD", "y")]), ("y".into(), false));
+    assert_eq!(of(&[], &[("ECHOMESH_ROOM_PASSWORD_FILE", file)]), ("sesame".into(), false));
+}

@@ -63,7 +63,9 @@ pub fn event(link: &mut Link, event: Event) -> Result<(), Failure> {
             return Err(Failure::Refused(format!("not in {} any more: {message}", printable(&room))));
         }
         // After a restart everyone comes back at once: wait for one's turn.
-        Event::LoginRefused { status: StatusCode::StatusTryAgain, .. } => link.disconnect(),
+        Event::LoginRefused { status: StatusCode::StatusTryAgain, retry_after_ms, .. } => {
+            link.disconnect_for(retry_after_ms);
+        }
         Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
         Event::Expelled { message, .. } => return Err(Failure::Refused(message)),
         Event::Notice { message, .. } => eprintln!("echomesh: the server says: {}", printable(&message)),

@@ -3,8 +3,8 @@
 //! A message that makes no sense ends the connection; one that is merely of no use is counted.
 
 use echomesh_proto::control::{
-    Body, ChatMsg, EchoMsg, LoginResponse, MsgType, RoomActionType, RoomDelta, RoomEvent, RoomEventType, RoomMessage,
-    RoomState, Status, StatusCode, VoiceAnnounce,
+    Body, ChatMsg, EchoMsg, LoginResponse, MsgType, RoomAction, RoomActionType, RoomDelta, RoomEvent, RoomEventType,
+    RoomMessage, RoomState, Status, StatusCode, VoiceAnnounce,
 };
 use echomesh_proto::ids::{SessionId, Ssrc, UserId};
 use echomesh_proto::time::Now;
@@ -14,6 +14,7 @@ use super::counters::Drop;
 use super::event::{DisconnectReason, Done, Event, LoggedIn, MemberChange, Outcome, RequestId};
 use super::requests::{Kind, Pending, action, answer, open_voice};
 use super::room::Room;
+use super::room_requests::RoomPassword;
 use super::voice::VoiceRoom;
 
 /// Whether the connection may go on.
@@ -56,6 +57,9 @@ impl Session {
                 self.not_in_room(&room_id);
             }
             Body::RoomEvent(event) => self.room_event(now, event, events),
+            Body::RoomState(state) if state.action_type() == RoomActionType::RaJoin => {
+                self.moved(now, state, events);
+            }
             Body::VoiceFrame(frame) => self.tunnelled(frame.packet.to_vec()),
             Body::ModerationState(state) => events.extend(state.audit.into_iter().map(Event::Reported)),
             Body::Status(status)
@@ -89,11 +93,11 @@ impl Session {
                 self.request_refused(public, &kind, refused(code, state.message, 0), events);
             }
             (Kind::Ping, Body::Ping(_)) => {}
-            (Kind::Create | Kind::List, Body::RoomState(state)) => {
+            (Kind::Room, Body::RoomState(state)) => {
                 answer(public, Outcome::Done(Done::Room(state)), events);
             }
-            (Kind::Join { room, again }, Body::RoomState(state)) => {
-                self.joined(now, public, &room, again, state, events);
+            (Kind::Join { room, again, password }, Body::RoomState(state)) => {
+                self.joined(now, public, (&room, password), again, state, events);
             }
             (Kind::Leave { room }, Body::RoomState(state)) => {
                 self.left(&room);
@@ -134,7 +138,7 @@ impl Session {
         let Outcome::Refused { status, message: text, .. } = &outcome else { return };
         let not_in_room = *status == StatusCode::StatusNotInRoom;
         match kind {
-            Kind::Join { room, again: true } => self.lose_room(room, text, events),
+            Kind::Join { room, again: true, .. } => self.lose_room(room, text, events),
             Kind::Leave { room } if not_in_room => self.left(room),
             Kind::Leave { room } => self.set_leaving(room, false),
             _ => {}
@@ -187,15 +191,17 @@ impl Session {
     /// Back in the rooms of before. Joining twice is allowed and brings the roster, so a resumed session
     /// does the same as a new one.
     fn enter_again(&mut self, now: Now) {
-        let rooms: Vec<(String, bool)> =
-            self.rooms.iter().map(|room| (room.name().to_string(), room.leaving)).collect();
-        for (room, leaving) in rooms {
+        let rooms: Vec<(String, bool, RoomPassword)> =
+            self.rooms.iter().map(|room| (room.name().to_string(), room.leaving, room.password.clone())).collect();
+        for (room, leaving, password) in rooms {
             let (kind, asked) = if leaving {
                 (RoomActionType::RaLeave, Kind::Leave { room: room.clone() })
             } else {
-                (RoomActionType::RaJoin, Kind::Join { room: room.clone(), again: true })
+                let password = password.clone();
+                (RoomActionType::RaJoin, Kind::Join { room: room.clone(), again: true, password })
             };
-            self.send_request(now, None, asked, Body::RoomAction(action(kind, &room)));
+            let action = RoomAction { password: password.0, ..action(kind, &room) };
+            self.send_request(now, None, asked, Body::RoomAction(action));
         }
     }
 
@@ -203,7 +209,7 @@ impl Session {
         &mut self,
         now: Now,
         public: Option<RequestId>,
-        typed: &str,
+        (typed, password): (&str, RoomPassword),
         again: bool,
         state: RoomState,
         events: &mut Vec<Event>,
@@ -214,7 +220,7 @@ impl Session {
             self.rooms.push(fresh);
         }
         if let Some(room) = self.room_mut(&name) {
-            room.begin_fetch();
+            room.entered(password, &state);
         }
         answer(public, Outcome::Done(Done::Room(state.clone())), events);
         if again {
@@ -248,7 +254,7 @@ impl Session {
             events.push(Event::RosterComplete { room: name });
             answer(public, Outcome::Done(done), events);
         } else {
-            let action = echomesh_proto::control::RoomAction { page: next, ..action(RoomActionType::RaRoster, &name) };
+            let action = RoomAction { page: next, ..action(RoomActionType::RaRoster, &name) };
             self.send_request(now, public, Kind::Roster { room: name.to_string() }, Body::RoomAction(action));
         }
         for _ in 0..refused {
@@ -270,8 +276,14 @@ impl Session {
         room.set_sequence(sequence);
         let name = room.name().clone();
         for delta in deltas {
-            if delta.event_type() == RoomEventType::ReRemoved {
-                return self.removed(&name, &delta, events);
+            match delta.event_type() {
+                RoomEventType::ReRemoved => return self.removed(&name, &delta, events),
+                RoomEventType::ReRoom => {
+                    room.set_properties(delta.room);
+                    events.push(Event::RoomChanged { room: name.clone() });
+                    continue;
+                }
+                _ => {}
             }
             let session = delta.member.as_ref().map_or(SessionId(0), |member| SessionId(member.session_id));
             let heard_as = room.member(session).map_or(0, |member| member.ssrc);
@@ -288,6 +300,13 @@ impl Session {
         if behind {
             self.fetch_roster(now, &name);
         }
+    }
+
+    /// Someone moved this session into a room: it is in, and not out of the other one yet.
+    fn moved(&mut self, now: Now, state: RoomState, events: &mut Vec<Event>) {
+        let name = Room::new(&state.room_id, &state).name().clone();
+        events.push(Event::Moved { room: name.clone() });
+        self.joined(now, None, (&name, RoomPassword::default()), false, state, events);
     }
 
     /// Put out of a room: nothing of it comes after this.

@@ -50,6 +50,16 @@ pub enum Event {
         /// The room.
         room: Arc<str>,
     },
+    /// A moderator moved the session into this room: it is in. `RoomLost` of the room it was in follows.
+    Moved {
+        /// The new room.
+        room: Arc<str>,
+    },
+    /// A room is set to something else: [`Room::properties`](super::Room::properties).
+    RoomChanged {
+        /// The room.
+        room: Arc<str>,
+    },
     /// The session is not in a room any more: it was put out, or could not enter again after a lost connection.
     RoomLost {
         /// The room.
@@ -136,7 +146,7 @@ pub enum Done {
         /// The server's sentence.
         message: String,
     },
-    /// Create, join (first page of the roster), leave, list, roster (last page).
+    /// Create, set, delete, invite, join (first page of the roster), leave, list, roster (last page).
     Room(RoomState),
     /// The stored line.
     Chat(ChatMsg),

@@ -6,7 +6,7 @@
 //! it, and one per unanswered request. Every map is ordered: the same calls give the same bytes.
 //!
 //! # Layout
-//! - `config`, `event`, `counters`: the boundary. `requests`: what may be asked. `answers`: what comes.
+//! - `config`, `event`, `counters`: the boundary. `requests`, `room_requests`: what may be asked. `answers`: what comes.
 //! - `room`: a room's roster. `voice`: keys, numbering, packets. `report`: RTCP. `handover`: voice by another program.
 
 mod answers;
@@ -17,6 +17,7 @@ mod handover;
 mod report;
 mod requests;
 mod room;
+mod room_requests;
 #[cfg(test)]
 mod tests;
 mod tunnel;

@@ -5,13 +5,13 @@
 //! it would be lost.
 //! Bounds: `REQUESTS_MAX` unanswered; `OUTPUT_BYTES_MAX` unwritten bytes.
 
-use bytes::Bytes;
 use echomesh_proto::control::{
     Account, AccountAction, Body, ChatMsg, ClaimRequest, EchoMsg, Moderation, RoomAction, RoomActionType, RoomMessage,
     VoiceAnnounce, Who,
 };
 use echomesh_proto::time::{Now, SECOND_US, Time};
 
+use super::room_requests::RoomPassword;
 use super::{Event, Outcome, RequestId, Session};
 use crate::session::event::Answer;
 
@@ -73,16 +73,17 @@ pub(super) enum Kind {
     Login,
     Resume,
     Ping,
-    Create,
+    /// Made, set, deleted, invited to, listed: answered with a room's state, which changes nothing here.
+    Room,
     /// `again`: the session enters by itself after a lost connection.
     Join {
         room: String,
         again: bool,
+        password: RoomPassword,
     },
     Leave {
         room: String,
     },
-    List,
     Roster {
         room: String,
     },
@@ -116,7 +117,7 @@ impl Session {
     /// [`RequestError`], as for every request.
     pub fn create(&mut self, now: Now, room: &str, capacity: u32) -> Result<RequestId, RequestError> {
         let action = RoomAction { capacity, ..action(RoomActionType::RaCreate, room) };
-        self.ask(now, Kind::Create, Body::RoomAction(action))
+        self.ask(now, Kind::Room, Body::RoomAction(action))
     }
 
     /// Enters a room. Answered with the first page of the roster; `Event::RosterComplete` follows.
@@ -124,11 +125,7 @@ impl Session {
     /// # Errors
     /// [`RequestError`].
     pub fn join(&mut self, now: Now, room: &str) -> Result<RequestId, RequestError> {
-        let kind = Kind::Join { room: room.to_owned(), again: false };
-        let id = self.ask(now, kind, Body::RoomAction(action(RoomActionType::RaJoin, room)))?;
-        // A leave whose answer was lost is not sent again after this.
-        self.set_leaving(room, false);
-        Ok(id)
+        self.join_with_password(now, room, "")
     }
 
     /// Leaves a room; its voice ends with the answer.
@@ -140,15 +137,6 @@ impl Session {
         let id = self.ask(now, kind, Body::RoomAction(action(RoomActionType::RaLeave, room)))?;
         self.set_leaving(room, true);
         Ok(id)
-    }
-
-    /// One page of the server's rooms; `page` is empty, or `RoomState::next_page` of the page before.
-    ///
-    /// # Errors
-    /// [`RequestError`].
-    pub fn list_rooms(&mut self, now: Now, page: Bytes) -> Result<RequestId, RequestError> {
-        let action = RoomAction { page, ..action(RoomActionType::RaList, "") };
-        self.ask(now, Kind::List, Body::RoomAction(action))
     }
 
     /// Fetches a room's whole roster anew. The session does so itself whenever it must; answered when
@@ -260,7 +248,7 @@ impl Session {
     }
 
     /// A request of the driver.
-    fn ask(&mut self, now: Now, kind: Kind, body: Body) -> Result<RequestId, RequestError> {
+    pub(super) fn ask(&mut self, now: Now, kind: Kind, body: Body) -> Result<RequestId, RequestError> {
         if !self.logged_in {
             return Err(RequestError::NotLoggedIn);
         }
@@ -306,7 +294,7 @@ impl Session {
             self.counters.requests_timed_out += 1;
             match pending.kind {
                 Kind::Roster { ref room } if pending.public.is_none() => self.fetch_roster(now, room),
-                Kind::Join { ref room, again: true } => self.lose_room(room, "the server did not answer", events),
+                Kind::Join { ref room, again: true, .. } => self.lose_room(room, "the server did not answer", events),
                 Kind::Leave { ref room } => self.set_leaving(room, false),
                 _ => {}
             }

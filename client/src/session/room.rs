@@ -10,10 +10,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use echomesh_proto::control::{Member, RoomDelta, RoomEventType, RoomState};
+use echomesh_proto::control::{Member, Room as RoomShown, RoomDelta, RoomEventType, RoomState};
 use echomesh_proto::ids::{RoomNumber, SessionId, Ssrc};
 
 use super::event::MemberChange;
+use super::room_requests::RoomPassword;
 
 /// Members kept of one room: twice what a server allows by default.
 pub(super) const MEMBERS_MAX: usize = 10_000;
@@ -38,6 +39,9 @@ pub struct Room {
     complete: bool,
     pub(super) wants_voice: Option<super::OpenVoice>,
     pub(super) deafened: bool,
+    /// It is entered with this again.
+    pub(super) password: RoomPassword,
+    properties: RoomShown,
     /// A leave is unanswered: not entered again after a lost connection.
     pub(super) leaving: bool,
 }
@@ -55,6 +59,8 @@ impl Room {
             complete: false,
             wants_voice: None,
             deafened: false,
+            password: RoomPassword::default(),
+            properties: RoomShown::default(),
             leaving: false,
         }
     }
@@ -102,6 +108,27 @@ impl Room {
 
     pub(super) fn is_named(&self, name: &str) -> bool {
         *self.name == *name || self.typed == name
+    }
+
+    /// What it is set to, as the server told last.
+    #[must_use]
+    pub fn properties(&self) -> &RoomShown {
+        &self.properties
+    }
+
+    pub(super) fn set_properties(&mut self, shown: Option<RoomShown>) {
+        if let Some(shown) = shown {
+            self.properties = shown;
+        }
+    }
+
+    /// The session is in, with this password; the first page of the roster follows.
+    pub(super) fn entered(&mut self, password: RoomPassword, state: &RoomState) {
+        if !password.0.is_empty() {
+            self.password = password;
+        }
+        self.set_properties(state.rooms.first().cloned());
+        self.begin_fetch();
     }
 
     /// A fetch of the whole roster begins.
@@ -157,7 +184,7 @@ impl Room {
             }
             RoomEventType::ReJoined => self.insert(member.clone()).then_some((MemberChange::Joined, member)),
             RoomEventType::ReChanged => self.insert(member.clone()).then_some((MemberChange::Changed, member)),
-            // Of the session itself, and handled before.
+            // Of the session itself, or of the room, and handled before.
             RoomEventType::ReRemoved | RoomEventType::ReRoom | RoomEventType::ReUnspecified => None,
         }
     }

@@ -218,6 +218,14 @@ impl Bans {
         }
     }
 
+    /// The room is no more.
+    pub(crate) fn remove_room(&mut self, room: u64) {
+        let ids: Vec<u64> = self.by_id.values().filter(|ban| ban.room == room).map(|ban| ban.id).collect();
+        for id in ids {
+            self.remove(id);
+        }
+    }
+
     pub(crate) fn get(&self, id: u64) -> Option<&Ban> {
         self.by_id.get(&id)
     }

@@ -5,6 +5,8 @@ use echomesh_proto::time::SECOND_US;
 
 use crate::bans::Ban;
 use crate::rights::{Holder, Standing};
+use crate::rooms::Properties;
+use crate::saving::SavedSession;
 
 /// A shard's settings, the same on every shard but for `shard` and `seed`.
 #[derive(Clone, Debug)]
@@ -38,6 +40,11 @@ pub struct ShardConfig {
     pub rooms: Vec<StoredRoom>,
     /// Bans in the store at start that are not over; every shard is given all.
     pub bans: Vec<Ban>,
+    /// Sessions that lived when the server ended last, of accounts that may still have them; every shard is given
+    /// all.
+    pub sessions: Vec<SavedSession>,
+    /// Rooms that ended and whose lines are still in the store: given to one shard.
+    pub ended_rooms: Vec<RoomNumber>,
 }
 
 /// Who may make accounts.
@@ -60,8 +67,8 @@ pub struct StoredRoom {
     pub key: String,
     /// Name as typed (NFC).
     pub name: String,
-    /// Most members; 0 means `Limits::room_members_max`.
-    pub capacity: u32,
+    /// What it is set to.
+    pub properties: Properties,
     /// The account that made it.
     pub creator: UserId,
     /// What it says of roles and accounts.

@@ -107,6 +107,8 @@ reasons! {
         StaleAnswer => "stale_answer",
         /// About a session or member that is gone.
         StaleSession => "stale_session",
+        /// The end of a session that the store has: too many wait for it.
+        EndNotSaved => "end_not_saved",
         /// A room message whose target is not in the room.
         NoTarget => "no_target",
     }

@@ -4,11 +4,11 @@
 //! connections. In: `ToHome` requests from any shard. Out: deltas by sequence, lines, answers.
 //! Bounds: `room_members_max` members; new work is refused while a ring it would feed is congested.
 
-mod standing;
+pub(crate) mod standing;
 
 use std::collections::BTreeMap;
 
-use echomesh_proto::control::{Body, ChatMsg, EchoMsg, RoomActionType, RoomMessage, RoomState, StatusCode};
+use echomesh_proto::control::{Body, ChatMsg, EchoMsg, RoomActionType, RoomMessage, RoomState, Status, StatusCode};
 use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, Ssrc, UserId};
 use echomesh_proto::time::Now;
 
@@ -17,20 +17,23 @@ use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{
-    Answer, Ask, Asker, DELTA_MEMBERS_MAX, Line, MemberFlags, MemberView, Mesh, NewRoom, Removal, ReplicaDelta,
-    RoomSession, StreamAt, ToHome,
+    Answer, Ask, Asker, DELTA_MEMBERS_MAX, Line, MemberFlags, MemberView, Mesh, Removal, ReplicaDelta, RoomSession,
+    StreamAt, ToHome,
 };
 use crate::moderation::lacks;
-use crate::rights::{Access, Person, Right, Rights, Role};
+use crate::rights::{Access, Person, Right, Role};
+use crate::rooms::{Properties, SlowMode};
+use crate::saving::SavedSession;
 use crate::voice::Speakers;
-use crate::{ChatJob, Job, KnownRoom, Shard};
+use crate::{ChatJob, Job, Shard};
 
-const CONGESTED: &str = "the server is busy: try again in a moment";
-const STORE_FAILED: &str = "the server cannot store this now (disk full or store unreachable): try again later";
+pub(crate) const CONGESTED: &str = "the server is busy: try again in a moment";
+pub(crate) const STORE_FAILED: &str =
+    "the server cannot store this now (disk full or store unreachable): try again later";
 
 /// Where a member's voice is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MemberVoice {
+pub(crate) enum MemberVoice {
     None,
     Opening(ShardId),
     Open(Ssrc),
@@ -47,27 +50,30 @@ impl MemberVoice {
 }
 
 #[derive(Debug)]
-struct HomeMember {
-    user: u64,
-    username: String,
-    role: Role,
+pub(crate) struct HomeMember {
+    pub(crate) user: u64,
+    pub(crate) username: String,
+    pub(crate) role: Role,
     /// Where its session lives, after so many moves.
-    shard: ShardId,
-    moves: u32,
-    flags: MemberFlags,
-    voice: MemberVoice,
+    pub(crate) shard: ShardId,
+    pub(crate) moves: u32,
+    pub(crate) flags: MemberFlags,
+    pub(crate) voice: MemberVoice,
     /// Rollover counter of its stream's output.
-    roc: u32,
+    pub(crate) roc: u32,
 }
 
 /// A room at its home.
 #[derive(Debug)]
 pub(crate) struct HomeRoom {
-    name: String,
-    capacity: u32,
-    sequence: u64,
+    pub(crate) name: String,
+    pub(crate) properties: Properties,
+    /// A change of them is on its way to the store.
+    pub(crate) is_changing: bool,
+    slow_mode: SlowMode,
+    pub(crate) sequence: u64,
     message_sequence: u64,
-    members: BTreeMap<SessionId, HomeMember>,
+    pub(crate) members: BTreeMap<SessionId, HomeMember>,
     /// Members that left while their stream was being opened, and where: closed when it is.
     closing: BTreeMap<SessionId, ShardId>,
     /// For each shard: members' sessions and streams there. A replica is kept where it is not 0.
@@ -78,11 +84,35 @@ pub(crate) struct HomeRoom {
 }
 
 impl HomeRoom {
-    pub(crate) fn new(name: String, capacity: u32, shards: u8, access: Access) -> Self {
-        let interest = vec![0; shards as usize];
-        let (members, closing) = (BTreeMap::new(), BTreeMap::new());
-        let speakers = Speakers::default();
-        Self { name, capacity, sequence: 0, message_sequence: 0, members, closing, interest, speakers, access }
+    pub(crate) fn new(name: String, properties: Properties, shards: u8, access: Access) -> Self {
+        Self {
+            name,
+            properties,
+            is_changing: false,
+            slow_mode: SlowMode::default(),
+            sequence: 0,
+            message_sequence: 0,
+            members: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            interest: vec![0; shards as usize],
+            speakers: Speakers::default(),
+            access,
+        }
+    }
+
+    /// How long a member must wait before its next line. Who mutes others writes as they like.
+    fn slow_mode_wait(&mut self, now: Now, id: SessionId) -> Option<u32> {
+        let user = self.members.get(&id)?.user;
+        let seconds = self.properties.slow_mode_seconds;
+        if seconds > 0 && self.may(id, Right::Mute) {
+            return None;
+        }
+        self.slow_mode.wait_ms(now.time, user, seconds)
+    }
+
+    /// Speakers heard at once; 0: all.
+    pub(crate) fn speakers_max(&self, by_default: u32) -> usize {
+        if self.properties.speakers == 0 { by_default as usize } else { self.properties.speakers as usize }
     }
 
     /// Open streams.
@@ -104,7 +134,23 @@ impl HomeRoom {
         })
     }
 
-    fn interested(&self) -> impl Iterator<Item = ShardId> {
+    /// A member that was in before the server was started; nobody is told yet.
+    pub(crate) fn restore(&mut self, saved: &SavedSession, person: Person, shard: ShardId) {
+        let member = HomeMember {
+            user: saved.user.0,
+            username: saved.username.clone(),
+            shard,
+            moves: 0,
+            role: person.role,
+            flags: standing::imposed(&self.access, person, MemberFlags::default()),
+            voice: MemberVoice::None,
+            roc: 0,
+        };
+        self.members.insert(saved.id, member);
+        self.interest[shard.index()] += 1;
+    }
+
+    pub(crate) fn interested(&self) -> impl Iterator<Item = ShardId> {
         self.interest.iter().enumerate().filter(|(_, count)| **count > 0).map(|(shard, _)| ShardId(shard as u8))
     }
 }
@@ -115,9 +161,10 @@ impl Shard {
         let asker = request.asker;
         let room = RoomNumber(request.room);
         let session = SessionId(request.session);
+        self.announce_before(request.room, if let Some(Ask::Join(join)) = &request.ask { Some(join) } else { None });
         match request.ask {
             Some(Ask::Create(ref new)) => self.create_room(now, &request, new, effects),
-            Some(Ask::Join(ref key)) => self.join_room(source, key, &request, effects),
+            Some(Ask::Join(ref join)) => self.join_room(source, join, &request, None, effects),
             Some(Ask::Leave(asked)) => {
                 self.leave_room(source, room, session, request.moves, None);
                 if asked {
@@ -165,6 +212,9 @@ impl Shard {
         }
         match ask {
             Ask::Chat(chat) => {
+                if let Some(wait_ms) = home.slow_mode_wait(now, id) {
+                    return self.slow_down(asker, wait_ms, effects);
+                }
                 let client_id = chat.client_id.clone();
                 let content = chat.content.clone();
                 let line =
@@ -200,132 +250,26 @@ impl Shard {
         }
     }
 
-    fn feeds_congested(&self, room: RoomNumber) -> bool {
+    fn slow_down(&mut self, asker: Asker, retry_after_ms: u32, effects: &mut Effects) {
+        let message = format!("slow mode: wait {} s before your next line", retry_after_ms.div_ceil(1_000));
+        let status_code = StatusCode::StatusTryAgain as i32;
+        self.answer(asker, Body::Status(Status { status_code, message, retry_after_ms }), effects);
+    }
+
+    pub(crate) fn feeds_congested(&self, room: RoomNumber) -> bool {
         let Some(home) = self.homes.get(&room) else { return false };
         home.interested().any(|shard| self.is_congested(shard))
     }
 
-    fn create_room(&mut self, now: Now, request: &ToHome, new: &NewRoom, effects: &mut Effects) {
-        let asker = request.asker;
-        if !Rights::of_role(request.role()).has(Right::CreateRoom) {
-            return self.refuse(asker, StatusCode::StatusDenied, &lacks(Right::CreateRoom), effects);
-        }
-        if self.directory.contains_key(&new.key) {
-            return self.room_exists(asker, &new.name, effects);
-        }
-        if self.directory.len() >= self.config.limits.rooms_max as usize {
-            let text = "the server has as many rooms as it may have: use one that is there";
-            return self.refuse(asker, StatusCode::StatusLimit, text, effects);
-        }
-        let store = StoreJob::CreateRoom {
-            key: new.key.clone(),
-            name: new.name.clone(),
-            capacity: new.capacity,
-            creator: UserId(request.user),
-            time_ms: now.unix_ms,
-        };
-        let job = Job::CreateRoom(asker, Box::new(NewRoom { creator: request.user, ..new.clone() }));
-        if self.congested() || !self.ask_store(job, store, effects) {
-            self.counters.busy += 1;
-            self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
-        }
-    }
-
-    fn room_exists(&mut self, asker: Asker, name: &str, effects: &mut Effects) {
-        let text = format!("a room named {name:?} is there already: join it, or choose another name");
-        self.refuse(asker, StatusCode::StatusExists, &text, effects);
-    }
-
-    pub(crate) fn room_stored(
-        &mut self,
-        asker: Asker,
-        mut new: NewRoom,
-        outcome: &StoreOutcome,
-        effects: &mut Effects,
-    ) {
-        match outcome {
-            StoreOutcome::RoomCreated { room } => {
-                new.number = room.0;
-                let access = Access::new(UserId(new.creator), []);
-                let home = HomeRoom::new(new.name.clone(), new.capacity, self.config.shards, access);
-                self.homes.insert(*room, home);
-                for shard in 0..self.config.shards {
-                    self.tell(ShardId(shard), Mesh::RoomKnown(new.clone()));
-                }
-                let state = RoomState {
-                    action_type: RoomActionType::RaCreate as i32,
-                    room_id: new.name,
-                    room_number: room.0,
-                    ..RoomState::default()
-                };
-                // Through the mesh even to ourselves, so that the asker's shard knows the room first.
-                self.tell(asker.shard(), Mesh::Answer(Answer { asker, msg: EchoMsg::new(0, Body::RoomState(state)) }));
-            }
-            StoreOutcome::Exists => self.room_exists(asker, &new.name, effects),
-            _ => self.refuse(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
-        }
-    }
-
-    pub(crate) fn room_known(&mut self, source: ShardId, new: NewRoom) {
-        let known = KnownRoom { number: RoomNumber(new.number), name: new.name, capacity: new.capacity, home: source };
-        self.room_keys.insert(known.number, new.key.clone());
-        self.directory.insert(new.key, known);
-    }
-
-    fn join_room(&mut self, source: ShardId, key: &str, request: &ToHome, effects: &mut Effects) {
-        let (asker, id) = (request.asker, SessionId(request.session));
-        let Some(number) = self.directory.get(key).map(|known| known.number) else {
-            let text = "there is no such room: list the rooms, or create it";
-            return self.refuse(asker, StatusCode::StatusNotFound, text, effects);
-        };
-        let members_max = self.config.limits.room_members_max;
-        let congested = self.feeds_congested(number) || self.is_congested(source);
-        let Some(home) = self.homes.get_mut(&number) else {
-            return self.counters.drop(Drop::MeshBadRecord);
-        };
-        let person = Person { user: UserId(request.user), role: request.role() };
-        if !home.access.rights(person).has(Right::Enter) {
-            return self.refuse(asker, StatusCode::StatusDenied, &lacks(Right::Enter), effects);
-        }
-        // The note of its moving may still be on its way.
-        let moved = home.members.get(&id).is_some_and(|member| member.moves < request.moves);
-        if moved {
-            self.member_moved(source, number, id, request.moves);
-        } else if !home.members.contains_key(&id) {
-            let most = if home.capacity == 0 { members_max } else { home.capacity.min(members_max) };
-            if home.members.len() >= most as usize {
-                let text = format!("the room is full: it takes {most} members");
-                return self.refuse(asker, StatusCode::StatusRoomFull, &text, effects);
-            }
-            if congested {
-                self.counters.busy += 1;
-                return self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
-            }
-            home.members.insert(
-                id,
-                HomeMember {
-                    user: request.user,
-                    username: request.username.clone(),
-                    shard: source,
-                    moves: request.moves,
-                    role: person.role,
-                    flags: standing::imposed(&home.access, person, MemberFlags::default()),
-                    voice: MemberVoice::None,
-                    roc: 0,
-                },
-            );
-            self.member_changed(number, id, Some(source));
-            self.interest(number, source, 1);
-        }
-        self.tell_placed(
-            source,
-            number,
-            RoomSession { asker, moves: request.moves, session: id.0, ..RoomSession::default() },
-        );
-    }
-
     /// `removal`: it was put out, and is told so.
-    fn leave_room(&mut self, source: ShardId, number: RoomNumber, id: SessionId, moves: u32, removal: Option<Removal>) {
+    pub(crate) fn leave_room(
+        &mut self,
+        source: ShardId,
+        number: RoomNumber,
+        id: SessionId,
+        moves: u32,
+        removal: Option<Removal>,
+    ) {
         let Some(home) = self.homes.get_mut(&number) else { return self.counters.drop(Drop::StaleSession) };
         // A session that moved is not taken out by its old shard.
         let here = home.members.get(&id).is_some_and(|member| member.moves == moves);
@@ -333,6 +277,7 @@ impl Shard {
             return self.counters.drop(Drop::StaleSession);
         };
         home.sequence += 1;
+        self.counts_changed.insert(number);
         if let MemberVoice::Opening(shard) = member.voice {
             home.closing.insert(id, shard);
         }
@@ -343,7 +288,8 @@ impl Shard {
             gone: true,
             ..MemberView::default()
         };
-        let delta = ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], reset: false };
+        let delta =
+            ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], ..ReplicaDelta::default() };
         // First, so that it is not told of its own leaving.
         let note = RoomSession { room: number.0, session: id.0, removal, ..RoomSession::default() };
         self.tell(source, Mesh::Displaced(note));
@@ -360,9 +306,10 @@ impl Shard {
             );
             self.interest(number, ssrc.shard(), -1);
         }
+        self.end_if_left(number);
     }
 
-    fn member_moved(&mut self, source: ShardId, number: RoomNumber, id: SessionId, moves: u32) {
+    pub(crate) fn member_moved(&mut self, source: ShardId, number: RoomNumber, id: SessionId, moves: u32) {
         let member = self.homes.get_mut(&number).and_then(|home| home.members.get_mut(&id));
         let note = RoomSession { room: number.0, session: id.0, moves, ..RoomSession::default() };
         let Some(member) = member else { return self.tell(source, Mesh::Displaced(note)) };
@@ -377,7 +324,7 @@ impl Shard {
     }
 
     /// Tells the session's shard that it is in, and as what.
-    fn tell_placed(&mut self, shard: ShardId, number: RoomNumber, note: RoomSession) {
+    pub(crate) fn tell_placed(&mut self, shard: ShardId, number: RoomNumber, note: RoomSession) {
         let member = self.homes.get(&number).and_then(|home| home.members.get(&SessionId(note.session)));
         let role = member.map_or(0, |member| member.role as i32);
         self.tell(shard, Mesh::Placed(RoomSession { room: number.0, role, ..note }));
@@ -428,7 +375,11 @@ impl Shard {
 
     fn stream_at(&mut self, source: ShardId, number: RoomNumber, id: SessionId, at: StreamAt) {
         let ssrc = at.ssrc;
-        let Some(home) = self.homes.get_mut(&number) else { return };
+        let Some(home) = self.homes.get_mut(&number) else {
+            // The room ended while the stream was being opened.
+            let ask = RoomSession { room: number.0, ssrc, ..RoomSession::default() };
+            return self.tell(source, Mesh::CloseStream(ask));
+        };
         match home.members.get_mut(&id).filter(|member| member.voice.shard() == Some(source)) {
             Some(member) if ssrc == 0 => {
                 if let MemberVoice::Opening(_) = std::mem::replace(&mut member.voice, MemberVoice::None) {
@@ -487,24 +438,30 @@ impl Shard {
             StoreOutcome::ChatDuplicate { message_id, content, time_ms, .. } => {
                 line = ChatMsg { message_id, content, time_ms, ..line };
             }
-            _ => return self.refuse(job.asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
+            _ => {
+                if let Some(home) = self.homes.get_mut(&job.room) {
+                    home.slow_mode.take_back(line.user_id);
+                }
+                return self.refuse(job.asker, StatusCode::StatusTryAgain, STORE_FAILED, effects);
+            }
         }
         let msg = EchoMsg::new(0, Body::ChatMsg(line));
         self.tell(job.asker.shard(), Mesh::Answer(Answer { asker: job.asker, msg }));
     }
 
     /// Tells all replicas what a member is now; not a shard that will get a snapshot.
-    fn member_changed(&mut self, number: RoomNumber, id: SessionId, snapshot_to: Option<ShardId>) {
+    pub(crate) fn member_changed(&mut self, number: RoomNumber, id: SessionId, snapshot_to: Option<ShardId>) {
         let Some(home) = self.homes.get_mut(&number) else { return };
         home.sequence += 1;
         let Some(view) = home.view(id) else { return };
-        let delta = ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], reset: false };
+        let delta =
+            ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], ..ReplicaDelta::default() };
         let except = snapshot_to.filter(|shard| home.interest[shard.index()] == 0);
         self.broadcast(number, except, &Mesh::Replica(delta));
     }
 
     /// Changes a shard's interest by one. From 0 it gets a snapshot, at 0 it forgets the room.
-    fn interest(&mut self, number: RoomNumber, shard: ShardId, change: i32) {
+    pub(crate) fn interest(&mut self, number: RoomNumber, shard: ShardId, change: i32) {
         let Some(home) = self.homes.get_mut(&number) else { return };
         let count = &mut home.interest[shard.index()];
         let fresh = *count == 0;
@@ -513,17 +470,40 @@ impl Shard {
             return self.tell(shard, Mesh::ReplicaDrop(number.0));
         }
         if fresh {
-            let mut views: Vec<MemberView> = home.members.keys().filter_map(|id| home.view(*id)).collect();
-            let (room, sequence) = (number.0, home.sequence);
-            self.tell(shard, Mesh::Replica(ReplicaDelta { room, sequence, members: Vec::new(), reset: true }));
-            while !views.is_empty() {
-                let rest = views.split_off(views.len().min(DELTA_MEMBERS_MAX));
-                self.tell(shard, Mesh::Replica(ReplicaDelta { room, sequence, members: views, reset: false }));
-                views = rest;
-            }
-            if self.homes[&number].speakers.is_on() {
-                self.tell(shard, self.homes[&number].speakers.told(number));
-            }
+            self.send_snapshot(number, shard);
+        }
+    }
+
+    /// Everything of the room, for a shard that is to keep a replica.
+    fn send_snapshot(&mut self, number: RoomNumber, shard: ShardId) {
+        let Some(home) = self.homes.get(&number) else { return };
+        let mut views: Vec<MemberView> = home.members.keys().filter_map(|id| home.view(*id)).collect();
+        let (room, sequence) = (number.0, home.sequence);
+        let speakers = home.speakers.is_on().then(|| home.speakers.told(number));
+        self.tell(shard, Mesh::Replica(ReplicaDelta { room, sequence, reset: true, ..ReplicaDelta::default() }));
+        while !views.is_empty() {
+            let rest = views.split_off(views.len().min(DELTA_MEMBERS_MAX));
+            let delta = ReplicaDelta { room, sequence, members: views, ..ReplicaDelta::default() };
+            self.tell(shard, Mesh::Replica(delta));
+            views = rest;
+        }
+        if let Some(speakers) = speakers {
+            self.tell(shard, speakers);
+        }
+    }
+
+    /// Tells a room's members that were restored, and their shards, of each other.
+    pub(crate) fn announce_members(&mut self, number: RoomNumber) {
+        let Some(home) = self.homes.get(&number) else { return };
+        let shards: Vec<ShardId> = home.interested().collect();
+        let members: Vec<(SessionId, ShardId, u32)> =
+            home.members.iter().map(|(id, member)| (*id, member.shard, member.moves)).collect();
+        for shard in shards {
+            self.send_snapshot(number, shard);
+        }
+        for (id, shard, moves) in members {
+            let note = RoomSession { session: id.0, moves, restored: true, ..RoomSession::default() };
+            self.tell_placed(shard, number, note);
         }
     }
 

@@ -7,11 +7,13 @@
 use std::net::IpAddr;
 
 use echomesh_proto::control::{AuditEntry, Role};
-use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 
 use crate::accounts::{AccountsJob, AccountsOutcome};
 use crate::bans::Ban;
 use crate::rights::{Holder, Rights};
+use crate::rooms::Properties;
+use crate::saving::SavedSession;
 
 /// Ties an answer to its request: a slot of the shard's request table and which use of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,7 +47,13 @@ pub enum StoreJob {
     /// About accounts, their tokens and invitations: `Accounts`, or `NotFound` if what it is about is gone.
     Accounts(Box<AccountsJob>),
     /// Make a room: `RoomCreated`, or `Exists` if the key is taken.
-    CreateRoom { key: String, name: String, capacity: u32, creator: UserId, time_ms: u64 },
+    CreateRoom { key: String, name: String, properties: Properties, creator: UserId, time_ms: u64 },
+    /// A temporary room ended: frees its name, and what is said of roles and accounts there goes. `Swept`.
+    EndRoom { room: RoomNumber },
+    /// Deletes a part of the lines of a room that ended, in the end the room: `Swept`.
+    SweepRoom { room: RoomNumber },
+    /// Sessions to keep for the next start, and those that ended: `SessionsSaved`.
+    SaveSessions { sessions: Vec<SavedSession>, gone: Vec<SessionId> },
     /// Append a chat line: `ChatStored` once it is on disk. If `client_id` is not empty and this user
     /// stored a line with it in the last 24 h: `ChatDuplicate` with that line.
     AppendChat { room: RoomNumber, user: UserId, client_id: String, content: String, time_ms: u64 },
@@ -84,6 +92,12 @@ pub enum Act {
     Ban(Ban),
     /// The ban is lifted.
     Unban { ban: u64 },
+    /// A room lets an account in by name, or no more.
+    Invite { room: RoomNumber, user: UserId, invited: bool },
+    /// What a room is set to.
+    SetRoom { room: RoomNumber, properties: Properties },
+    /// A room ends, as `StoreJob::EndRoom`.
+    DeleteRoom { room: RoomNumber },
 }
 
 /// The store's answer.
@@ -120,6 +134,10 @@ pub enum StoreOutcome {
     ChatDuplicate { message_id: u64, room: RoomNumber, content: String, time_ms: u64 },
     /// `Moderate` did it; the id of a new ban, else of the entry in the log.
     Moderated { id: u64 },
+    /// `EndRoom`, `SweepRoom`; whether nothing of the room is left.
+    Swept { is_done: bool },
+    /// `SaveSessions`.
+    SessionsSaved,
     /// `ReadAudit`.
     Audit(Vec<AuditEntry>),
     /// Not done: disk full, database locked or damaged, read-only. Nothing was acknowledged; the

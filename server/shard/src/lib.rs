@@ -9,9 +9,9 @@
 //! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`]: the boundary.
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
 //! - `accounts`: tokens, invitations, passwords, guests, what commands on the machine did.
-//! - `moderation`, `rights`, `bans`: who may do what to whom.
-//! - `session`: sessions and the account's home; `home`: a room's home; `replica`: rooms as each shard
-//!   knows them.
+//! - `moderation`, `rights`, `bans`: who may do what to whom. `rooms`: making, setting, entering and ending rooms.
+//! - `session`: sessions and the account's home; `saving`: those that outlive the server; `home`: a room's home;
+//!   `replica`: rooms as each shard knows them.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
 //!
 //! # Panics
@@ -34,6 +34,8 @@ pub mod names;
 mod replica;
 mod requests;
 pub mod rights;
+mod rooms;
+mod saving;
 mod session;
 mod table;
 pub mod voice;
@@ -56,6 +58,8 @@ pub use jobs::{
     Act, HashOutcome, HashReply, HashRequest, JobToken, LoggedAct, StoreJob, StoreOutcome, StoreReply, StoreRequest,
 };
 pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
+pub use rooms::Properties;
+pub use saving::SavedSession;
 
 use accounts::{Chores, SignOut};
 use bans::Bans;
@@ -65,6 +69,8 @@ use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
 use moderation::{RoleChange, Staff};
 use replica::Replica;
 use rights::Access;
+use rooms::Endings;
+use saving::Saving;
 use session::{Session, SessionPlace};
 pub(crate) use table::{ChatJob, Job, Jobs};
 use voice::{Path, Stream};
@@ -77,8 +83,12 @@ const DEADLINE_TICKS: usize = 20;
 struct KnownRoom {
     number: RoomNumber,
     name: String,
-    capacity: u32,
     home: ShardId,
+    properties: Properties,
+    /// Accounts that manage it by their own name, in order.
+    managers: Vec<u64>,
+    /// As its home has told.
+    members: u32,
 }
 
 /// One shard's rules and state.
@@ -111,6 +121,10 @@ pub struct Shard {
     /// Accounts whose home this is: where their sessions live.
     accounts: BTreeMap<UserId, BTreeMap<SessionId, SessionPlace>>,
     jobs: Jobs,
+    saving: Saving,
+    endings: Endings,
+    /// Rooms whose number of members the other shards were not told.
+    counts_changed: BTreeSet<RoomNumber>,
 
     /// Every room of the server, by key.
     directory: BTreeMap<String, KnownRoom>,
@@ -149,6 +163,8 @@ impl Shard {
         let outboxes = (0..config.shards).map(|_| Outbox::default()).collect();
         let rooms = std::mem::take(&mut config.rooms);
         let bans = Bans::new(std::mem::take(&mut config.bans));
+        let saving = Saving::new(std::mem::take(&mut config.sessions));
+        let endings = Endings::new(std::mem::take(&mut config.ended_rooms));
         let mut shard = Self {
             config,
             now: Now::default(),
@@ -168,6 +184,9 @@ impl Shard {
             chores: Chores::default(),
             accounts: BTreeMap::new(),
             jobs: Jobs::default(),
+            saving,
+            endings,
+            counts_changed: BTreeSet::new(),
             directory: BTreeMap::new(),
             room_keys: BTreeMap::new(),
             homes: BTreeMap::new(),
@@ -186,14 +205,15 @@ impl Shard {
         };
         for room in rooms {
             let home = shard.home_of(&room.key);
+            let StoredRoom { number, key, name, properties, creator, standings } = room;
+            let access = Access::new(creator, standings);
+            let managers = access.managers();
             if home == shard.config.shard {
-                let access = Access::new(room.creator, room.standings);
-                let at_home = HomeRoom::new(room.name.clone(), room.capacity, shard.config.shards, access);
-                shard.homes.insert(room.number, at_home);
+                let at_home = HomeRoom::new(name.clone(), properties.clone(), shard.config.shards, access);
+                shard.homes.insert(number, at_home);
             }
-            shard.room_keys.insert(room.number, room.key.clone());
-            let known = KnownRoom { number: room.number, name: room.name, capacity: room.capacity, home };
-            shard.directory.insert(room.key, known);
+            shard.room_keys.insert(number, key.clone());
+            shard.directory.insert(key, KnownRoom { number, name, home, properties, managers, members: 0 });
         }
         shard
     }
@@ -201,6 +221,9 @@ impl Shard {
     /// Takes one input and appends what is to be done to `effects`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
         self.now = now;
+        if self.has_sessions_to_restore() {
+            self.restore_sessions(now);
+        }
         match input {
             Input::Datagram { source, received, datagram } => {
                 self.packet(now, Path::Udp(source), received, datagram, effects);
@@ -223,12 +246,7 @@ impl Shard {
             },
             Input::RingFree { target, bytes } => self.ring_free(target, bytes),
             Input::Store(reply) => self.stored(now, reply, effects),
-            Input::Hash(reply) => match self.jobs.take(reply.token) {
-                Some(Job::Hash(asker)) => self.login_hashed(now, asker, reply.outcome, effects),
-                Some(Job::AccountHash(job)) => self.account_hashed(*job, reply.outcome, effects),
-                Some(Job::Rehash(user, old)) => self.rehashed(user, old, reply.outcome, effects),
-                _ => self.counters.drop(Drop::StaleAnswer),
-            },
+            Input::Hash(reply) => self.hashed(now, reply, effects),
             Input::Tick => self.tick(now, effects),
             Input::Shutdown => self.shutdown(now, effects),
         }
@@ -319,6 +337,10 @@ impl Shard {
             Mesh::RoleSet(note) => self.role_set(now, &note),
             Mesh::Expel(note) => self.expel(&note, effects),
             Mesh::Reported(state) => self.reported(state, effects),
+            Mesh::RoomGone(room) => self.room_gone(RoomNumber(room)),
+            Mesh::RoomCounts(counts) => self.room_counts(&counts),
+            Mesh::Guessed(answer) => self.guessed(answer, effects),
+            Mesh::Relocate(note) => self.relocate(&note),
             Mesh::SignOut(sign_out) => self.signed_out(now, sign_out, effects),
         }
     }
@@ -335,7 +357,8 @@ impl Shard {
 
     /// The home of a room: as the directory has it, else where its key says it would be made.
     fn home_of(&self, key: &str) -> ShardId {
-        let hashed = || ShardId((names::spread(key) % u64::from(self.config.shards)) as u8);
+        let hashed =
+            || ShardId((names::spread(names::parent_of(key).unwrap_or(key)) % u64::from(self.config.shards)) as u8);
         self.directory.get(key).map_or_else(hashed, |known| known.home)
     }
 
@@ -372,7 +395,10 @@ impl Shard {
         match self.jobs.take(reply.token) {
             Some(Job::Login(asker)) => self.login_stored(now, asker, reply.outcome, effects),
             Some(Job::Claim(asker, user)) => self.claim_stored(now, asker, user, &reply.outcome, effects),
-            Some(Job::CreateRoom(asker, new)) => self.room_stored(asker, *new, &reply.outcome, effects),
+            Some(Job::CreateRoom(pending)) => self.room_stored(now, *pending, &reply.outcome, effects),
+            Some(Job::EndRoom(room)) => self.ending_stored(room, &reply.outcome),
+            Some(Job::Sweep) => self.room_swept(&reply.outcome),
+            Some(Job::Save(sessions, gone)) => self.sessions_saved(&sessions, gone, &reply.outcome),
             Some(Job::Chat(job)) => self.chat_stored(*job, reply.outcome, effects),
             Some(job @ (Job::Target(_) | Job::Order(_) | Job::Audit(_))) => {
                 self.moderation_stored(now, job, reply.outcome, effects);
@@ -380,7 +406,27 @@ impl Shard {
             Some(Job::Account(job)) => self.account_stored(now, *job, reply.outcome, effects),
             Some(Job::OperatorActs) => self.operator_acted(now, reply.outcome),
             Some(Job::Aside) => {}
-            Some(Job::Hash(_) | Job::AccountHash(_) | Job::Rehash(..)) | None => self.counters.drop(Drop::StaleAnswer),
+            Some(
+                Job::Hash(_)
+                | Job::AccountHash(_)
+                | Job::Rehash(..)
+                | Job::RoomSecret(_)
+                | Job::OrderSecret(_)
+                | Job::RoomPassword(_),
+            )
+            | None => self.counters.drop(Drop::StaleAnswer),
+        }
+    }
+
+    fn hashed(&mut self, now: Now, reply: HashReply, effects: &mut Effects) {
+        match self.jobs.take(reply.token) {
+            Some(Job::Hash(asker)) => self.login_hashed(now, asker, reply.outcome, effects),
+            Some(Job::AccountHash(job)) => self.account_hashed(*job, reply.outcome, effects),
+            Some(Job::Rehash(user, old)) => self.rehashed(user, old, reply.outcome, effects),
+            Some(Job::RoomSecret(pending)) => self.room_secret_hashed(now, pending, reply.outcome, effects),
+            Some(Job::OrderSecret(order)) => self.order_secret_hashed(now, *order, reply.outcome, effects),
+            Some(Job::RoomPassword(pending)) => self.room_password_hashed(*pending, reply.outcome, effects),
+            _ => self.counters.drop(Drop::StaleAnswer),
         }
     }
 
@@ -399,10 +445,14 @@ impl Shard {
         self.loudest_tick(now);
         self.report_tick(now, effects);
         self.flush_all(now, effects);
+        self.saving_tick(effects);
+        self.endings_tick(now, effects);
+        self.counts_tick();
     }
 
     fn shutdown(&mut self, now: Now, effects: &mut Effects) {
         self.stopping = true;
+        self.save_all(effects);
         let open: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
         let text = "the server is stopping: connect again in a moment";
         for id in open {

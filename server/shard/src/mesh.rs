@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 
-use echomesh_proto::control::{ChatMsg, EchoMsg, Moderation, ModerationState, Role, RoomMessage};
+use echomesh_proto::control::{ChatMsg, EchoMsg, Moderation, ModerationState, Role, RoomMessage, RoomProperties};
 use echomesh_proto::ids::{ConnectionId, ShardId};
 use prost::Message;
 
 use crate::accounts::SignOut;
 use crate::bans::{Ban, Network};
+use crate::rooms::{Counts, Join, NewRoom, Relocation};
 
 /// Bytes the driver's ring adds to each record.
 pub const RECORD_PREFIX_BYTES: usize = 4;
@@ -74,9 +75,8 @@ pub(crate) struct ToHome {
 pub(crate) enum Ask {
     #[prost(message, tag = "6")]
     Create(NewRoom),
-    /// The room's key.
-    #[prost(string, tag = "7")]
-    Join(String),
+    #[prost(message, tag = "7")]
+    Join(Join),
     /// True: a person asked and waits for an answer.
     #[prost(bool, tag = "8")]
     Leave(bool),
@@ -137,9 +137,17 @@ pub(crate) struct Order {
     pub(crate) target_role: i32,
     #[prost(message, optional, tag = "10")]
     pub(crate) network: Option<Network>,
-    /// The room's home has said yes: the staff shard does it.
+    /// The room's home has said yes: the staff shard does it, or the home of the room that someone is moved to.
     #[prost(bool, tag = "11")]
     pub(crate) granted: bool,
+    /// What a room is to be set to; its password is in here until it is hashed.
+    #[prost(message, optional, tag = "12")]
+    pub(crate) properties: Option<RoomProperties>,
+    /// The address that asks: whose turn it is to have a password hashed.
+    #[prost(string, tag = "13")]
+    pub(crate) remote: String,
+    #[prost(string, optional, tag = "14")]
+    pub(crate) password_hash: Option<String>,
 }
 
 /// An account's role is another now, or its sessions are to end.
@@ -228,21 +236,6 @@ pub(crate) struct Selected {
     pub(crate) ssrcs: Vec<u32>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct NewRoom {
-    #[prost(uint64, tag = "1")]
-    pub(crate) number: u64,
-    #[prost(string, tag = "2")]
-    pub(crate) key: String,
-    #[prost(string, tag = "3")]
-    pub(crate) name: String,
-    #[prost(uint32, tag = "4")]
-    pub(crate) capacity: u32,
-    /// The account that makes it.
-    #[prost(uint64, tag = "5")]
-    pub(crate) creator: u64,
-}
-
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct MemberFlags {
     #[prost(bool, tag = "1")]
@@ -302,6 +295,9 @@ pub(crate) struct ReplicaDelta {
     /// Begin anew: what was known of the room is void.
     #[prost(bool, tag = "4")]
     pub(crate) reset: bool,
+    /// The room's properties changed; the directory has them.
+    #[prost(bool, tag = "5")]
+    pub(crate) properties: bool,
 }
 
 /// A chat line or room message for the members on a shard.
@@ -347,6 +343,12 @@ pub(crate) struct RoomSession {
     /// `Displaced`: it was put out.
     #[prost(message, optional, tag = "7")]
     pub(crate) removal: Option<Removal>,
+    /// `Placed`: it was moved here by someone, out of another room.
+    #[prost(message, optional, tag = "8")]
+    pub(crate) relocation: Option<Relocation>,
+    /// `Placed`: it is in since before the server was started.
+    #[prost(bool, tag = "9")]
+    pub(crate) restored: bool,
 }
 
 /// About a session, between its shard and its account's home.
@@ -391,6 +393,9 @@ pub(crate) struct SessionRecord {
     pub(crate) since_us: u64,
     #[prost(uint64, tag = "10")]
     pub(crate) token: u64,
+    /// The store has it as it is.
+    #[prost(bool, tag = "11")]
+    pub(crate) is_saved: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -398,7 +403,7 @@ pub(crate) struct MeshMsg {
     #[prost(
         oneof = "Mesh",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 40"
+                29, 40, 50, 51, 52, 53"
     )]
     pub(crate) body: Option<Mesh>,
 }
@@ -481,6 +486,18 @@ pub(crate) enum Mesh {
     /// To every shard.
     #[prost(message, tag = "40")]
     SignOut(SignOut),
+    /// From a room's home to every shard: the room is no more.
+    #[prost(uint64, tag = "50")]
+    RoomGone(u64),
+    /// Likewise: how many are in its rooms.
+    #[prost(message, tag = "51")]
+    RoomCounts(Counts),
+    /// A refusal for a wrong password of a room.
+    #[prost(message, tag = "52")]
+    Guessed(Answer),
+    /// To every shard: take an account's sessions from one room to another.
+    #[prost(message, tag = "53")]
+    Relocate(Relocation),
 }
 
 /// Records that wait for room in the ring to one shard, in order.

@@ -40,8 +40,22 @@ fn check(what: &str, typed: &str, bytes_max: usize) -> Result<Name, String> {
     if shown.trim() != shown || shown.chars().any(char::is_control) {
         return Err(format!("the {what} must have no control characters and no space at its ends"));
     }
-    let key = shown.to_lowercase().nfc().collect();
+    let key = fold(&shown);
     Ok(Name { shown, key })
+}
+
+/// Letters of a prefix that a list is asked for: more begin no name.
+pub(crate) const PREFIX_CHARS_MAX: usize = ROOM_NAME_BYTES_MAX;
+
+/// What was typed as keys are compared: NFC and lower case.
+pub(crate) fn fold(typed: &str) -> String {
+    let shown: String = typed.nfc().collect();
+    shown.to_lowercase().nfc().collect()
+}
+
+/// The key of the room that a room is in, if its name says so: `parent/child`.
+pub(crate) fn parent_of(key: &str) -> Option<&str> {
+    key.split_once('/').map(|(parent, _)| parent)
 }
 
 /// FNV-1a, 64 bit: spreads room keys over shards the same way in every process and run.
@@ -61,6 +75,13 @@ mod tests {
         let decomposed = username("ZOE\u{308}").unwrap();
         assert_eq!(composed.key, decomposed.key);
         assert_eq!(composed.shown, "Zo\u{eb}");
+    }
+
+    /// Goal: a room in a room is known by its name.
+    #[test]
+    fn a_name_tells_the_parent() {
+        assert_eq!(parent_of("hall/left/deep"), Some("hall"));
+        assert_eq!(parent_of("hall"), None);
     }
 
     /// Goal: what cannot be a name is refused with its reason.

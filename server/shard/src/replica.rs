@@ -45,6 +45,8 @@ pub(crate) struct Replica {
     pending_since: Time,
     /// Some pending delta is more than talking.
     urgent: bool,
+    /// The room's properties changed, and clients have not been told yet.
+    properties_changed: bool,
     /// Streams of this shard that hear the room.
     pub(crate) listeners: Vec<Ssrc>,
     /// The same for the voice path.
@@ -58,6 +60,10 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
+    fn has_pending(&self) -> bool {
+        self.properties_changed || !self.pending.is_empty()
+    }
+
     /// Adds (or takes away) a member's stream among those that hear the room.
     fn count_listener(&mut self, own: ShardId, view: &MemberView, present: bool) {
         if view.ssrc == 0 || !view.flags.hears() {
@@ -125,6 +131,13 @@ impl Shard {
         }
         if let Some(replica) = self.replicas.get_mut(&number) {
             replica.sequence = delta.sequence;
+            if delta.properties && !replica.locals.is_empty() {
+                if replica.pending.is_empty() {
+                    replica.pending_since = now.time;
+                }
+                replica.urgent = true;
+                replica.properties_changed = true;
+            }
         }
         self.flush_if_due(now, number, effects);
     }
@@ -180,9 +193,7 @@ impl Shard {
     }
 
     pub(crate) fn flush_if_due(&mut self, now: Now, number: RoomNumber, effects: &mut Effects) {
-        let Some(replica) = self.replicas.get_mut(&number).filter(|replica| !replica.pending.is_empty()) else {
-            return;
-        };
+        let Some(replica) = self.replicas.get_mut(&number).filter(|replica| replica.has_pending()) else { return };
         let waited = now.time.since_us(replica.pending_since);
         let wait = match (replica.urgent, replica.members.len() > SMALL_ROOM) {
             (false, _) => TALKING_US,
@@ -193,8 +204,12 @@ impl Shard {
             return;
         }
         replica.urgent = false;
-        let deltas: Vec<RoomDelta> = std::mem::take(&mut replica.pending).into_values().collect();
+        let mut deltas: Vec<RoomDelta> = std::mem::take(&mut replica.pending).into_values().collect();
         let sequence = replica.sequence;
+        if std::mem::take(&mut replica.properties_changed) {
+            let event_type = RoomEventType::ReRoom as i32;
+            deltas.push(RoomDelta { event_type, room: self.known_room(number), ..RoomDelta::default() });
+        }
         let room_id = self.room_name(number);
         for part in deltas.chunks(EVENT_DELTAS_MAX) {
             let event = RoomEvent { room_id: room_id.clone(), sequence, deltas: part.to_vec() };
@@ -203,12 +218,8 @@ impl Shard {
     }
 
     pub(crate) fn flush_all(&mut self, now: Now, effects: &mut Effects) {
-        let due: Vec<RoomNumber> = self
-            .replicas
-            .iter()
-            .filter(|(_, replica)| !replica.pending.is_empty())
-            .map(|(number, _)| *number)
-            .collect();
+        let due: Vec<RoomNumber> =
+            self.replicas.iter().filter(|(_, replica)| replica.has_pending()).map(|(number, _)| *number).collect();
         for number in due {
             self.flush_if_due(now, number, effects);
         }
@@ -263,9 +274,13 @@ impl Shard {
         let Some(session) = found else {
             // It ended, or moved, before it was in: take it out again, unless it has come in anew since.
             self.counters.drop(Drop::StaleSession);
+            // One that was restored has been told where it is: it moved, or has left.
+            if placed.restored {
+                return;
+            }
             return self.tell_home(&key, home_request(number, id, placed.moves, Ask::Leave(false)));
         };
-        session.rooms.insert(key, InRoom { number, name });
+        let is_new = session.rooms.insert(key, InRoom { number, name }).is_none();
         if let Some(replica) = self.replicas.get_mut(&number) {
             replica.locals.insert(id);
         }
@@ -273,18 +288,24 @@ impl Shard {
             let state = self.roster_page(number, RoomActionType::RaJoin, SessionId(0));
             self.answer(placed.asker, Body::RoomState(state), effects);
         }
+        if is_new {
+            self.save_later(id);
+        }
+        if let Some(relocation) = &placed.relocation {
+            self.relocated(id, number, relocation, effects);
+        }
         self.check_arrival(id, number, placed.role());
     }
 
     pub(crate) fn displaced(&mut self, note: &RoomSession, effects: &mut Effects) {
         let (number, id) = (RoomNumber(note.room), SessionId(note.session));
-        let key = self.room_keys.get(&number).cloned().unwrap_or_default();
         if let Some(removal) = &note.removal {
             self.tell_removed(id, number, removal, effects);
         }
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.rooms.remove(&key);
+            session.rooms.retain(|_, room| room.number != number);
         }
+        self.save_later(id);
         if let Some(replica) = self.replicas.get_mut(&number) {
             replica.locals.remove(&id);
         }
@@ -301,13 +322,16 @@ impl Shard {
         self.answer(asker, Body::RoomState(state), effects);
     }
 
-    fn roster_page(&self, number: RoomNumber, kind: RoomActionType, after: SessionId) -> RoomState {
+    pub(crate) fn roster_page(&self, number: RoomNumber, kind: RoomActionType, after: SessionId) -> RoomState {
         let mut state = RoomState {
             action_type: kind as i32,
             room_id: self.room_name(number),
             room_number: number.0,
             ..RoomState::default()
         };
+        if kind == RoomActionType::RaJoin {
+            state.rooms.extend(self.known_room(number));
+        }
         let Some(replica) = self.replicas.get(&number) else { return state };
         state.sequence = replica.sequence;
         state.member_count = replica.members.len() as u32;

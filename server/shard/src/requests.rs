@@ -3,11 +3,11 @@
 //! The server believes the connection, not the `user_id` in a message. Every request is answered once.
 
 use echomesh_proto::control::{
-    Body, ChatMsg, EchoMsg, MsgType, Ping, Role, Room, RoomAction, RoomActionType, RoomMessage, RoomState, StatusCode,
-    VoiceAnnounce, Who,
+    Body, ChatMsg, EchoMsg, MsgType, Ping, Role, RoomAction, RoomActionType, RoomMessage, StatusCode, VoiceAnnounce,
+    Who,
 };
 use echomesh_proto::ids::{ConnectionId, RoomNumber, SessionId};
-use echomesh_proto::limits::{CHAT_BYTES_MAX, CLIENT_ID_BYTES_MAX, ROOM_MESSAGE_BYTES_MAX};
+use echomesh_proto::limits::{CHAT_BYTES_MAX, CLIENT_ID_BYTES_MAX, PASSWORD_BYTES_MAX, ROOM_MESSAGE_BYTES_MAX};
 use echomesh_proto::time::Now;
 
 use crate::Shard;
@@ -15,11 +15,12 @@ use crate::accounts::{accounts_only, is_guest};
 use crate::connection::{AskedKind, status};
 use crate::counters::CloseReason;
 use crate::effect::Effects;
-use crate::mesh::{Ask, Asker, MemberFlags, NewRoom, ToHome};
+use crate::mesh::{Ask, Asker, MemberFlags, ToHome};
 use crate::names;
+use crate::rooms::{Join, NewRoom, Secret};
 
-/// Rooms in one page of RA_LIST.
-const ROOMS_PAGE: usize = 100;
+/// Letters of what a client typed that are shown back.
+pub(crate) const SHOWN_CHARS_MAX: usize = 32;
 
 /// Members in one page of a roster.
 pub(crate) const ROSTER_PAGE: usize = 50;
@@ -144,7 +145,7 @@ impl Shard {
     }
 
     /// A request to a room's home on behalf of a session.
-    fn of_session(&self, asker: Asker, id: SessionId, room: RoomNumber, ask: Ask) -> ToHome {
+    pub(crate) fn of_session(&self, asker: Asker, id: SessionId, room: RoomNumber, ask: Ask) -> ToHome {
         let session = &self.sessions[&id];
         ToHome {
             asker,
@@ -169,7 +170,7 @@ impl Shard {
         let key = names::room_name(typed).map(|name| name.key).unwrap_or_default();
         let room = self.sessions[&id].rooms.get(&key).map(|room| room.number);
         if room.is_none() {
-            let text = format!("you are not in the room {:?}: join it first", shorten(typed));
+            let text = format!("you are not in the room {:?}: join it first", shorten(typed, SHOWN_CHARS_MAX));
             self.refuse(asker, StatusCode::StatusNotInRoom, &text, effects);
         }
         room.map(|room| (key, room))
@@ -221,7 +222,7 @@ impl Shard {
     fn room_action(&mut self, now: Now, asker: Asker, id: SessionId, action: RoomAction, effects: &mut Effects) {
         let kind = action.action_type();
         if kind == RoomActionType::RaList {
-            return self.list_rooms(asker, &action, effects);
+            return self.list_rooms(asker, id, &action, effects);
         }
         if kind == RoomActionType::RaUnspecified {
             let text = "a RoomAction needs an action_type this server knows";
@@ -235,58 +236,71 @@ impl Shard {
             let request = self.of_session(asker, id, room, Ask::Leave(true));
             return self.tell_home(&key, request);
         }
-        let name = match names::room_name(&action.room_id) {
-            Ok(name) => name,
-            Err(text) => return self.refuse(asker, StatusCode::StatusNameInvalid, &text, effects),
+        if matches!(
+            kind,
+            RoomActionType::RaSet | RoomActionType::RaDelete | RoomActionType::RaInvite | RoomActionType::RaUninvite
+        ) {
+            return self.change_room(asker, id, action, effects);
+        }
+        let ask = match kind {
+            RoomActionType::RaCreate => self.creation(asker, &action),
+            _ => self.entrance(now, asker, id, action),
         };
-        let ask = if kind == RoomActionType::RaCreate {
-            Ask::Create(NewRoom {
-                number: 0,
-                key: name.key.clone(),
-                name: name.shown,
-                capacity: action.capacity,
-                creator: 0,
-            })
-        } else {
-            let rooms_max = self.config.limits.session_rooms_max as usize;
-            let rooms = &self.sessions[&id].rooms;
-            if rooms.len() >= rooms_max && !rooms.contains_key(&name.key) {
-                let text = format!("you are in {rooms_max} rooms, the most there may be: leave one first");
-                return self.refuse(asker, StatusCode::StatusLimit, &text, effects);
+        match ask {
+            Ok((key, ask)) => {
+                let request = self.of_session(asker, id, RoomNumber(0), ask);
+                self.tell_home(&key, request);
             }
-            let number = self.directory.get(&name.key).map(|known| known.number);
-            if let Some(ban) = number.and_then(|number| self.room_ban(id, number)) {
-                let text = ban.sentence("this room", now.unix_ms);
-                return self.refuse(asker, StatusCode::StatusBanned, &text, effects);
-            }
-            Ask::Join(name.key.clone())
-        };
-        let request = self.of_session(asker, id, RoomNumber(0), ask);
-        self.tell_home(&name.key, request);
+            Err((code, text)) => self.refuse(asker, code, &text, effects),
+        }
     }
 
-    fn list_rooms(&mut self, asker: Asker, action: &RoomAction, effects: &mut Effects) {
-        let after = String::from_utf8_lossy(&action.page).into_owned();
-        let from = if after.is_empty() { std::ops::Bound::Unbounded } else { std::ops::Bound::Excluded(after) };
-        let mut page = self.directory.range((from, std::ops::Bound::Unbounded));
-        let mut state = RoomState { action_type: RoomActionType::RaList as i32, ..RoomState::default() };
-        for (key, known) in page.by_ref().take(ROOMS_PAGE) {
-            state.rooms.push(Room {
-                room_id: known.name.clone(),
-                room_number: known.number.0,
-                capacity: known.capacity,
-                ..Room::default()
-            });
-            state.next_page = key.clone().into_bytes().into();
+    /// What the home of a room to be made is asked.
+    fn creation(&mut self, asker: Asker, action: &RoomAction) -> Result<(String, Ask), (StatusCode, String)> {
+        let name = Self::named_room(&action.room_id)?;
+        let (properties, password) = Self::first_properties(action)?;
+        let secret = password.and_then(|password| self.secret(asker, password));
+        let new = NewRoom { key: name.key.clone(), name: name.shown, properties, secret, ..NewRoom::default() };
+        Ok((name.key, Ask::Create(new)))
+    }
+
+    /// What the home of a room to be entered is asked.
+    fn entrance(
+        &mut self,
+        now: Now,
+        asker: Asker,
+        id: SessionId,
+        action: RoomAction,
+    ) -> Result<(String, Ask), (StatusCode, String)> {
+        let key = Self::named_room(&action.room_id)?.key;
+        if action.password.len() > PASSWORD_BYTES_MAX {
+            return Err((StatusCode::StatusTooLong, format!("a password has at most {PASSWORD_BYTES_MAX} bytes")));
         }
-        if page.next().is_none() {
-            state.next_page = Vec::new().into();
+        let rooms_max = self.config.limits.session_rooms_max as usize;
+        let rooms = &self.sessions[&id].rooms;
+        let is_in = rooms.contains_key(&key);
+        if rooms.len() >= rooms_max && !is_in {
+            let text = format!("you are in {rooms_max} rooms, the most there may be: leave one first");
+            return Err((StatusCode::StatusLimit, text));
         }
-        self.answer(asker, Body::RoomState(state), effects);
+        let number = self.directory.get(&key).map(|known| known.number);
+        // Who is in, after a resume, and banned since, is put out: that is on its way.
+        if let Some(ban) = number.filter(|_| !is_in).and_then(|number| self.room_ban(id, number)) {
+            return Err((StatusCode::StatusBanned, ban.sentence("this room", now.unix_ms)));
+        }
+        let password = Some(action.password).filter(|password| !password.is_empty());
+        let secret = password.and_then(|password| self.secret(asker, password));
+        Ok((key.clone(), Ask::Join(Join { key, secret, ..Join::default() })))
+    }
+
+    /// A password with the address it came from.
+    fn secret(&mut self, asker: Asker, password: String) -> Option<Secret> {
+        let remote = self.remote_of(asker)?.to_string();
+        Some(Secret { password, remote })
     }
 }
 
 /// The start of what a client typed, to show it back.
-pub(crate) fn shorten(typed: &str) -> String {
-    typed.chars().take(32).collect()
+pub(crate) fn shorten(typed: &str, chars_max: usize) -> String {
+    typed.chars().take(chars_max).collect()
 }

@@ -106,6 +106,19 @@ pub struct Standing {
     pub deafened: bool,
 }
 
+impl Standing {
+    /// With an invitation, or without one.
+    #[must_use]
+    pub fn invited(self, invited: bool) -> Self {
+        let enter = Right::Enter as u32;
+        if invited {
+            Self { allow: Rights(self.allow.0 | enter), deny: Rights(self.deny.0 & !enter), ..self }
+        } else {
+            Self { allow: Rights(self.allow.0 & !enter), ..self }
+        }
+    }
+}
+
 /// Whose rights are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Person {
@@ -159,6 +172,28 @@ impl Access {
         } else {
             self.standings.insert(holder, standing);
         }
+    }
+
+    /// Whether the room lets someone in by name: invited, or one who manages it or made it.
+    #[must_use]
+    pub fn is_invited(&self, person: Person) -> bool {
+        let rights = self.rights(person);
+        let named = self.standing(Holder::Account(person.user)).allow.has(Right::Enter);
+        rights.has(Right::Enter) && (named || rights.has(Right::Manage) || self.creator == Some(person.user))
+    }
+
+    /// Accounts that manage the room by their own name, in order.
+    #[must_use]
+    pub fn managers(&self) -> Vec<u64> {
+        let named = self.standings.iter().filter_map(|(holder, standing)| match holder {
+            Holder::Account(user) if standing.allow.has(Right::Manage) => Some(*user),
+            _ => None,
+        });
+        let kept = |user: &UserId| !self.standing(Holder::Account(*user)).deny.has(Right::Manage);
+        let mut managers: Vec<u64> = named.chain(self.creator.filter(kept)).map(|user| user.0).collect();
+        managers.sort_unstable();
+        managers.dedup();
+        managers
     }
 
     /// What someone may do here.

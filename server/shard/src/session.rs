@@ -16,7 +16,9 @@ use sha2::{Digest, Sha256};
 use crate::accounts::{Opened, is_guest};
 use crate::counters::{CloseReason, Drop};
 use crate::effect::Effects;
-use crate::mesh::{Ask, Asker, Mesh, NewRoom, SessionNote, SessionRecord};
+use crate::mesh::{Ask, Asker, Mesh, SessionNote, SessionRecord};
+use crate::rooms::NewRoom;
+use crate::saving::SavedSession;
 use crate::{Shard, home_request};
 
 /// Bytes of the secret half of a resume token; the public half is session and user, 8 bytes each.
@@ -41,6 +43,9 @@ pub(crate) struct Session {
     detached: Time,
     /// How often it moved: a home believes the latest of its shards.
     pub(crate) moves: u32,
+    /// The store has it; and as it is now.
+    pub(crate) is_saved: bool,
+    pub(crate) is_current: bool,
     /// Rooms it is in, by key. With their names: on a shard it moved to, the directory may not have them yet.
     pub(crate) rooms: BTreeMap<String, InRoom>,
 }
@@ -75,6 +80,8 @@ impl Session {
             remote: None,
             detached: Time(0),
             moves: 0,
+            is_saved: false,
+            is_current: false,
             rooms: BTreeMap::new(),
         }
     }
@@ -99,13 +106,26 @@ impl Session {
                     number: room.number.0,
                     key: key.clone(),
                     name: room.name.clone(),
-                    capacity: 0,
-                    creator: 0,
+                    ..NewRoom::default()
                 })
                 .collect(),
             moves: self.moves,
             since_us: self.since.0,
             token: self.token,
+            is_saved: self.is_current,
+        }
+    }
+
+    /// As the store keeps it.
+    pub(crate) fn saved(&self) -> SavedSession {
+        SavedSession {
+            id: self.id,
+            user: self.user,
+            username: self.username.clone(),
+            role: self.role,
+            secret_hash: self.secret_hash.clone(),
+            token: self.token,
+            rooms: self.rooms.values().map(|room| room.number).collect(),
         }
     }
 
@@ -115,6 +135,9 @@ impl Session {
         let role = record.role();
         let mut session = Self::new(opened, record.username, role, record.secret_hash);
         session.moves = record.moves + 1;
+        // If the store does not have it now, it may later: its old shard may have asked.
+        session.is_saved = true;
+        session.is_current = record.is_saved;
         let room = |room: NewRoom| (room.key, InRoom { number: RoomNumber(room.number), name: room.name });
         session.rooms = record.rooms.into_iter().map(room).collect();
         (record.asker, session)
@@ -159,6 +182,11 @@ impl Shard {
         let Some(session) = self.sessions.remove(&id) else { return };
         self.detached.remove(&(session.detached, id));
         self.forget_local(&session);
+        self.unsave(&session, true);
+        // All shards stop: who is still connected must not see others leave who come back after the start.
+        if self.stopping {
+            return;
+        }
         for (key, room) in &session.rooms {
             self.tell_home(key, home_request(room.number, id, session.moves, Ask::Leave(false)));
         }
@@ -240,6 +268,7 @@ impl Shard {
         };
         self.detached.remove(&(session.detached, id));
         self.forget_local(&session);
+        self.unsave(&session, false);
         if let Some(old) = session.connection {
             if let Some(connection) = self.connection(old) {
                 connection.session = None;
@@ -258,7 +287,11 @@ impl Shard {
         }
         let note = SessionNote { session: id.0, user: user.0, ..SessionNote::default() };
         self.tell(self.account_home(user), Mesh::SessionMoved(note));
+        let is_current = session.is_current;
         self.sessions.insert(id, session);
+        if !is_current {
+            self.save_later(id);
+        }
         let role = self.latest_role(user, role);
         self.set_session_role(id, role);
         let remote = self.remote_of(asker);

@@ -6,7 +6,8 @@ use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 
 use crate::accounts::AccountJob;
 use crate::jobs::{Act, JobToken};
-use crate::mesh::{Asker, NewRoom, Order};
+use crate::mesh::{Asker, Order};
+use crate::rooms::{PendingJoin, PendingRoom};
 
 /// What to go on with when the reply comes.
 #[derive(Debug)]
@@ -24,7 +25,15 @@ pub(crate) enum Job {
     OperatorActs,
     /// Nobody waits for the answer.
     Aside,
-    CreateRoom(Asker, Box<NewRoom>),
+    CreateRoom(Box<PendingRoom>),
+    /// The password of a room to be made, of one that is changed, of one that someone wants into.
+    RoomSecret(Box<PendingRoom>),
+    OrderSecret(Box<Order>),
+    RoomPassword(Box<PendingJoin>),
+    EndRoom(RoomNumber),
+    Sweep,
+    /// Sessions to keep, and those that ended.
+    Save(Vec<SessionId>, Vec<SessionId>),
     Chat(Box<ChatJob>),
     /// Whom an order is about.
     Target(Box<Order>),
@@ -72,8 +81,15 @@ impl Jobs {
     }
 
     fn count(&mut self, job: &Job) -> &mut u32 {
-        let hashes = matches!(job, Job::Hash(_) | Job::AccountHash(_) | Job::Rehash(..));
-        if hashes { &mut self.hashing } else { &mut self.storing }
+        match job {
+            Job::Hash(_)
+            | Job::AccountHash(_)
+            | Job::Rehash(..)
+            | Job::RoomSecret(_)
+            | Job::OrderSecret(_)
+            | Job::RoomPassword(_) => &mut self.hashing,
+            _ => &mut self.storing,
+        }
     }
 
     /// Unanswered requests to the store.

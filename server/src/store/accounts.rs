@@ -65,7 +65,8 @@ pub(super) async fn carry_out(connection: &mut Connection, job: &AccountsJob) ->
             done(connection.execute(sql, &[number(*token), number(user.0)]).await?)
         }
         AccountsJob::SetPassword { user, old, new } => {
-            let sql = "UPDATE accounts SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
+            let sql = "UPDATE accounts SET password_hash = $1, session_epoch = session_epoch + 1
+                       WHERE id = $2 AND password_hash = $3";
             done(connection.execute(sql, &[Text(new), number(user.0), Text(old)]).await?)
         }
         AccountsJob::Delete { user, time_ms, entry } => {

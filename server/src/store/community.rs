@@ -10,6 +10,7 @@ use echomesh_shard::{Act, Ban, LoggedAct, Network, StoreOutcome, StoredRoom};
 
 use super::connection::Value::{self, Number, Text};
 use super::connection::{Connection, Row};
+use super::rooms;
 
 /// `room_standings.role` of an account's row.
 const NO_ROLE: i64 = -1;
@@ -57,6 +58,9 @@ pub(super) async fn moderate(
             let values = [number(room.0), role, account, number(allow.0.into()), number(deny.0.into())];
             connection.execute(sql, &values).await?;
         }
+        Act::Invite { room, user, invited } => rooms::invite(connection, *room, *user, *invited).await?,
+        Act::SetRoom { room, properties } => rooms::set(connection, *room, properties).await?,
+        Act::DeleteRoom { room } => rooms::end(connection, *room).await?,
         Act::Ban(ban) => new_ban = Some(insert_ban(connection, ban).await?),
         Act::Unban { ban } => {
             if connection.execute("DELETE FROM bans WHERE id = $1", &[number(*ban)]).await? == 0 {

@@ -10,8 +10,9 @@
 //!
 //! Layout: `place` (where the database is), `open` with `sqlite`, `postgres` and `schema` (getting hold of it),
 //! `session` (keeping hold), `connection` (either database behind one set of statements), `work` (what each job
-//! does), `chat` (lines), `community` (roles, bans, the audit log), `accounts` (tokens, invitations, passwords), `fault` (what went wrong and what to do about
-//! it), `backup` (copies of a file), `operator` (commands on the machine).
+//! does), `chat` (lines), `community` (roles, bans, the audit log), `accounts` (tokens, invitations, passwords), `rooms`,
+//! `sessions` (that outlive the server), `fault` (what went wrong and what to do about it), `backup` (copies of a
+//! file), `operator` (commands on the machine).
 
 mod accounts;
 mod backup;
@@ -23,8 +24,10 @@ mod open;
 pub mod operator;
 mod place;
 mod postgres;
+mod rooms;
 mod schema;
 mod session;
+mod sessions;
 mod sqlite;
 #[cfg(test)]
 mod tests;

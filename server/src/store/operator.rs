@@ -190,7 +190,10 @@ impl Desk {
             let (action, detail) = match change {
                 Change::Password(hash) => {
                     connection
-                        .execute("UPDATE accounts SET password_hash = $1 WHERE id = $2", &[Text(hash), id])
+                        .execute(
+                            "UPDATE accounts SET password_hash = $1, session_epoch = session_epoch + 1 WHERE id = $2",
+                            &[Text(hash), id],
+                        )
                         .await?;
                     (Action::MaAccount, "password set".to_owned())
                 }

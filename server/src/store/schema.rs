@@ -1,17 +1,17 @@
 //! The schema: its steps, which of them are done, and what the store holds at start.
 //!
 //! One set of steps for both databases. In: an open connection. Out: a database of today's schema, its
-//! rooms and bans, and at the very first start the claim code.
+//! rooms, bans and sessions, and at the very first start the claim code.
 //! SQLite counts the steps done in `PRAGMA user_version`, PostgreSQL in the table `echomesh_schema`.
 
-use echomesh_proto::ids::{RoomNumber, UserId};
-use echomesh_shard::{Ban, StoredRoom};
+use echomesh_proto::ids::RoomNumber;
+use echomesh_shard::{Ban, SavedSession, StoredRoom};
 
 use super::connection::{Connection, Value};
 use super::fault::Fault;
 use super::open::OpenError;
 use super::work::code_hash;
-use super::{accounts, community};
+use super::{accounts, community, rooms, sessions};
 use crate::hex::hex;
 
 /// The steps to today's schema, in order. A released one never changes.
@@ -33,6 +33,10 @@ pub struct Loaded {
     pub rooms: Vec<StoredRoom>,
     /// Bans that are not over.
     pub bans: Vec<Ban>,
+    /// Sessions of the last run that may be resumed.
+    pub sessions: Vec<SavedSession>,
+    /// Rooms that ended and whose lines are still there.
+    pub ended_rooms: Vec<RoomNumber>,
     /// The claim code, at the very first start only: afterwards nobody knows it but its reader.
     pub claim_code: Option<String>,
 }
@@ -104,21 +108,11 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenErro
     connection.script("DELETE FROM operator_acts").await?;
     let now_ms = accounts::now_ms();
     accounts::forget_expired(connection, now_ms).await?;
-    let rows = connection.rows("SELECT id, key, name, capacity, creator FROM rooms ORDER BY id", &[]).await?;
-    let mut rooms = Vec::with_capacity(rows.len());
-    for row in rows {
-        rooms.push(StoredRoom {
-            number: RoomNumber(row.number(0)? as u64),
-            key: row.text(1)?,
-            name: row.text(2)?,
-            capacity: row.number(3)? as u32,
-            creator: UserId(row.number(4)? as u64),
-            standings: Vec::new(),
-        });
-    }
+    let (mut rooms, ended_rooms) = rooms::load(connection).await?;
     community::load_standings(connection, &mut rooms).await?;
     let bans = community::load_bans(connection, now_ms).await?;
-    Ok(Loaded { rooms, bans, claim_code: claim_code(connection).await? })
+    let sessions = sessions::load(connection).await?;
+    Ok(Loaded { rooms, bans, sessions, ended_rooms, claim_code: claim_code(connection).await? })
 }
 
 /// Makes the code at the first start; only its hash is kept.

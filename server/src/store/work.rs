@@ -1,13 +1,13 @@
 //! What each job does, as SQL, and the transaction around a batch of them.
 
 use echomesh_proto::control::Role;
-use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_proto::ids::UserId;
 use echomesh_shard::{StoreJob, StoreOutcome};
 use ring::digest::{SHA256, digest};
 
 use super::chat::{self, Line};
 use super::connection::{Connection, Value};
-use super::{accounts, community};
+use super::{accounts, community, rooms, sessions};
 use crate::hex::hex;
 
 /// All jobs or none: their outcomes in order, on disk when this returns.
@@ -110,17 +110,15 @@ async fn carry_out(connection: &mut Connection, job: &StoreJob) -> Result<StoreO
             }
             Ok(outcome)
         }
-        StoreJob::CreateRoom { key, name, capacity, creator, time_ms } => {
-            let sql = "INSERT INTO rooms (key, name, capacity, creator, created_ms) VALUES ($1, $2, $3, $4, $5)
-                       ON CONFLICT (key) DO NOTHING";
-            let [key, name] = [key, name].map(|text| Value::Text(text));
-            let [capacity, creator, time] =
-                [i64::from(*capacity), creator.0 as i64, *time_ms as i64].map(Value::Number);
-            let numbers = connection.insert(sql, &[key, name, capacity, creator, time]).await?;
-            Ok(numbers
-                .first()
-                .map_or(StoreOutcome::Exists, |room| StoreOutcome::RoomCreated { room: RoomNumber(*room) }))
+        StoreJob::CreateRoom { key, name, properties, creator, time_ms } => {
+            rooms::create(connection, (key, name), properties, *creator, *time_ms).await
         }
+        StoreJob::EndRoom { room } => {
+            rooms::end(connection, *room).await?;
+            Ok(StoreOutcome::Swept { is_done: false })
+        }
+        StoreJob::SweepRoom { room } => rooms::sweep(connection, *room).await,
+        StoreJob::SaveSessions { sessions, gone } => sessions::save(connection, sessions, gone).await,
         StoreJob::Moderate(logged) => community::moderate(connection, logged).await,
         StoreJob::ReadAudit { before, count } => community::read_audit(connection, *before, *count).await,
         StoreJob::AppendChat { .. } => unreachable!("Line::of takes these"),

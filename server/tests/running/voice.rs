@@ -1,6 +1,6 @@
 //! A member's voice, as any client seals, sends and opens it.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use echomesh_proto::control::{Body, VoiceAnnounce};
@@ -55,6 +55,13 @@ impl Voice {
     /// As a NAT that rebinds: another port from now on.
     pub fn rebind(&mut self, server: &Server) {
         self.socket = socket(server);
+    }
+
+    /// As a client that changes its network: another address and port.
+    pub fn rebind_from(&mut self, server: &Server, address: IpAddr) {
+        self.socket = UdpSocket::bind((address, 0)).unwrap();
+        self.socket.connect(("127.0.0.1", server.voice_port)).unwrap();
+        self.socket.set_read_timeout(Some(TRY)).unwrap();
     }
 
     /// Shows the server where we are.

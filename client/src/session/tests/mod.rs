@@ -16,6 +16,7 @@ use prost::Message;
 use super::*;
 
 mod accounts;
+mod rooms;
 mod voice;
 
 /// A session, its clock, and the server's end of its connection.

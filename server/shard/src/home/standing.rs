@@ -14,13 +14,13 @@ use crate::mesh::{DELTA_MEMBERS_MAX, MemberFlags, MemberView, Mesh, Removal, Rep
 use crate::rights::{Access, Holder, Person, Right, Rights};
 
 impl HomeMember {
-    pub(super) fn person(&self) -> Person {
+    pub(crate) fn person(&self) -> Person {
         Person { user: UserId(self.user), role: self.role }
     }
 }
 
 /// A member's flags with what the room imposes.
-pub(super) fn imposed(access: &Access, person: Person, flags: MemberFlags) -> MemberFlags {
+pub(crate) fn imposed(access: &Access, person: Person, flags: MemberFlags) -> MemberFlags {
     let standing = access.standing(Holder::Account(person.user));
     MemberFlags {
         server_muted: standing.muted || !access.rights(person).has(Right::Speak),
@@ -64,7 +64,11 @@ impl Shard {
     pub(crate) fn set_rights(&mut self, number: RoomNumber, holder: Holder, allow: Rights, deny: Rights) {
         let Some(home) = self.homes.get_mut(&number) else { return };
         let standing = home.access.standing(holder);
+        let managers = home.access.managers();
         home.access.set(holder, crate::rights::Standing { allow, deny, ..standing });
+        if home.access.managers() != managers {
+            self.tell_known(number);
+        }
         self.refresh_members(number, |person| match holder {
             Holder::Role(role) => person.role == role,
             Holder::Account(user) => person.user == user,
@@ -109,7 +113,7 @@ impl Shard {
             let Some(home) = self.homes.get_mut(&number) else { return };
             home.sequence += 1;
             let members: Vec<MemberView> = part.iter().filter_map(|id| home.view(*id)).collect();
-            let delta = ReplicaDelta { room: number.0, sequence: home.sequence, members, reset: false };
+            let delta = ReplicaDelta { room: number.0, sequence: home.sequence, members, ..ReplicaDelta::default() };
             self.broadcast(number, None, &Mesh::Replica(delta));
         }
     }
@@ -126,7 +130,7 @@ impl Shard {
         }
     }
 
-    fn remove_member(&mut self, number: RoomNumber, id: SessionId, removal: &Removal) {
+    pub(crate) fn remove_member(&mut self, number: RoomNumber, id: SessionId, removal: &Removal) {
         let member = self.homes.get(&number).and_then(|home| home.members.get(&id));
         let Some((shard, moves)) = member.map(|member| (member.shard, member.moves)) else { return };
         self.leave_room(shard, number, id, moves, Some(removal.clone()));

@@ -20,7 +20,7 @@ use echomesh_proto::control::{
     AuditEntry, Body, Moderation, ModerationAction as Action, ModerationState, Role, StatusCode,
 };
 use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, UserId};
-use echomesh_proto::limits::{REASON_BYTES_MAX, USERNAME_BYTES_MAX};
+use echomesh_proto::limits::{REASON_BYTES_MAX, ROOM_NAME_BYTES_MAX, USERNAME_BYTES_MAX};
 use echomesh_proto::time::{Now, SECOND_US, Time};
 
 use crate::accounts::guest_id;
@@ -30,7 +30,9 @@ use crate::effect::Effects;
 use crate::jobs::{Act, LoggedAct, StoreJob, StoreOutcome};
 use crate::mesh::{Asker, Mesh, Order};
 use crate::names;
+use crate::requests::SHOWN_CHARS_MAX;
 use crate::rights::{Access, Holder, Person, ROOM_RIGHTS, Right, Rights, TABLE, role_name, role_rank};
+use crate::rooms::is_of_rooms;
 use crate::{Job, Shard};
 pub(crate) use effects::RoleChange;
 use needs::{Place, Whom, needs};
@@ -68,7 +70,7 @@ pub(crate) struct Staff {
 }
 
 impl Order {
-    fn actor(&self) -> Person {
+    pub(crate) fn actor(&self) -> Person {
         Person { user: UserId(self.user), role: self.role() }
     }
 
@@ -85,14 +87,19 @@ impl Order {
 impl Shard {
     /// A client's request, at its shard.
     pub(crate) fn moderation(&mut self, asker: Asker, id: SessionId, msg: Moderation, effects: &mut Effects) {
-        match self.draft(asker, id, msg) {
+        let drafted = match msg.action() {
+            // A `RoomAction` asks for these, and is answered otherwise.
+            action if is_of_rooms(action) => refusal(StatusCode::StatusBadRequest, "that is asked by a RoomAction"),
+            _ => self.draft(asker, id, msg),
+        };
+        match drafted {
             Ok((order, shard)) => self.tell(shard, Mesh::Order(order)),
             Err((code, text)) => self.refuse(asker, code, &text, effects),
         }
     }
 
     /// The request as an order, and who decides it.
-    fn draft(&self, asker: Asker, id: SessionId, msg: Moderation) -> Result<(Order, ShardId), Refusal> {
+    pub(crate) fn draft(&self, asker: Asker, id: SessionId, msg: Moderation) -> Result<(Order, ShardId), Refusal> {
         use StatusCode::{StatusBadRequest, StatusNotFound, StatusTooLong};
         let Some(needs) = needs(msg.action()) else {
             return refusal(StatusBadRequest, "a Moderation needs an action that this server knows");
@@ -104,7 +111,8 @@ impl Shard {
             return refusal(StatusBadRequest, "a reason is one line without control characters");
         }
         // What goes on to another shard is bounded here.
-        if msg.username.len() > 4 * USERNAME_BYTES_MAX || msg.page.len() > PAGE_BYTES_MAX {
+        let long_room = msg.to_room_id.len() > 4 * ROOM_NAME_BYTES_MAX;
+        if msg.username.len() > 4 * USERNAME_BYTES_MAX || msg.page.len() > PAGE_BYTES_MAX || long_room {
             return refusal(StatusTooLong, "the username or the page is longer than any there is");
         }
         let session = &self.sessions[&id];
@@ -130,7 +138,7 @@ impl Shard {
             };
             (order.room, shard) = (known.number.0, known.home);
         }
-        let (room_id, address) = (crate::requests::shorten(&msg.room_id), String::new());
+        let (room_id, address) = (crate::requests::shorten(&msg.room_id, SHOWN_CHARS_MAX), String::new());
         order.msg = Moderation { room_id, address, ..msg };
         Ok((order, shard))
     }
@@ -161,7 +169,11 @@ impl Shard {
             return self.order_busy(order.asker, effects);
         }
         if order.granted {
-            return self.store_order(now, order, effects);
+            let is_move = order.msg.action() == Action::MaMove;
+            return match if is_move { self.may_move_here(now, &order) } else { Ok(()) } {
+                Ok(()) => self.store_order(now, order, effects),
+                Err((code, text)) => self.refuse(order.asker, code, &text, effects),
+            };
         }
         match self.may_order(now, &order) {
             Ok(()) => self.find_target(now, order, effects),
@@ -273,6 +285,11 @@ impl Shard {
         if let Err((code, text)) = self.outranks(&order) {
             return self.refuse(order.asker, code, &text, effects);
         }
+        match order.msg.action() {
+            Action::MaMove => return self.pass_move_on(order, effects),
+            Action::MaSetRoom | Action::MaDeleteRoom => return self.begin_change(now, order, effects),
+            _ => {}
+        }
         let is_ban = matches!(order.msg.action(), Action::MaBan | Action::MaUnban);
         if is_ban && self.config.shard != STAFF_SHARD {
             order.granted = true;
@@ -288,13 +305,17 @@ impl Shard {
         };
         let (actor, target) = (order.actor(), order.target());
         let action = order.msg.action();
-        if order.target_user != 0 && action != Action::MaReport && !access.may_act_on(actor, target) {
+        let is_harmless = matches!(action, Action::MaReport | Action::MaInvite);
+        if order.target_user != 0 && !is_harmless && !access.may_act_on(actor, target) {
             let (name, role) = (&order.target_name, role_name(target.role));
             let text = format!("{name} is {role} here and you do not stand above that: ask someone of a higher role");
             return Err((StatusDenied, text));
         }
         match action {
-            Action::MaKick if order.room != 0 && !self.is_in_room(RoomNumber(order.room), target.user) => {
+            _ if is_of_rooms(action) => self.may_change_room(order)?,
+            Action::MaKick | Action::MaMove
+                if order.room != 0 && !self.is_in_room(RoomNumber(order.room), target.user) =>
+            {
                 return refusal(StatusNotFound, "nobody of that name is in the room: look at its roster");
             }
             Action::MaSetRole => {
@@ -345,11 +366,12 @@ impl Shard {
     }
 
     /// Everything speaks for it: the store takes the act and its entry in the log.
-    fn store_order(&mut self, now: Now, order: Order, effects: &mut Effects) {
+    pub(crate) fn store_order(&mut self, now: Now, order: Order, effects: &mut Effects) {
         let room = RoomNumber(order.room);
         let holder = order.holder();
         let is_standing = needs(order.msg.action()).is_some_and(|needs| needs.is_standing);
         let standings_max = self.config.limits.room_standings_max;
+        let changes_room = matches!(order.msg.action(), Action::MaSetRoom | Action::MaDeleteRoom);
         if is_standing && !self.access(order.room).is_some_and(|access| access.has_room(holder, standings_max)) {
             let text = "the room has as many entries about accounts as it may have: take old ones back first";
             return self.refuse(order.asker, StatusCode::StatusLimit, text, effects);
@@ -367,6 +389,7 @@ impl Shard {
             Action::MaSetRights => {
                 Act::SetRights { room, holder, allow: Rights(order.msg.allow), deny: Rights(order.msg.deny) }
             }
+            action if is_of_rooms(action) => self.room_act(&order),
             _ => Act::Note,
         };
         let entry = self.entry(now, &order);
@@ -376,8 +399,11 @@ impl Shard {
             target: user,
             entry,
         }));
-        let asker = order.asker;
+        let (asker, room) = (order.asker, order.room);
         if !self.ask_store(Job::Order(Box::new((order, act))), store, effects) {
+            if changes_room {
+                self.end_change(room);
+            }
             self.order_busy(asker, effects);
         }
     }
@@ -400,6 +426,8 @@ impl Shard {
             Action::MaUnban => format!("ban {}", msg.ban_id),
             Action::MaSetRole => format!("{} to {}", role_name(order.target_role()), role_name(msg.role())),
             Action::MaSetRights => format!("allow {:#x}, deny {:#x}", msg.allow, msg.deny),
+            Action::MaMove => format!("to {}", msg.to_room_id),
+            Action::MaSetRoom => Self::room_detail(order),
             _ => String::new(),
         };
         let room_id = if order.room == 0 { msg.room_id.clone() } else { self.room_name(RoomNumber(order.room)) };
@@ -422,6 +450,10 @@ impl Shard {
         outcome: &StoreOutcome,
         effects: &mut Effects,
     ) {
+        let changes_room = matches!(act, Act::SetRoom { .. } | Act::DeleteRoom { .. });
+        if changes_room && !matches!(outcome, StoreOutcome::Moderated { .. }) {
+            self.end_change(order.room);
+        }
         let id = match outcome {
             StoreOutcome::Moderated { id } => *id,
             StoreOutcome::NotFound => {
@@ -444,7 +476,13 @@ impl Shard {
                 let entry = AuditEntry { entry_id: id, ..self.entry(now, &order) };
                 self.tell_all(&Mesh::Reported(ModerationState { audit: vec![entry], ..state.clone() }));
             }
+            Act::Note if order.msg.action() == Action::MaMove => self.relocate_all(&order),
             Act::Note => self.kick(&order),
+            act @ (Act::Invite { .. } | Act::SetRoom { .. } | Act::DeleteRoom { .. }) => {
+                let body = self.room_changed(now, &order, act);
+                let msg = echomesh_proto::control::EchoMsg::new(0, body);
+                return self.tell(order.asker.shard(), Mesh::Answer(crate::mesh::Answer { asker: order.asker, msg }));
+            }
         }
         // Through the mesh even to ourselves: what was told to the asker's shard comes first.
         let msg = echomesh_proto::control::EchoMsg::new(0, Body::ModerationState(state));
@@ -494,5 +532,8 @@ pub(crate) fn lacks(right: Right) -> String {
         return format!("you may not {what} here: the room took that right from you, so ask someone who manages it");
     }
     let role = role_name(role);
+    if !ROOM_RIGHTS.has(right) {
+        return format!("you may not {what}: that takes the role {role}");
+    }
     format!("you may not {what} here: that takes the role {role}, or a right given to you in the room")
 }

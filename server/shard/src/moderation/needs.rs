@@ -34,7 +34,7 @@ pub(crate) struct Needs {
 /// The table; `None` for what is no action.
 pub(crate) fn needs(action: Action) -> Option<Needs> {
     let (right, place, whom) = match action {
-        Action::MaUnspecified | Action::MaMove | Action::MaAccount => return None,
+        Action::MaUnspecified | Action::MaAccount => return None,
         Action::MaMute | Action::MaUnmute | Action::MaDeafen | Action::MaUndeafen => {
             (Some(Right::Mute), Place::Room, Whom::Person)
         }
@@ -45,8 +45,11 @@ pub(crate) fn needs(action: Action) -> Option<Needs> {
         Action::MaSetRights => (Some(Right::Manage), Place::Room, Whom::PersonOrRole),
         Action::MaListRights => (Some(Right::Manage), Place::Room, Whom::Nobody),
         Action::MaListAudit => (Some(Right::Audit), Place::Server, Whom::Nobody),
+        Action::MaMove => (Some(Right::Move), Place::Room, Whom::Person),
+        Action::MaInvite | Action::MaUninvite => (Some(Right::Invite), Place::Room, Whom::Person),
+        Action::MaSetRoom | Action::MaDeleteRoom => (Some(Right::Manage), Place::Room, Whom::Nobody),
         Action::MaReport => (None, Place::Server, Whom::Person),
     };
-    let is_standing = matches!(right, Some(Right::Mute | Right::Manage)) && whom != Whom::Nobody;
+    let is_standing = matches!(right, Some(Right::Mute | Right::Manage | Right::Invite)) && whom != Whom::Nobody;
     Some(Needs { right, place, whom, is_standing })
 }

@@ -193,10 +193,12 @@ impl Speakers {
 impl Shard {
     /// Home: with this many streams open, does the room choose?
     pub(crate) fn count_speakers(&mut self, number: RoomNumber) {
-        let most = self.config.speakers_max as usize;
+        let by_default = self.config.speakers_max;
         let Some(home) = self.homes.get_mut(&number) else { return };
+        let most = home.speakers_max(by_default);
         let is_on = most > 0 && home.streams() > most;
         if is_on == home.speakers.is_on {
+            home.speakers.fresh = is_on;
             return;
         }
         home.speakers = Speakers { is_on, ..Speakers::default() };
@@ -256,10 +258,11 @@ impl Shard {
             let home = self.home_of(key);
             self.tell(home, Mesh::Levels(report));
         }
-        let most = self.config.speakers_max as usize;
+        let by_default = self.config.speakers_max;
         let mut choices = Vec::new();
         for (number, home) in self.homes.iter_mut().filter(|(_, home)| home.speakers.fresh) {
             home.speakers.fresh = false;
+            let most = home.speakers_max(by_default);
             if home.speakers.choose(now.time, most).is_some() {
                 choices.push((*number, home.speakers.told(*number)));
             }

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 mod accounts;
+pub mod rooms;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -78,7 +79,8 @@ pub struct Cluster {
     accounts: BTreeMap<String, (u64, String, String, Role)>,
     /// Tokens, invitations, and what commands on the machine did.
     pub kept: accounts::Kept,
-    rooms: BTreeMap<String, u64>,
+    /// What is stored of rooms and sessions.
+    pub stored: rooms::Rooms,
     /// The audit log, oldest first.
     pub audit: Vec<AuditEntry>,
     lines: Vec<(u64, String, u64, String, u64)>,
@@ -87,6 +89,9 @@ pub struct Cluster {
     peers: Vec<BTreeMap<PeerId, (SocketAddr, MasterKey)>>,
     jobs: VecDeque<(usize, StoreReply)>,
     hashes: VecDeque<(usize, HashReply)>,
+    /// The hashers' answers are held back.
+    pub hold_hashes: bool,
+    pub held_hashes: Vec<(usize, HashReply)>,
     decoders: BTreeMap<Client, FrameDecoder>,
     generation: u32,
 }
@@ -107,6 +112,8 @@ pub fn config(shard: u8, shards: u8) -> ShardConfig {
         limits: Limits::default(),
         rooms: Vec::new(),
         bans: Vec::new(),
+        sessions: Vec::new(),
+        ended_rooms: Vec::new(),
     }
 }
 
@@ -135,7 +142,7 @@ impl Cluster {
             store_is_silent: false,
             accounts: BTreeMap::new(),
             kept: accounts::Kept::default(),
-            rooms: BTreeMap::new(),
+            stored: rooms::Rooms::default(),
             audit: Vec::new(),
             lines: Vec::new(),
             control: VecDeque::new(),
@@ -143,6 +150,8 @@ impl Cluster {
             peers: (0..shards).map(|_| BTreeMap::new()).collect(),
             jobs: VecDeque::new(),
             hashes: VecDeque::new(),
+            hold_hashes: false,
+            held_hashes: Vec::new(),
             decoders: BTreeMap::new(),
             generation: 0,
         };
@@ -230,7 +239,8 @@ impl Cluster {
                         Some(hash) => HashOutcome::Verified(hash == request.password),
                         None => HashOutcome::Hashed(request.password),
                     };
-                    self.hashes.push_back((shard, HashReply { token: request.token, outcome }));
+                    let reply = (shard, HashReply { token: request.token, outcome });
+                    if self.hold_hashes { self.held_hashes.push(reply) } else { self.hashes.push_back(reply) }
                 }
             }
         }
@@ -288,6 +298,7 @@ impl Cluster {
             }
             StoreJob::Moderate(logged) => {
                 let LoggedAct { act, mut entry, .. } = *logged;
+                self.stored.act(&act);
                 if let Act::SetRole { user, role } = act {
                     self.set_role(user, role);
                 }
@@ -300,14 +311,10 @@ impl Cluster {
                 let older = self.audit.iter().rev().filter(|entry| before == 0 || entry.entry_id < before);
                 StoreOutcome::Audit(older.take(count as usize).cloned().collect())
             }
-            StoreJob::CreateRoom { key, .. } => {
-                let number = self.rooms.len() as u64 + 1;
-                if self.rooms.contains_key(&key) {
-                    return StoreOutcome::Exists;
-                }
-                self.rooms.insert(key, number);
-                StoreOutcome::RoomCreated { room: RoomNumber(number) }
-            }
+            StoreJob::CreateRoom { .. }
+            | StoreJob::EndRoom { .. }
+            | StoreJob::SweepRoom { .. }
+            | StoreJob::SaveSessions { .. } => self.stored.carry_out(job),
             StoreJob::AppendChat { room, user, client_id, content, time_ms } => {
                 let found = self
                     .lines

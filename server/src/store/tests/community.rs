@@ -37,7 +37,13 @@ fn acts_survive_reopening() {
         let (creator, time_ms) = (UserId(1), 1);
         one(
             &mut store,
-            &StoreJob::CreateRoom { key: "hall".into(), name: "Hall".into(), capacity: 0, creator, time_ms },
+            &StoreJob::CreateRoom {
+                key: "hall".into(),
+                name: "Hall".into(),
+                properties: Properties::default(),
+                creator,
+                time_ms,
+            },
         );
         let (room, user) = (RoomNumber(1), UserId(2));
         let restrain = |muted, deafened| act(Act::Restrain { room, user, muted, deafened });

@@ -5,6 +5,7 @@ mod community;
 mod files;
 #[path = "../../../tests/running/postgres.rs"]
 mod postgres;
+mod rooms;
 mod servers;
 
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
-use echomesh_shard::{JobToken, Limits, StoreJob, StoreOutcome, StoreRequest};
+use echomesh_shard::{JobToken, Limits, Properties, StoreJob, StoreOutcome, StoreRequest};
 
 use super::chat::CLIENT_ID_MS;
 use super::*;
@@ -67,7 +68,13 @@ fn account(key: &str) -> StoreJob {
 }
 
 fn room(key: &str) -> StoreJob {
-    StoreJob::CreateRoom { key: key.into(), name: "Hall".into(), capacity: 5, creator: UserId(1), time_ms: 1 }
+    StoreJob::CreateRoom {
+        key: key.into(),
+        name: "Hall".into(),
+        properties: Properties { capacity: 5, ..Properties::default() },
+        creator: UserId(1),
+        time_ms: 1,
+    }
 }
 
 fn line(room: u64, client_id: &str, content: &str, time_ms: u64) -> StoreJob {
@@ -113,7 +120,7 @@ fn answers_survive_reopening() {
         close(store);
         let (mut store, loaded) = open(place);
         let [hall] = &loaded.rooms[..] else { panic!("one room") };
-        assert_eq!((hall.name.as_str(), hall.number, hall.capacity), ("Hall", RoomNumber(1), 5));
+        assert_eq!((hall.name.as_str(), hall.number, hall.properties.capacity), ("Hall", RoomNumber(1), 5));
         assert!(loaded.claim_code.is_none(), "the code is told once");
         let found = one(&mut store, &StoreJob::FindAccount { key: "ada".into() });
         assert!(matches!(found, StoreOutcome::Account { user: UserId(1), role: Role::Member, .. }), "{found:?}");

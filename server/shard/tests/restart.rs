@@ -1,0 +1,196 @@
+//! Sessions across a start of the server: who comes back, as what, and what others see of it.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cluster;
+
+use cluster::rooms::{create, join_with};
+use cluster::{Client, Cluster, action, chat, moderation};
+use echomesh_proto::control::{
+    Body, LoginResponse, ModerationAction as Action, ResumeRequest, Role, RoomActionType as Kind, RoomDelta,
+    RoomEventType, RoomProperties, StatusCode as S,
+};
+use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_shard::{Ban, Input};
+
+/// Long enough for what changed to be stored.
+const WRITTEN_US: u64 = 500_000;
+
+/// A member and the token that resumes it.
+fn member(cluster: &mut Cluster, shard: usize, name: &str, room: &str) -> (Client, Vec<u8>) {
+    let client = cluster.connect(shard);
+    let token = cluster.login(client, name, 1).resume_token.to_vec();
+    cluster.ask(client, action(Kind::RaCreate, room));
+    assert_eq!(cluster.code(client, action(Kind::RaJoin, room)), S::StatusOk);
+    (client, token)
+}
+
+fn resume(cluster: &mut Cluster, shard: usize, token: &[u8]) -> (Client, LoginResponse) {
+    let client = cluster.connect(shard);
+    let request = ResumeRequest { resume_token: token.to_vec().into() };
+    match cluster.ask(client, Body::ResumeRequest(request)) {
+        Body::LoginResponse(response) => (client, response),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn roster(cluster: &mut Cluster, client: Client, room: &str) -> Vec<String> {
+    let state = cluster.room_state(client, action(Kind::RaJoin, room));
+    state.members.into_iter().map(|member| member.username).collect()
+}
+
+fn deltas(bodies: Vec<Body>) -> Vec<RoomDelta> {
+    let of = |body| if let Body::RoomEvent(event) = body { Some(event.deltas) } else { None };
+    bodies.into_iter().filter_map(of).flatten().collect()
+}
+
+/// Goal: after a kill and a start, or a stop and a start, sessions come back with their tokens, on any shard, in their
+/// rooms and with their ids; who comes back first has the others in its roster and sees none of them leave or join
+/// (PROTOCOL M90, M91).
+#[test]
+fn members_come_back_to_each_other() {
+    for (shards, in_order) in [(1, false), (3, false), (3, true)] {
+        let mut cluster = Cluster::new(shards);
+        let at = |shard: usize| shard % usize::from(shards);
+        let people: Vec<(Client, Vec<u8>)> =
+            (0..5).map(|number| member(&mut cluster, at(number), &format!("m{number}"), "hall")).collect();
+        assert_eq!(cluster.code(people[0].0, action(Kind::RaCreate, "attic")), S::StatusOk);
+        let ids: Vec<u64> = people.iter().map(|(client, _)| cluster.who(*client).session_id).collect();
+        cluster.pass(WRITTEN_US);
+        assert_eq!(cluster.code(people[0].0, action(Kind::RaJoin, "attic")), S::StatusOk);
+        if in_order {
+            for shard in 0..usize::from(shards) {
+                cluster.input(shard, Input::Shutdown);
+                cluster.run();
+            }
+            for (client, _) in &people {
+                let told = deltas(cluster.take(*client));
+                assert!(told.iter().all(|delta| delta.event_type() != RoomEventType::ReLeft), "{told:?}");
+            }
+        } else {
+            cluster.pass(WRITTEN_US);
+        }
+        cluster.restart(|_| {});
+        let mut back: Vec<Client> = Vec::new();
+        for (number, (_, token)) in people.iter().enumerate() {
+            let (client, response) = resume(&mut cluster, at(number + 1), token);
+            assert_eq!((response.status_code(), response.session_id), (S::StatusOk, ids[number]), "{response:?}");
+            assert_eq!(response.username, format!("m{number}"));
+            let expected: &[&str] = if number == 0 { &["attic", "hall"] } else { &["hall"] };
+            assert_eq!(response.rooms, expected);
+            assert_eq!(roster(&mut cluster, client, "hall").len(), 5, "those who are not back yet too");
+            back.push(client);
+        }
+        for client in &back {
+            let seen: Vec<RoomDelta> = deltas(cluster.take(*client))
+                .into_iter()
+                .filter(|delta| matches!(delta.event_type(), RoomEventType::ReJoined | RoomEventType::ReLeft))
+                .collect();
+            assert!(seen.is_empty(), "{seen:?}");
+        }
+        assert_eq!(cluster.code(back[4], chat("hall", "here again")), S::StatusOk);
+        cluster.open_voice(back[4], "hall", "127.0.0.1:7001");
+        // And once more: a session that came back outlives the next server too.
+        cluster.pass(WRITTEN_US);
+        cluster.restart(|_| {});
+        let (client, response) = resume(&mut cluster, at(2), &people[1].1);
+        assert_eq!(response.status_code(), S::StatusOk);
+        assert_eq!(roster(&mut cluster, client, "hall").len(), 5);
+        cluster.take(client);
+        cluster.pass(61_000_000);
+        let left = deltas(cluster.take(client));
+        assert_eq!(left.iter().filter(|delta| delta.event_type() == RoomEventType::ReLeft).count(), 4);
+        cluster.pass(WRITTEN_US);
+        assert_eq!(cluster.stored.sessions.len(), 1, "who did not come back is forgotten");
+    }
+}
+
+/// Goal: what ended does not come back: sessions that were ended, left all rooms, ran out, or never were; nor what a
+/// client that cannot resume had; a wrong secret is of no use (PROTOCOL M90, M92).
+#[test]
+fn what_ended_does_not_come_back() {
+    let mut cluster = Cluster::new(2);
+    let olga = cluster.person(0, "olga", "hall", Role::Owner);
+    let (_, kicked) = member(&mut cluster, 1, "kim", "hall");
+    let (leaver, left) = member(&mut cluster, 0, "lea", "hall");
+    let (lost, expired) = member(&mut cluster, 1, "eve", "hall");
+    let (_, kept) = member(&mut cluster, 1, "tim", "hall");
+    let plain = cluster.connect(1);
+    cluster.login(plain, "pia", 0);
+    assert_eq!(cluster.code(plain, action(Kind::RaJoin, "hall")), S::StatusOk);
+    cluster.pass(WRITTEN_US);
+    assert_eq!(cluster.stored.sessions.len(), 5);
+    cluster.close(lost);
+    assert_eq!(cluster.code(olga, Body::Moderation(moderation(Action::MaKick, "", "kim"))), S::StatusOk);
+    assert_eq!(cluster.code(leaver, action(Kind::RaLeave, "hall")), S::StatusOk);
+    cluster.pass(61_000_000);
+    let (_, late) = member(&mut cluster, 0, "max", "hall");
+    cluster.restart(|_| {});
+    let mut wrong = kept.clone();
+    *wrong.last_mut().unwrap() ^= 1;
+    for token in [&kicked, &left, &expired, &late, &wrong] {
+        assert_eq!(resume(&mut cluster, 1, token).1.status_code(), S::StatusSessionGone);
+    }
+    let (client, response) = resume(&mut cluster, 0, &kept);
+    assert_eq!(response.status_code(), S::StatusOk);
+    let mut names = roster(&mut cluster, client, "hall");
+    names.sort();
+    assert_eq!(names, ["olga", "tim"]);
+}
+
+/// Goal: an account that was banned meanwhile is told so; of one that lost its role the session has the new one; a
+/// room that is gone is not come back to; a password or an invitation is not asked for again (PROTOCOL M90, M92).
+#[test]
+fn the_account_and_the_rooms_are_looked_at() {
+    for shards in [1, 2] {
+        let mut cluster = Cluster::new(shards);
+        let other = usize::from(shards) - 1;
+        let (ann, _) = member(&mut cluster, 0, "ann", "hall");
+        let closed = RoomProperties { password: Some("x".into()), ..RoomProperties::default() };
+        assert_eq!(cluster.code(ann, create("safe", closed)), S::StatusOk);
+        let tent = RoomProperties { temporary: Some(true), ..RoomProperties::default() };
+        assert_eq!(cluster.code(ann, create("tent", tent)), S::StatusOk);
+        let (tim, token) = member(&mut cluster, other, "tim", "hall");
+        assert_eq!(cluster.code(tim, join_with("safe", "x")), S::StatusOk);
+        assert_eq!(cluster.code(tim, action(Kind::RaJoin, "tent")), S::StatusOk);
+        let (_, banned) = member(&mut cluster, other, "bad", "hall");
+        cluster.pass(WRITTEN_US);
+        let ban = Ban { id: 1, user: cluster.user("bad").0, by: "ann".into(), ..Ban::default() };
+        cluster.restart(|config| {
+            config.bans.push(ban.clone());
+            for session in config.sessions.iter_mut().filter(|session| session.username == "tim") {
+                session.role = Role::Moderator;
+            }
+        });
+        let (client, response) = resume(&mut cluster, 0, &token);
+        assert_eq!((response.status_code(), response.rooms), (S::StatusOk, vec!["hall".into(), "safe".into()]));
+        assert_eq!(cluster.who(client).role(), Role::Moderator);
+        assert_eq!(roster(&mut cluster, client, "safe"), ["tim"]);
+        assert_eq!(cluster.code(client, action(Kind::RaJoin, "tent")), S::StatusNotFound);
+        assert_eq!(resume(&mut cluster, other, &banned).1.status_code(), S::StatusBanned);
+        assert_eq!(cluster.user("tim"), UserId(2));
+    }
+}
+
+/// Goal: while the store is away sessions are written later, and a login waits for none of it (PROTOCOL M90).
+#[test]
+fn sessions_are_written_behind() {
+    let mut cluster = Cluster::new(2);
+    let (_, token) = member(&mut cluster, 1, "ann", "hall");
+    cluster.store_fails = true;
+    cluster.pass(WRITTEN_US);
+    assert!(cluster.stored.sessions.is_empty());
+    cluster.store_fails = false;
+    cluster.pass(WRITTEN_US);
+    assert_eq!(cluster.stored.sessions.values().next().unwrap().rooms, [RoomNumber(1)]);
+    // It moves to another shard, which knows that it is written already.
+    let (client, _) = resume(&mut cluster, 0, &token);
+    cluster.stored.sessions.clear();
+    cluster.pass(WRITTEN_US);
+    assert!(cluster.stored.sessions.is_empty());
+    assert_eq!(cluster.code(client, action(Kind::RaCreate, "attic")), S::StatusOk);
+    assert_eq!(cluster.code(client, action(Kind::RaJoin, "attic")), S::StatusOk);
+    cluster.pass(WRITTEN_US);
+    assert_eq!(cluster.stored.sessions.len(), 1);
+    cluster.restart(|_| {});
+    assert_eq!(resume(&mut cluster, 1, &token).1.status_code(), S::StatusOk);
+}
