@@ -230,6 +230,7 @@ impl ShardsStart<'_> {
             plaintext_anywhere: self.config.plaintext_anywhere,
             spread_after: self.config.spread_after,
             speakers_max: self.config.speakers_max,
+            retention_days: self.config.retention_days,
             limits: self.limits.clone(),
             rooms: rooms.to_vec(),
             bans: bans.to_vec(),

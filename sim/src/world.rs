@@ -128,6 +128,7 @@ impl World {
                 plaintext_anywhere: false,
                 spread_after: 1,
                 speakers_max,
+                retention_days: 0,
                 limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
                 rooms: Vec::new(),
                 bans: Vec::new(),

@@ -8,7 +8,7 @@
 //! # Layout
 //! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`]: the boundary.
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
-//! - `moderation`, `rights`, `bans`: who may do what to whom.
+//! - `moderation`, `rights`, `bans`: who may do what to whom. `chat`: history, changes, direct lines, what was seen.
 //! - `session`: sessions and the account's home; `home`: a room's home; `replica`: rooms as each shard
 //!   knows them.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod bans;
+mod chat;
 pub mod config;
 mod connection;
 pub mod counters;
@@ -46,6 +47,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub use bans::{Ban, Network};
+pub use chat::jobs as chat_jobs;
 pub use config::{Limits, Registration, ShardConfig, StoredRoom};
 pub use counters::{CloseReason, Counters, Drop};
 pub use effect::{Effect, Effects, Voice};
@@ -56,6 +58,7 @@ pub use jobs::{
 pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
 
 use bans::Bans;
+use chat::{DirectRates, Marks, Retention};
 use connection::Connection;
 use home::HomeRoom;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
@@ -101,6 +104,10 @@ pub struct Shard {
     role_changes: VecDeque<RoleChange>,
     /// What the staff shard remembers.
     staff: Staff,
+    /// What accounts have seen and is not stored yet.
+    marks: Marks,
+    direct_rates: DirectRates,
+    retention: Retention,
     /// Accounts whose home this is: where their sessions live.
     accounts: BTreeMap<UserId, BTreeMap<SessionId, SessionPlace>>,
     jobs: Jobs,
@@ -157,6 +164,9 @@ impl Shard {
             bans,
             role_changes: VecDeque::new(),
             staff: Staff::default(),
+            marks: Marks::default(),
+            direct_rates: DirectRates::default(),
+            retention: Retention::default(),
             accounts: BTreeMap::new(),
             jobs: Jobs::default(),
             directory: BTreeMap::new(),
@@ -179,7 +189,8 @@ impl Shard {
             let home = shard.home_of(&room.key);
             if home == shard.config.shard {
                 let access = Access::new(room.creator, room.standings);
-                let at_home = HomeRoom::new(room.name.clone(), room.capacity, shard.config.shards, access);
+                let mut at_home = HomeRoom::new(room.name.clone(), room.capacity, shard.config.shards, access);
+                at_home.newest_line = room.newest_line;
                 shard.homes.insert(room.number, at_home);
             }
             shard.room_keys.insert(room.number, room.key.clone());
@@ -308,6 +319,8 @@ impl Shard {
             Mesh::RoleSet(note) => self.role_set(now, &note),
             Mesh::Expel(note) => self.expel(&note, effects),
             Mesh::Reported(state) => self.reported(state, effects),
+            Mesh::Direct(ask) => self.direct(now, ask, effects),
+            Mesh::DirectLine(line) => self.direct_line(line, effects),
         }
     }
 
@@ -365,6 +378,7 @@ impl Shard {
             Some(job @ (Job::Target(_) | Job::Order(_) | Job::Audit(_))) => {
                 self.moderation_stored(now, job, reply.outcome, effects);
             }
+            Some(Job::Chatting(pending)) => self.chat_replied(now, *pending, reply.outcome, effects),
             Some(Job::Hash(_)) | None => self.counters.drop(Drop::StaleAnswer),
         }
     }
@@ -381,11 +395,14 @@ impl Shard {
         self.tell_rollovers();
         self.loudest_tick(now);
         self.report_tick(now, effects);
+        self.marks_tick(now, effects);
+        self.retention_tick(now, effects);
         self.flush_all(now, effects);
     }
 
     fn shutdown(&mut self, now: Now, effects: &mut Effects) {
         self.stopping = true;
+        self.store_marks(effects);
         let open: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
         let text = "the server is stopping: connect again in a moment";
         for id in open {

@@ -6,11 +6,12 @@
 
 use std::collections::VecDeque;
 
-use echomesh_proto::control::{ChatMsg, EchoMsg, Moderation, ModerationState, Role, RoomMessage};
+use echomesh_proto::control::{ChatAction, ChatMsg, EchoMsg, Moderation, ModerationState, Role, RoomMessage};
 use echomesh_proto::ids::{ConnectionId, ShardId};
 use prost::Message;
 
 use crate::bans::{Ban, Network};
+use crate::chat::wire::{DirectAsk, DirectLine};
 
 /// Bytes the driver's ring adds to each record.
 pub const RECORD_PREFIX_BYTES: usize = 4;
@@ -65,7 +66,7 @@ pub(crate) struct ToHome {
     /// Of the account, as the session knows it.
     #[prost(enumeration = "Role", tag = "16")]
     pub(crate) role: i32,
-    #[prost(oneof = "Ask", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18")]
+    #[prost(oneof = "Ask", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18, 40")]
     pub(crate) ask: Option<Ask>,
 }
 
@@ -99,6 +100,9 @@ pub(crate) enum Ask {
     /// The session's shard puts it out.
     #[prost(message, tag = "18")]
     Remove(Removal),
+    /// An edit or a deletion.
+    #[prost(message, tag = "40")]
+    Change(ChatAction),
 }
 
 /// Why a member was put out of a room.
@@ -346,6 +350,9 @@ pub(crate) struct RoomSession {
     /// `Displaced`: it was put out.
     #[prost(message, optional, tag = "7")]
     pub(crate) removal: Option<Removal>,
+    /// `Placed`: number of the room's newest line.
+    #[prost(uint64, tag = "8")]
+    pub(crate) newest_line: u64,
 }
 
 /// About a session, between its shard and its account's home.
@@ -392,7 +399,7 @@ pub(crate) struct MeshMsg {
     #[prost(
         oneof = "Mesh",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29"
+                29, 50, 51"
     )]
     pub(crate) body: Option<Mesh>,
 }
@@ -472,6 +479,10 @@ pub(crate) enum Mesh {
     /// Someone was reported: for those who moderate.
     #[prost(message, tag = "29")]
     Reported(ModerationState),
+    #[prost(message, tag = "50")]
+    Direct(DirectAsk),
+    #[prost(message, tag = "51")]
+    DirectLine(DirectLine),
 }
 
 /// Records that wait for room in the ring to one shard, in order.

@@ -4,6 +4,7 @@
 use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 
+use crate::chat::Pending;
 use crate::jobs::{Act, JobToken};
 use crate::mesh::{Asker, NewRoom, Order};
 
@@ -20,6 +21,7 @@ pub(crate) enum Job {
     /// An order that is being stored.
     Order(Box<(Order, Act)>),
     Audit(Asker),
+    Chatting(Box<Pending>),
 }
 
 /// A chat line on its way to the store.
@@ -36,6 +38,7 @@ pub(crate) struct Jobs {
     slots: Vec<(u32, Option<Job>)>,
     free: Vec<u32>,
     storing: u32,
+    reading: u32,
     hashing: u32,
 }
 
@@ -61,12 +64,21 @@ impl Jobs {
     }
 
     fn count(&mut self, job: &Job) -> &mut u32 {
-        if matches!(job, Job::Hash(_)) { &mut self.hashing } else { &mut self.storing }
+        match job {
+            Job::Hash(_) => &mut self.hashing,
+            Job::Chatting(pending) if pending.is_read() => &mut self.reading,
+            _ => &mut self.storing,
+        }
     }
 
     /// Unanswered requests to the store.
     pub(crate) fn storing(&self) -> u32 {
         self.storing
+    }
+
+    /// Unanswered requests to the store's reader.
+    pub(crate) fn reading(&self) -> u32 {
+        self.reading
     }
 
     /// Unanswered requests to the hashers.

@@ -19,7 +19,7 @@ pub(super) const CLIENT_ID_MS: u64 = 24 * 60 * 60 * 1000;
 pub(super) const LINES_MAX: usize = 64;
 
 /// Values of a line.
-const COLUMNS: usize = 5;
+const COLUMNS: usize = 6;
 
 /// A line to store.
 #[derive(Clone, Copy, Debug)]
@@ -28,14 +28,15 @@ pub(super) struct Line<'a> {
     user: UserId,
     client_id: &'a str,
     content: &'a str,
+    mentions: &'a [u64],
     time_ms: u64,
 }
 
 impl<'a> Line<'a> {
     /// The line that a job wants stored, if it is of that kind.
     pub(super) fn of(job: &'a StoreJob) -> Option<Self> {
-        let StoreJob::AppendChat { room, user, client_id, content, time_ms } = job else { return None };
-        Some(Self { room: *room, user: *user, client_id, content, time_ms: *time_ms })
+        let StoreJob::AppendChat { room, user, client_id, content, mentions, time_ms } = job else { return None };
+        Some(Self { room: *room, user: *user, client_id, content, mentions, time_ms: *time_ms })
     }
 }
 
@@ -84,18 +85,38 @@ pub(super) async fn append_new(
 /// Stores lines whose client's ids are new. Gives their numbers, one each, in order.
 async fn insert(connection: &mut Connection, lines: &[Line<'_>]) -> Result<Vec<u64>, sqlx::Error> {
     let mut values = Vec::with_capacity(lines.len() * COLUMNS);
-    for line in lines {
+    let mentions: Vec<String> = lines.iter().map(|line| mentions_text(line.mentions)).collect();
+    for (line, mentions) in lines.iter().zip(&mentions) {
         values.extend([
             Value::Number(line.room.0 as i64),
             Value::Number(line.user.0 as i64),
             Value::Text(line.client_id),
             Value::Text(line.content),
             Value::Number(line.time_ms as i64),
+            Value::Text(mentions),
         ]);
     }
     let numbers = connection.insert(insert_statement(lines.len()), &values).await?;
     assert_eq!(numbers.len(), lines.len(), "an INSERT stores all its rows or fails");
     Ok(numbers)
+}
+
+/// Accounts as the column `mentions` has them: `,7,12,`; nothing for none.
+pub(super) fn mentions_text(mentions: &[u64]) -> String {
+    let mut text = String::new();
+    for user in mentions {
+        text.push(',');
+        text.push_str(&user.to_string());
+    }
+    if !mentions.is_empty() {
+        text.push(',');
+    }
+    text
+}
+
+/// And back.
+pub(super) fn mentions_of(text: &str) -> Vec<u64> {
+    text.split(',').filter_map(|user| user.parse().ok()).collect()
 }
 
 /// The INSERT of so many lines: written once for each length.
@@ -107,7 +128,7 @@ fn insert_statement(lines: usize) -> &'static str {
             format!("({})", values.join(", "))
         };
         let rows: Vec<String> = (0..lines).map(row).collect();
-        format!("INSERT INTO chat_lines (room, account, client_id, content, time_ms) VALUES {}", rows.join(", "))
+        format!("INSERT INTO chat_lines (room, account, client_id, content, time_ms, mentions) VALUES {}", rows.join(", "))
     })
 }
 
@@ -123,7 +144,7 @@ async fn stored_before(connection: &mut Connection, line: &Line<'_>) -> Result<O
     if line.client_id.is_empty() {
         return Ok(None);
     }
-    let sql = "SELECT id, room, content, time_ms FROM chat_lines
+    let sql = "SELECT id, room, content, time_ms, mentions, edited_ms, deleted FROM chat_lines
                WHERE account = $1 AND client_id = $2 AND client_id <> ''";
     let values = [Value::Number(line.user.0 as i64), Value::Text(line.client_id)];
     let Some(row) = connection.row(sql, &values).await? else { return Ok(None) };
@@ -137,6 +158,9 @@ async fn stored_before(connection: &mut Connection, line: &Line<'_>) -> Result<O
         message_id: number as u64,
         room: RoomNumber(row.number(1)? as u64),
         content: row.text(2)?,
+        mentions: mentions_of(&row.text(4)?),
         time_ms: stored_ms,
+        edited_ms: row.number(5)? as u64,
+        deleted: row.number(6)? != 0,
     }))
 }

@@ -7,9 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use echomesh_proto::control::{AuditEntry, Role};
 use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_shard::chat_jobs::Place;
 use echomesh_shard::rights::{Holder, Rights, Standing};
 use echomesh_shard::{Act, Ban, LoggedAct, Network, StoreOutcome, StoredRoom};
 
+use super::changes;
 use super::connection::Value::{self, Number, Text};
 use super::connection::{Connection, Row};
 
@@ -58,6 +60,11 @@ pub(super) async fn moderate(
             let [role, account] = holder_values(*holder);
             let values = [number(room.0), role, account, number(allow.0.into()), number(deny.0.into())];
             connection.execute(sql, &values).await?;
+        }
+        Act::DeleteLine { room, message_id, time_ms } => {
+            if !changes::delete(connection, Place::Room(*room), *message_id, *time_ms).await? {
+                return Ok(StoreOutcome::NotFound);
+            }
         }
         Act::Ban(ban) => new_ban = Some(insert_ban(connection, ban).await?),
         Act::Unban { ban } => {

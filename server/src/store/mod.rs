@@ -10,20 +10,25 @@
 //!
 //! Layout: `place` (where the database is), `open` with `sqlite`, `postgres` and `schema` (getting hold of it),
 //! `session` (keeping hold), `connection` (either database behind one set of statements), `work` (what each job
-//! does), `chat` (lines), `community` (roles, bans, the audit log), `fault` (what went wrong and what to do about
+//! does), `chat` (lines of rooms), `changes` (direct lines, edits, what was seen), `sweep` (old lines), `history` with
+//! `reader` (reads, on a thread of their own), `community` (roles, bans, the audit log), `fault` (what went wrong and what to do about
 //! it), `backup` (copies of a file).
 
 mod backup;
+mod changes;
 mod chat;
 mod community;
 mod connection;
 mod fault;
+mod history;
 mod open;
 mod place;
 mod postgres;
+mod reader;
 mod schema;
 mod session;
 mod sqlite;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -37,6 +42,7 @@ use std::thread::JoinHandle;
 use echomesh_shard::{JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest};
 
 pub use backup::{backup, restore};
+pub use reader::spawn_reader;
 pub use place::{Place, PostgresPlace};
 pub use schema::Loaded;
 

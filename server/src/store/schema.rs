@@ -10,6 +10,7 @@ use echomesh_shard::{Ban, StoredRoom};
 use super::community;
 use super::connection::{Connection, Value};
 use super::fault::Fault;
+use super::history;
 use super::open::OpenError;
 use super::work::code_hash;
 use crate::hex::hex;
@@ -101,10 +102,12 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenErro
             name: row.text(2)?,
             capacity: row.number(3)? as u32,
             creator: UserId(row.number(4)? as u64),
+            newest_line: 0,
             standings: Vec::new(),
         });
     }
     community::load_standings(connection, &mut rooms).await?;
+    history::load_newest(connection, &mut rooms).await?;
     let bans = community::load_bans(connection).await?;
     Ok(Loaded { rooms, bans, claim_code: claim_code(connection).await? })
 }

@@ -7,6 +7,7 @@ use ring::digest::{SHA256, digest};
 
 use super::chat::{self, Line};
 use super::community;
+use super::changes;
 use super::connection::{Connection, Value};
 use crate::hex::hex;
 
@@ -99,7 +100,9 @@ async fn carry_out(connection: &mut Connection, job: &StoreJob) -> Result<StoreO
         }
         StoreJob::Moderate(logged) => community::moderate(connection, logged).await,
         StoreJob::ReadAudit { before, count } => community::read_audit(connection, *before, *count).await,
+        StoreJob::Chat(write) => changes::carry_out(connection, write).await,
         StoreJob::AppendChat { .. } => unreachable!("Line::of takes these"),
+        StoreJob::ReadChat(_) => unreachable!("the reader has these"),
     }
 }
 
