@@ -384,7 +384,10 @@ impl World {
         }
         let now = self.now();
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
-        let choice = self.below(17);
+        let choice = self.below(21);
+        let other = self.below(self.clients.len() as u64) as usize;
+        let other = self.clients[other].name.clone();
+        let kind = self.below(5);
         let moderation = self.random_moderation(room);
         let random_flags = self.below(4);
         let subject = &mut self.clients[client];
@@ -399,6 +402,8 @@ impl World {
             13 => subject.moves += 1,
             14 => subject.udp_blocked = !subject.udp_blocked,
             15 | 16 => subject.moderate(now, moderation),
+            17 | 18 => subject.whisper(now, other),
+            19 | 20 => subject.chat_action(now, room, kind),
             _ => {
                 let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room, 0));
                 subject.say(now, line);
@@ -508,7 +513,27 @@ impl World {
         }
         self.rest()?;
         checks::all_heard(&self.clients, &last)?;
+        self.last_whispers()?;
         self.last_words()
+    }
+
+    /// Each writes to the next, who hears it.
+    fn last_whispers(&mut self) -> Result<(), String> {
+        let names: Vec<String> = self.clients.iter().map(|client| client.name.clone()).collect();
+        for client in 0..names.len() {
+            let now = self.now();
+            self.clients[client].whisper(now, names[(client + 1) % names.len()].clone());
+            self.transmit(client);
+        }
+        self.rest()?;
+        for (client, name) in names.iter().enumerate() {
+            let next = &self.clients[(client + 1) % names.len()];
+            let said = self.clients[client].direct_acknowledged.last().map_or(0, |(_, id)| *id);
+            if next.direct_heard.get(name).and_then(|ids| ids.last()) != Some(&said) {
+                return Err(format!("after healing {} did not hear {name} directly", next.name));
+            }
+        }
+        Ok(())
     }
 
     /// Each in turn speaks in the one room, and is heard by all from the first frame on.

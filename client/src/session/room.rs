@@ -14,6 +14,7 @@ use echomesh_proto::control::{Member, RoomDelta, RoomEventType, RoomState};
 use echomesh_proto::ids::{RoomNumber, SessionId, Ssrc};
 
 use super::event::MemberChange;
+use super::follow::Follow;
 
 /// Members kept of one room: twice what a server allows by default.
 pub(super) const MEMBERS_MAX: usize = 10_000;
@@ -40,6 +41,8 @@ pub struct Room {
     pub(super) deafened: bool,
     /// A leave is unanswered: not entered again after a lost connection.
     pub(super) leaving: bool,
+    /// Its lines.
+    pub(super) follow: Follow,
 }
 
 impl Room {
@@ -56,6 +59,7 @@ impl Room {
             wants_voice: None,
             deafened: false,
             leaving: false,
+            follow: Follow::room(state.newest_line),
         }
     }
 

@@ -107,6 +107,8 @@ reasons! {
         StaleSession => "stale_session",
         /// What an account has seen: the store was away for long, and too much waited for it.
         MarkLost => "mark_lost",
+        /// A direct line for a session that was moving: it finds it in the history.
+        DirectMissed => "direct_missed",
         /// A room message whose target is not in the room.
         NoTarget => "no_target",
     }

@@ -58,7 +58,7 @@ pub use jobs::{
 pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
 
 use bans::Bans;
-use chat::{DirectRates, Marks, Retention};
+use chat::{DirectDesk, Marks, Retention};
 use connection::Connection;
 use home::HomeRoom;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
@@ -106,7 +106,7 @@ pub struct Shard {
     staff: Staff,
     /// What accounts have seen and is not stored yet.
     marks: Marks,
-    direct_rates: DirectRates,
+    direct_desk: DirectDesk,
     retention: Retention,
     /// Accounts whose home this is: where their sessions live.
     accounts: BTreeMap<UserId, BTreeMap<SessionId, SessionPlace>>,
@@ -165,7 +165,7 @@ impl Shard {
             role_changes: VecDeque::new(),
             staff: Staff::default(),
             marks: Marks::default(),
-            direct_rates: DirectRates::default(),
+            direct_desk: DirectDesk::default(),
             retention: Retention::default(),
             accounts: BTreeMap::new(),
             jobs: Jobs::default(),
@@ -305,7 +305,9 @@ impl Shard {
             Mesh::SessionRecord(record) => self.session_arrived(now, record, effects),
             Mesh::SessionMoved(note) => {
                 let place = SessionPlace { shard: source, moving: false };
-                self.accounts.entry(UserId(note.user)).or_default().insert(SessionId(note.session), place);
+                let (user, session) = (UserId(note.user), SessionId(note.session));
+                self.accounts.entry(user).or_default().insert(session, place);
+                self.release_direct(user, session);
             }
             Mesh::SessionStays(note) => self.session_stays(&note),
             Mesh::Levels(report) => self.levels(now, &report),

@@ -4,7 +4,8 @@
 //! of the account with the smaller number) has it stored, so that all lines of a conversation come in the order of their
 //! numbers to everyone, and tells both accounts' homes, which know where their sessions are. Who is offline finds it in
 //! the history, and counted as unread.
-//! Bounds: `Limits::direct_lines_max` lines of one account in a minute; homes refuse while a ring is congested.
+//! A line for a session that is on its way to another shard waits at the account's home until it is there.
+//! Bounds: `Limits::direct_lines_max` lines of one account in a minute; `HELD_MAX` lines wait for a session; homes refuse while a ring is congested.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use echomesh_proto::time::{Now, SECOND_US, Time};
 use super::jobs::{ChatOutcome, ChatWrite, Place};
 use super::wire::{DirectAsk, DirectLine, DirectWhat};
 use super::{NOBODY, Pending, STORE_FAILED};
+use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{Answer, Asker, Mesh};
@@ -24,15 +26,20 @@ use crate::{Job, Shard};
 /// How long a line counts against its author, microseconds.
 const RATE_US: u64 = 60 * SECOND_US;
 
-/// Direct lines of the last minute, by author, at the author's home.
+/// Lines that wait for a session that is moving. What is over it is in the history.
+const HELD_MAX: usize = 64;
+
+/// What an account's home knows of direct lines.
 #[derive(Debug, Default)]
-pub(crate) struct DirectRates {
-    /// When the minute began, and lines since.
+pub(crate) struct DirectDesk {
+    /// By author: when the minute began, and lines since.
     counts: BTreeMap<UserId, (Time, u32)>,
     looked: Time,
+    /// Lines for sessions that are moving.
+    held: BTreeMap<SessionId, Vec<EchoMsg>>,
 }
 
-impl DirectRates {
+impl DirectDesk {
     fn takes(&mut self, now: Time, user: UserId, lines_max: u32) -> bool {
         if now.since_us(self.looked) >= RATE_US {
             self.counts.retain(|_, (began, _)| now.since_us(*began) < RATE_US);
@@ -44,6 +51,11 @@ impl DirectRates {
         }
         *lines += 1;
         *lines <= lines_max
+    }
+
+    /// The session is over.
+    pub(crate) fn forget(&mut self, session: SessionId) {
+        self.held.remove(&session);
     }
 }
 
@@ -102,7 +114,7 @@ impl Shard {
         let Some(what) = ask.what.clone() else { return self.unexpected() };
         if !ask.granted {
             let lines_max = self.config.limits.direct_lines_max;
-            if !self.direct_rates.takes(now.time, UserId(ask.user), lines_max) {
+            if !self.direct_desk.takes(now.time, UserId(ask.user), lines_max) {
                 let text = "you wrote to people directly very often: wait a minute";
                 return self.refuse(ask.asker, StatusCode::StatusLimit, text, effects);
             }
@@ -179,8 +191,18 @@ impl Shard {
         if line.sessions.is_empty() {
             let mut shards: BTreeMap<ShardId, Vec<u64>> = BTreeMap::new();
             for (session, place) in self.accounts.get(&UserId(line.user)).into_iter().flatten() {
-                if session.0 != line.except {
+                if session.0 == line.except {
+                    continue;
+                }
+                if !place.moving {
                     shards.entry(place.shard).or_default().push(session.0);
+                    continue;
+                }
+                let held = self.direct_desk.held.entry(*session).or_default();
+                if held.len() < HELD_MAX {
+                    held.push(line.msg.clone());
+                } else {
+                    self.counters.drop(Drop::DirectMissed);
                 }
             }
             for (shard, sessions) in shards {
@@ -194,6 +216,17 @@ impl Shard {
                 self.send(connection, &line.msg, effects);
                 self.counters.chat_delivered += 1;
             }
+        }
+    }
+
+    /// Account home: the session is where it is to be, or stayed where it was.
+    pub(crate) fn release_direct(&mut self, user: UserId, session: SessionId) {
+        let Some(held) = self.direct_desk.held.remove(&session) else { return };
+        let place = self.accounts.get(&user).and_then(|sessions| sessions.get(&session));
+        let Some(shard) = place.map(|place| place.shard) else { return };
+        for msg in held {
+            let note = DirectLine { user: user.0, except: 0, sessions: vec![session.0], msg };
+            self.tell(shard, Mesh::DirectLine(note));
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::mesh::{Ask, Asker};
 use crate::names;
 use crate::{Job, Shard};
 pub(crate) use change::ChangeJob;
-pub(crate) use direct::DirectRates;
+pub(crate) use direct::DirectDesk;
 use jobs::{ChatOutcome, ChatRead, From, Mark, UnreadView, View};
 pub(crate) use marks::Marks;
 pub(crate) use retention::Retention;

@@ -190,7 +190,7 @@ fn deleted_content_leaves_the_file() {
     let mut store = peopled(&file(&path));
     let secret = "xyzzy-7f3a".repeat(40);
     let ids: Vec<u64> =
-        store.carry_out((0..20).map(|at| said(1, 1, &secret, &[], at)).collect()).iter().map(stored).collect();
+        store.carry_out((0..20).map(|at| line(1, "", &secret, at)).collect()).iter().map(stored).collect();
     for message_id in ids {
         let (place, content, mentions) = (LinePlace::Room(HALL), None, Vec::new());
         write(&mut store, ChatWrite::ChangeLine { place, message_id, content, mentions, time_ms: 2 });
