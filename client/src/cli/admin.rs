@@ -3,8 +3,6 @@
 //! Not the rules: the server says who may. In: arguments. Out: lines for people, or with `--json` an object on
 //! each line. Bounds: `PAGES_MAX` pages of a list.
 
-use std::fmt::Write;
-
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use echomesh_client::Done;
 use echomesh_proto::control::{
@@ -12,10 +10,10 @@ use echomesh_proto::control::{
 };
 
 use super::clock;
-use super::commands::{print_line, printable};
+use super::commands::print_line;
 use super::failure::Failure;
+use super::fields::{Field, Fields, json, owned, text};
 use super::link::Link;
-use super::voice_format::quoted;
 
 /// Pages of a list that are asked for.
 const PAGES_MAX: usize = 10_000;
@@ -256,18 +254,6 @@ impl Admin {
     }
 }
 
-enum Field {
-    Number(u64),
-    Text(String),
-    Flag(bool),
-}
-
-type Fields = Vec<(&'static str, Field)>;
-
-fn owned(text: &str) -> Field {
-    Field::Text(text.to_owned())
-}
-
 fn ban_fields(ban: &Ban) -> Fields {
     vec![
         ("ban", Field::Number(ban.ban_id)),
@@ -316,31 +302,6 @@ fn right_words(bits: u32) -> String {
     let words: Vec<String> =
         set.filter_map(|bit| Right::try_from(bit).ok()).map(|right| word(right.as_str_name())).collect();
     words.join(",")
-}
-
-fn json(fields: &Fields) -> String {
-    let field = |(name, field): &(&str, Field)| match field {
-        Field::Number(number) => format!(r#""{name}":{number}"#),
-        Field::Text(text) => format!(r#""{name}":{}"#, quoted(text)),
-        Field::Flag(flag) => format!(r#""{name}":{flag}"#),
-    };
-    format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(","))
-}
-
-/// Only what says something.
-fn text(fields: &Fields) -> String {
-    let mut line = String::new();
-    for (name, field) in fields {
-        let written = match field {
-            Field::Number(0) | Field::Flag(false) => Ok(()),
-            Field::Number(number) => write!(line, "{name} {number}  "),
-            Field::Flag(true) => write!(line, "{name}  "),
-            Field::Text(text) if text.is_empty() => Ok(()),
-            Field::Text(text) => write!(line, "{name} {}  ", printable(text)),
-        };
-        written.expect("a String grows as needed");
-    }
-    line.trim_end().to_owned()
 }
 
 #[cfg(test)]

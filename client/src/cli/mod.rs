@@ -3,7 +3,7 @@
 //! # Layout
 //! - `args`, `processing_args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
-//! - `commands`: one request and its answer. `admin`: what moderators do. `join`: being in a room.
+//! - `commands`: one request and its answer. `chat`: history, what is unread, changes of lines. `admin`: what moderators do. `fields`: lists, as JSON or text. `join`: being in a room.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
@@ -12,10 +12,12 @@
 
 mod admin;
 mod args;
+mod chat;
 mod clock;
 mod commands;
 mod devices;
 mod failure;
+mod fields;
 mod join;
 mod link;
 mod loopback;

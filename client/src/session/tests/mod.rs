@@ -15,6 +15,7 @@ use prost::Message;
 
 use super::*;
 
+mod lines;
 mod voice;
 
 /// A session, its clock, and the server's end of its connection.
