@@ -45,6 +45,8 @@ impl Fleet {
             | Event::Member { .. }
             | Event::Rejoined { .. }
             | Event::Reported(_)
+            | Event::Direct(_)
+            | Event::ChatChanged(_)
             | Event::Disconnected(_) => {}
         }
     }

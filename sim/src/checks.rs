@@ -112,7 +112,8 @@ fn chat(client: &Client, store: &Store) -> Result<(), String> {
         for id in *first..=*last {
             let Some(line) = stored(id) else { return Err(format!("line {id} was heard and is not stored")) };
             // The acknowledgement of one of its own that was sent twice may have come at any time.
-            if line.place == Place::Room(*number) && !line.content.starts_with(&own) && ids.binary_search(&id).is_err() {
+            if line.place == Place::Room(*number) && !line.content.starts_with(&own) && ids.binary_search(&id).is_err()
+            {
                 return Err(format!("{} was in {name} and did not hear {:?}", client.name, line.content));
             }
         }

@@ -1,8 +1,8 @@
 //! `echomesh history`, `unread`, `edit`, `delete`: chat that is stored. A room is entered for it, a conversation needs
 //! nothing but the other's name.
 //!
-//! In: arguments. Out: lines for people, or with `--json` an object on each line. Bounds: `LINES_MAX` lines; a list of
-//! what is unread is one answer.
+//! In: arguments. Out: lines for people, or with `--json` an object on each line. Bounds: `LINES_MAX` lines, unless all are
+//! asked for, which are printed page by page; a list of what is unread is one answer.
 
 use clap::Args as ClapArgs;
 use echomesh_client::Done;
@@ -32,6 +32,9 @@ pub struct History {
     /// How many
     #[arg(long, value_name = "LINES", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=LINES_MAX))]
     count: u32,
+    /// All there is, from the first line on
+    #[arg(long, conflicts_with_all = ["before", "after", "count"])]
+    all: bool,
     /// Print JSON, an object on each line
     #[arg(long)]
     json: bool,
@@ -136,14 +139,19 @@ impl History {
     /// [`Failure`], with the server's sentence if it refused.
     pub async fn run(&self, link: &mut Link) -> Result<(), Failure> {
         let mut action = about(link, &self.place, ChatActionType::CaHistory).await?;
-        (action.before, action.after) = (self.before.unwrap_or(0), self.after);
-        let (mut left, mut lines) = (self.count, Vec::new());
+        let after = if self.all { Some(0) } else { self.after };
+        (action.before, action.after) = (self.before.unwrap_or(0), after);
+        let (mut left, mut newest_first) = (if self.all { u32::MAX } else { self.count }, Vec::new());
         while left > 0 {
             action.count = left.min(HISTORY_LINES_MAX);
             let state = ask(link, action.clone()).await?;
             let Some(last) = state.lines.last().map(|line| line.message_id) else { break };
             left = left.saturating_sub(state.lines.len() as u32);
-            lines.extend(state.lines);
+            if after.is_some() {
+                self.print(state.lines.iter())?;
+            } else {
+                newest_first.extend(state.lines);
+            }
             if !state.more {
                 break;
             }
@@ -152,10 +160,11 @@ impl History {
                 None => action.before = last,
             }
         }
-        if self.after.is_none() {
-            lines.reverse();
-        }
-        for line in &lines {
+        self.print(newest_first.iter().rev())
+    }
+
+    fn print<'a>(&self, lines: impl Iterator<Item = &'a ChatMsg>) -> Result<(), Failure> {
+        for line in lines {
             print_line(&if self.json {
                 json(&line_fields(line))
             } else {

@@ -11,9 +11,9 @@ use std::pin::{Pin, pin};
 use echomesh_client::{
     Announce, Answer, Done, Event, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
 };
+use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::limits::CHAT_BYTES_MAX;
-use echomesh_proto::control::ChatMsg;
 use echomesh_proto::time::{MediaTime, SECOND_US, Time};
 use tokio::sync::mpsc;
 

@@ -8,10 +8,10 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use echomesh_client::VoiceKeys;
-use echomesh_proto::text::is_forbidden;
 use echomesh_proto::control::Member;
 use echomesh_proto::limits::{AUDIO_LEVEL_EXTENSION_ID, OPUS_PAYLOAD_TYPE};
 use echomesh_proto::srtp::MasterKey;
+use echomesh_proto::text::is_forbidden;
 
 use super::commands::printable;
 

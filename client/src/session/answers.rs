@@ -3,8 +3,8 @@
 //! A message that makes no sense ends the connection; one that is merely of no use is counted.
 
 use echomesh_proto::control::{
-    Body, EchoMsg, LoginResponse, MsgType, RoomActionType, RoomDelta, RoomEvent, RoomEventType, RoomMessage,
-    RoomState, Status, StatusCode, VoiceAnnounce,
+    Body, EchoMsg, LoginResponse, MsgType, RoomActionType, RoomDelta, RoomEvent, RoomEventType, RoomMessage, RoomState,
+    Status, StatusCode, VoiceAnnounce,
 };
 use echomesh_proto::ids::{SessionId, Ssrc, UserId};
 use echomesh_proto::time::Now;

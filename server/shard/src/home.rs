@@ -19,8 +19,8 @@ use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{
-    Answer, Ask, Asker, DELTA_MEMBERS_MAX, MemberFlags, MemberView, Mesh, NewRoom, Removal, ReplicaDelta,
-    RoomSession, StreamAt, ToHome,
+    Answer, Ask, Asker, DELTA_MEMBERS_MAX, MemberFlags, MemberView, Mesh, NewRoom, Removal, ReplicaDelta, RoomSession,
+    StreamAt, ToHome,
 };
 use crate::moderation::lacks;
 use crate::rights::{Access, Person, Right, Rights, Role};
@@ -168,8 +168,7 @@ impl Shard {
         effects: &mut Effects,
     ) {
         let congested = self.feeds_congested(room);
-        let Some((home, user)) =
-            self.homes.get(&room).and_then(|home| Some((home, home.members.get(&id)?.user)))
+        let Some((home, user)) = self.homes.get(&room).and_then(|home| Some((home, home.members.get(&id)?.user)))
         else {
             return self.refuse(asker, StatusCode::StatusNotInRoom, "you are not in that room any more", effects);
         };

@@ -256,7 +256,11 @@ fn unread_counts_from_what_was_seen() {
     cluster.pass(1_100_000);
     assert_eq!(ask(&mut cluster, bob, about(Action::CaUnread, "hall")).unread[0].seen, 3);
     ask(&mut cluster, bob, seen(u64::MAX));
-    assert_eq!(ask(&mut cluster, bob, about(Action::CaUnread, "hall")).unread[0].seen, 4, "no further than there are lines");
+    assert_eq!(
+        ask(&mut cluster, bob, about(Action::CaUnread, "hall")).unread[0].seen,
+        4,
+        "no further than there are lines"
+    );
     assert_eq!(refused(&mut cluster, bob, seen(0)), StatusCode::StatusBadRequest);
     assert_eq!(refused(&mut cluster, bob, about(Action::CaSeen, "")), StatusCode::StatusBadRequest);
 }

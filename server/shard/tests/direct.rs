@@ -50,7 +50,8 @@ fn a_direct_line_comes_to_every_session_of_both() {
         let mut cluster = Cluster::new(shards);
         let at = |shard: usize| shard % usize::from(shards);
         let ann = user(&mut cluster, at(0), "ann");
-        let others = [(1, "ann"), (1, "Bob"), (2, "Bob"), (2, "eve")].map(|(shard, name)| user(&mut cluster, at(shard), name));
+        let others =
+            [(1, "ann"), (1, "Bob"), (2, "Bob"), (2, "eve")].map(|(shard, name)| user(&mut cluster, at(shard), name));
         cluster.inbox.clear();
         let line = say(&mut cluster, ann, "BOB", "psst", "id");
         assert_eq!([&line.to, &line.username, &line.client_id], ["Bob", "ann", "id"]);
@@ -85,7 +86,9 @@ fn who_was_offline_finds_it_later() {
     };
     let [unread] = &of(&mut cluster, bob, "")[..] else { panic!("one conversation") };
     assert_eq!((unread.username.as_str(), unread.count, unread.newest), ("ann", 2, 2));
-    for (client, name, expected) in [(bob, "ann", &["two", "one"][..]), (bob, "", &["two", "one"]), (ann, "bob", &["two", "one"])] {
+    for (client, name, expected) in
+        [(bob, "ann", &["two", "one"][..]), (bob, "", &["two", "one"]), (ann, "bob", &["two", "one"])]
+    {
         let Body::ChatState(state) = cluster.ask(client, with(Action::CaHistory, name, 0)) else { panic!("no state") };
         assert_eq!(contents(&state.lines), expected);
     }

@@ -67,8 +67,7 @@ async fn append_direct(
     let (low, high) = (from.min(to), from.max(to));
     let sql = "INSERT INTO direct_lines (low, high, account, client_id, content, time_ms)
                VALUES ($1, $2, $3, $4, $5, $6)";
-    let values =
-        [number(low.0), number(high.0), number(from.0), Text(client_id), Text(content), number(time_ms)];
+    let values = [number(low.0), number(high.0), number(from.0), Text(client_id), Text(content), number(time_ms)];
     let message_id = connection.insert(sql, &values).await?.first().copied().ok_or(sqlx::Error::RowNotFound)?;
     // So that the recipient is told of it as unread.
     let sql = "INSERT INTO chat_seen (account, room, peer, seen) VALUES ($1, 0, $2, 0)
@@ -113,16 +112,12 @@ async fn direct_before(
 /// Table and condition of a line, whose values are `$1` to `$3`.
 fn line_of(place: Place, message_id: u64) -> (&'static str, &'static str, [Value<'static>; 3]) {
     match place {
-        Place::Room(room) => ("chat_lines", "id = $1 AND room = $2 AND room = $3", [
-            number(message_id),
-            number(room.0),
-            number(room.0),
-        ]),
-        Place::Direct(low, high) => ("direct_lines", "id = $1 AND low = $2 AND high = $3", [
-            number(message_id),
-            number(low.0),
-            number(high.0),
-        ]),
+        Place::Room(room) => {
+            ("chat_lines", "id = $1 AND room = $2 AND room = $3", [number(message_id), number(room.0), number(room.0)])
+        }
+        Place::Direct(low, high) => {
+            ("direct_lines", "id = $1 AND low = $2 AND high = $3", [number(message_id), number(low.0), number(high.0)])
+        }
     }
 }
 
@@ -153,8 +148,7 @@ async fn edit(
 ) -> Result<bool, Failure> {
     let (table, is_it, [id, one, other]) = line_of(place, message_id);
     let mentions = mentions_text(mentions);
-    let (set, mut values) =
-        ("content = $4, edited_ms = $5", vec![id, one, other, Text(content), number(time_ms)]);
+    let (set, mut values) = ("content = $4, edited_ms = $5", vec![id, one, other, Text(content), number(time_ms)]);
     let set = if let Place::Room(_) = place {
         values.push(Text(&mentions));
         format!("{set}, mentions = $6")
@@ -177,9 +171,8 @@ pub(super) async fn delete(
 ) -> Result<bool, Failure> {
     let (table, is_it, [id, one, other]) = line_of(place, message_id);
     let mentions = if let Place::Room(_) = place { ", mentions = ''" } else { "" };
-    let sql = format!(
-        "UPDATE {table} SET content = '', deleted = 1, edited_ms = $4{mentions} WHERE {is_it} AND deleted = 0"
-    );
+    let sql =
+        format!("UPDATE {table} SET content = '', deleted = 1, edited_ms = $4{mentions} WHERE {is_it} AND deleted = 0");
     Ok(connection.execute(&sql, &[id, one, other, number(time_ms)]).await? > 0)
 }
 

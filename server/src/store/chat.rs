@@ -128,7 +128,10 @@ fn insert_statement(lines: usize) -> &'static str {
             format!("({})", values.join(", "))
         };
         let rows: Vec<String> = (0..lines).map(row).collect();
-        format!("INSERT INTO chat_lines (room, account, client_id, content, time_ms, mentions) VALUES {}", rows.join(", "))
+        format!(
+            "INSERT INTO chat_lines (room, account, client_id, content, time_ms, mentions) VALUES {}",
+            rows.join(", ")
+        )
     })
 }
 

@@ -42,8 +42,8 @@ use std::thread::JoinHandle;
 use echomesh_shard::{JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest};
 
 pub use backup::{backup, restore};
-pub use reader::spawn_reader;
 pub use place::{Place, PostgresPlace};
+pub use reader::spawn_reader;
 pub use schema::Loaded;
 
 use crate::jobs::StoreDesk;

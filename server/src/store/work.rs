@@ -5,9 +5,9 @@ use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{StoreJob, StoreOutcome};
 use ring::digest::{SHA256, digest};
 
+use super::changes;
 use super::chat::{self, Line};
 use super::community;
-use super::changes;
 use super::connection::{Connection, Value};
 use crate::hex::hex;
 

@@ -214,7 +214,9 @@ fn a_driver_asks_about_chat() {
         .events
         .iter()
         .filter_map(|event| match event {
-            Event::Answer(Answer { request, outcome: Outcome::Done(Done::ChatState(_) | Done::Chat(_)) }) => Some(*request),
+            Event::Answer(Answer { request, outcome: Outcome::Done(Done::ChatState(_) | Done::Chat(_)) }) => {
+                Some(*request)
+            }
             _ => None,
         })
         .collect();

@@ -159,9 +159,7 @@ impl Shard {
         let author = Person { user: found.user, role: found.role };
         if !home.access.may_act_on(job.who, author) {
             let (name, role) = (&found.username, role_name(found.role));
-            return Err(format!(
-                "{name} is {role} here and you do not stand above that: ask someone of a higher role"
-            ));
+            return Err(format!("{name} is {role} here and you do not stand above that: ask someone of a higher role"));
         }
         Ok(())
     }

@@ -65,9 +65,7 @@ impl Names {
         for (at, _) in content.match_indices('@').take(AT_SIGNS_MAX) {
             let begins = content[..at].chars().next_back().is_none_or(|before| !before.is_alphanumeric());
             let typed = content[at + 1..].split(char::is_whitespace).next().unwrap_or_default();
-            if begins
-                && let Some(user) = self.find(typed).filter(|user| !mentions.contains(&user.0))
-            {
+            if begins && let Some(user) = self.find(typed).filter(|user| !mentions.contains(&user.0)) {
                 mentions.push(user.0);
                 if mentions.len() == MENTIONS_MAX {
                     break;

@@ -140,13 +140,7 @@ impl Shard {
         self.account_home(low)
     }
 
-    pub(super) fn direct_stored(
-        &mut self,
-        ask: DirectAsk,
-        time_ms: u64,
-        outcome: StoreOutcome,
-        effects: &mut Effects,
-    ) {
+    pub(super) fn direct_stored(&mut self, ask: DirectAsk, time_ms: u64, outcome: StoreOutcome, effects: &mut Effects) {
         let Some(DirectWhat::Say(said)) = &ask.what else { return self.unexpected() };
         let line = match outcome {
             StoreOutcome::Chat(ChatOutcome::DirectStored { message_id }) => {

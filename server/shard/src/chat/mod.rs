@@ -97,10 +97,13 @@ impl Shard {
     fn change_request(&mut self, asker: Asker, id: SessionId, action: ChatAction, effects: &mut Effects) {
         let is_edit = action.action() == Action::CaEdit;
         let content = if is_edit { action.content } else { String::new() };
-        if let Err((code, text)) = content::check(&content, "").or_else(|refusal| if is_edit { Err(refusal) } else { Ok(()) }) {
+        if let Err((code, text)) =
+            content::check(&content, "").or_else(|refusal| if is_edit { Err(refusal) } else { Ok(()) })
+        {
             return self.refuse(asker, code, &text, effects);
         }
-        let change = ChatAction { action: action.action, message_id: action.message_id, content, ..ChatAction::default() };
+        let change =
+            ChatAction { action: action.action, message_id: action.message_id, content, ..ChatAction::default() };
         if !action.username.is_empty() {
             return self.direct_request(asker, id, &action.username, wire::DirectWhat::Change(change), effects);
         }

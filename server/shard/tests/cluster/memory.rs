@@ -181,8 +181,12 @@ impl Memory {
                 StoreOutcome::Chat(ChatOutcome::History { lines: all, more })
             }
             ChatRead::Unread { user, view, fresh } => {
-                let mut seen: BTreeMap<View, u64> =
-                    self.seen.iter().filter(|((of, _), _)| *of == user.0).map(|((_, view), id)| (view.clone(), *id)).collect();
+                let mut seen: BTreeMap<View, u64> = self
+                    .seen
+                    .iter()
+                    .filter(|((of, _), _)| *of == user.0)
+                    .map(|((_, view), id)| (view.clone(), *id))
+                    .collect();
                 for mark in fresh {
                     let stored = seen.entry(mark.view).or_default();
                     *stored = mark.seen.max(*stored);
@@ -191,7 +195,8 @@ impl Memory {
                     Some(view) => vec![(view.clone(), seen.get(&view).copied().unwrap_or(0))],
                     None => seen.into_iter().collect(),
                 };
-                let list = views.into_iter().filter_map(|(view, seen)| self.count(accounts, user, &view, seen)).collect();
+                let list =
+                    views.into_iter().filter_map(|(view, seen)| self.count(accounts, user, &view, seen)).collect();
                 StoreOutcome::Chat(ChatOutcome::Unread { list, more: false })
             }
         }

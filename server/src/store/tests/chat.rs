@@ -134,13 +134,10 @@ fn lines_are_changed_and_deleted() {
         let place = LinePlace::Room(HALL);
         let found = write(&mut store, ChatWrite::FindLine { place, message_id: ids[0] });
         let StoreOutcome::Chat(ChatOutcome::Line(found)) = found else { panic!("{found:?}") };
-        assert_eq!((found.user, found.username.as_str(), found.role, found.time_ms, found.deleted), (
-            TIM,
-            "TIM",
-            Role::Member,
-            1,
-            false
-        ));
+        assert_eq!(
+            (found.user, found.username.as_str(), found.role, found.time_ms, found.deleted),
+            (TIM, "TIM", Role::Member, 1, false)
+        );
         let elsewhere = LinePlace::Room(RoomNumber(2));
         let missing = ChatWrite::FindLine { place: elsewhere, message_id: ids[0] };
         assert_eq!(write(&mut store, missing), StoreOutcome::NotFound);
@@ -157,10 +154,8 @@ fn lines_are_changed_and_deleted() {
         assert_eq!(write(&mut store, change(ids[1], None)), StoreOutcome::NotFound);
         assert_eq!(write(&mut store, change(ids[1], Some("again"))), StoreOutcome::NotFound);
         let act = Act::DeleteLine { room: HALL, message_id: ids[2], time_ms: 10 };
-        let entry = echomesh_proto::control::AuditEntry {
-            action: ModerationAction::MaDeleteLine as i32,
-            ..Default::default()
-        };
+        let entry =
+            echomesh_proto::control::AuditEntry { action: ModerationAction::MaDeleteLine as i32, ..Default::default() };
         let logged = StoreJob::Moderate(Box::new(LoggedAct { act, actor: ADA, target: TIM, entry }));
         assert!(matches!(one(&mut store, &logged), StoreOutcome::Moderated { .. }));
         assert_eq!(one(&mut store, &logged), StoreOutcome::NotFound);
@@ -250,12 +245,15 @@ fn unread_is_counted_from_marks() {
         assert_eq!(unread(&mut store, ADA, None, &[]), [(0, "TIM".into(), 1, 0, 0, 1)], "rooms begin with a mark");
         assert_eq!(unread(&mut store, ADA, Some(hall.clone()), &[]), [(1, String::new(), 3, 1, 0, 4)]);
         let mark = |view: &View, seen| Mark { user: ADA, view: view.clone(), seen };
-        write(&mut store, ChatWrite::Mark(vec![mark(&hall, 2), mark(&View::Room(RoomNumber(2)), 4), mark(&with_tim, 99)]));
+        write(
+            &mut store,
+            ChatWrite::Mark(vec![mark(&hall, 2), mark(&View::Room(RoomNumber(2)), 4), mark(&with_tim, 99)]),
+        );
         write(&mut store, ChatWrite::Mark(vec![mark(&hall, 1)]));
-        assert_eq!(unread(&mut store, ADA, None, &[]), [
-            (1, String::new(), 1, 0, 2, 4),
-            (2, String::new(), 1, 0, 4, 5)
-        ]);
+        assert_eq!(
+            unread(&mut store, ADA, None, &[]),
+            [(1, String::new(), 1, 0, 2, 4), (2, String::new(), 1, 0, 4, 5)]
+        );
         assert_eq!(unread(&mut store, ADA, Some(with_tim.clone()), &[])[0].4, 1);
         let fresh = [mark(&hall, 4)];
         assert_eq!(unread(&mut store, ADA, None, &fresh), [(2, String::new(), 1, 0, 4, 5)]);
