@@ -133,7 +133,7 @@ impl Follow {
     }
 
     /// Where to fetch from, if it is time to.
-    pub(super) fn to_ask(&mut self, now: Time) -> Option<u64> {
+    pub(super) fn next_from(&mut self, now: Time) -> Option<u64> {
         let behind = self.behind.as_mut().filter(|behind| !behind.asked)?;
         if behind.retry.is_some_and(|retry| now < retry) {
             return None;
@@ -202,16 +202,16 @@ mod tests {
         assert!(!follow.live(14), "it comes with the pages");
         assert!(follow.change(11) && !follow.change(13));
         assert!(follow.rejoined(14, false));
-        assert_eq!(follow.to_ask(Time(0)), Some(11));
-        assert_eq!(follow.to_ask(Time(0)), None, "one at a time");
+        assert_eq!(follow.next_from(Time(0)), Some(11));
+        assert_eq!(follow.next_from(Time(0)), None, "one at a time");
         assert!(!follow.live(15));
         follow.acknowledged(13);
         assert_eq!(told(&mut follow, &[12, 13], true), [12]);
-        assert_eq!(follow.to_ask(Time(0)), Some(13));
+        assert_eq!(follow.next_from(Time(0)), Some(13));
         assert_eq!(told(&mut follow, &[14], false), [14]);
-        assert_eq!(follow.to_ask(Time(0)), Some(14), "15 was stored meanwhile");
+        assert_eq!(follow.next_from(Time(0)), Some(14), "15 was stored meanwhile");
         assert_eq!(told(&mut follow, &[15, 16], false), [15, 16]);
-        assert_eq!(follow.to_ask(Time(0)), None);
+        assert_eq!(follow.next_from(Time(0)), None);
         assert!(!follow.live(16), "a page was faster");
         assert!(follow.live(17));
     }
@@ -222,11 +222,11 @@ mod tests {
     fn nothing_is_fetched_in_vain() {
         let mut follow = Follow::room(10);
         follow.lost();
-        assert!(!follow.rejoined(10, true) && follow.to_ask(Time(0)).is_none() && follow.live(11));
+        assert!(!follow.rejoined(10, true) && follow.next_from(Time(0)).is_none() && follow.live(11));
         follow.lost();
         assert!(follow.rejoined(12, true));
-        assert_eq!(follow.to_ask(Time(0)), Some(11));
-        assert!(told(&mut follow, &[], false).is_empty() && follow.to_ask(Time(0)).is_none());
+        assert_eq!(follow.next_from(Time(0)), Some(11));
+        assert!(told(&mut follow, &[], false).is_empty() && follow.next_from(Time(0)).is_none());
         assert!(!follow.live(12) && follow.live(13));
         follow.lost();
         assert!(!follow.rejoined(3, false) && !follow.live(4));
@@ -242,10 +242,10 @@ mod tests {
         follow.set_base(100);
         assert!(follow.live(103) && follow.live(102) && !follow.live(103));
         follow.lost();
-        assert_eq!(follow.to_ask(Time(0)), Some(100));
+        assert_eq!(follow.next_from(Time(0)), Some(100));
         follow.retry_at(Time(5));
-        assert!(follow.is_waiting() && follow.to_ask(Time(4)).is_none());
-        assert_eq!(follow.to_ask(Time(5)), Some(100));
+        assert!(follow.is_waiting() && follow.next_from(Time(4)).is_none());
+        assert_eq!(follow.next_from(Time(5)), Some(100));
         assert_eq!(told(&mut follow, &[101, 102, 103, 104], false), [104]);
     }
 }

@@ -116,7 +116,7 @@ impl Session {
     }
 
     pub(super) fn fetch_missed(&mut self, now: Now, of: &Missed) {
-        let Some(after) = self.follow(of).and_then(|follow| follow.to_ask(now.time)) else { return };
+        let Some(after) = self.follow(of).and_then(|follow| follow.next_from(now.time)) else { return };
         let room_id = if let Missed::Room(name) = of { name.clone() } else { String::new() };
         let action = ChatActionType::CaHistory as i32;
         let action = ChatAction { action, room_id, after: Some(after), count: PAGE, ..ChatAction::default() };

@@ -282,10 +282,10 @@ impl Cluster {
                 let LoggedAct { act, mut entry, .. } = *logged;
                 match act {
                     Act::SetRole { user, role } => self.set_role(user, role),
-                    Act::DeleteLine { room, message_id, time_ms } => {
-                        if !self.memory.delete(Place::Room(room), message_id, time_ms) {
-                            return StoreOutcome::NotFound;
-                        }
+                    Act::DeleteLine { room, message_id, time_ms }
+                        if !self.memory.delete(Place::Room(room), message_id, time_ms) =>
+                    {
+                        return StoreOutcome::NotFound;
                     }
                     _ => {}
                 }
