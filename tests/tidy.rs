@@ -67,6 +67,7 @@ const OUTSIDE: &[&str] = &[
 const DIRECTIONS: &[(&str, bool, &[&[&str]])] = &[
     ("echomesh-proto", true, &[OUTSIDE, &["echomesh-shard", "echomesh-playout", "echomesh-client"]]),
     ("echomesh-shard", true, &[OUTSIDE, &["echomesh-playout", "echomesh-client", "echomesh-audio"]]),
+    ("echomesh-parking", true, &[OUTSIDE, &["echomesh-proto", "loom"]]),
     ("echomesh-playout", true, &[OUTSIDE, &["prost", "ring", "echomesh-shard", "echomesh-client"]]),
     ("echomesh-client", false, &[OUTSIDE, &["echomesh-shard", "echomesh-audio", "echomesh-playout"]]),
     ("echomesh-client", true, &[&["echomesh-shard", "echomesh-server", "io-uring", "tokio-uring"]]),

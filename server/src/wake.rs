@@ -1,15 +1,14 @@
 //! How other threads wake a shard that sleeps: an eventfd, and a flag that tells whether it sleeps.
 //!
-//! The rule that loses no wake-up: a producer publishes, then calls `signal`; the shard announces that
-//! it will sleep, then looks once more for work, then sleeps. Between the two there is a full fence on
-//! each side, so either the shard sees the work or the producer sees the flag.
+//! The rule that loses no wake-up is [`Parking`]'s: a producer publishes, then calls `signal`; the shard announces
+//! that it will sleep, then looks once more for work, then sleeps.
 //! Cost: awake, one fence and one load; asleep, one write to the eventfd for the first producer.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
 
+use echomesh_parking::Parking;
 use tokio::io::unix::AsyncFd;
 
 use crate::uring;
@@ -17,7 +16,7 @@ use crate::uring;
 /// The bell of one shard; anybody may ring it.
 #[derive(Debug)]
 pub struct Wake {
-    sleeping: AtomicBool,
+    parking: Parking,
     event: File,
 }
 
@@ -27,13 +26,12 @@ impl Wake {
     /// # Errors
     /// Out of descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { sleeping: AtomicBool::new(false), event: uring::event_counter()? })
+        Ok(Self { parking: Parking::default(), event: uring::event_counter()? })
     }
 
     /// Wakes the shard if it sleeps. Call after the work is published.
     pub fn signal(&self) {
-        fence(Ordering::SeqCst);
-        if self.sleeping.load(Ordering::Relaxed) && self.sleeping.swap(false, Ordering::AcqRel) {
+        if self.parking.must_wake() {
             // It can only fail when the counter is full, and then the shard is being woken anyway.
             let _ = (&self.event).write(&1u64.to_ne_bytes());
         }
@@ -59,13 +57,12 @@ pub struct Sleeper {
 impl Sleeper {
     /// From here on producers signal. Look for work once more before `sleep`.
     pub fn announce(&self) {
-        self.wake.sleeping.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        self.wake.parking.announce();
     }
 
     /// There was work after all: producers need not signal.
     pub fn stay_awake(&self) {
-        self.wake.sleeping.store(false, Ordering::Relaxed);
+        self.wake.parking.stay_awake();
     }
 
     /// Waits for a signal since `announce`; may return without one.
@@ -139,7 +136,7 @@ mod tests {
         let mut count = [0; 8];
         wake.signal();
         assert_eq!((&wake.event).read(&mut count).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        wake.sleeping.store(true, Ordering::Relaxed);
+        wake.parking.announce();
         wake.signal();
         wake.signal();
         assert_eq!((&wake.event).read(&mut count).unwrap(), 8);

@@ -33,13 +33,14 @@
 //! # Layout
 //! [`playout`](Playout) decides; `order` knows which packet is next and `slots` keeps them; `position` unrolls
 //! media times; `delay`, `losses` and `drift` learn from arrivals how long to wait and how fast the speaker's
-//! clock is; `samples` holds what was decoded and not yet pulled, `splice` finds where it may be cut, and
-//! `reader` reads it at the speaker's pace.
+//! clock is; `samples` holds what was decoded and not yet pulled, `splice` finds where it may be cut,
+//! `reader` reads it at the speaker's pace, and `comfort` fills pauses with the speaker's background.
 //! Bounds: a fixed number of slots of [`PAYLOAD_BYTES_MAX`] bytes; nothing is allocated after
 //! [`Playout::new`]; a call costs at most one pass over the slots and one sort of 500 numbers, and a pull as
 //! many decodes as fill a tick, plus, after a burst, those of the packets that came too late.
 #![forbid(unsafe_code)]
 
+mod comfort;
 mod delay;
 mod drift;
 mod losses;

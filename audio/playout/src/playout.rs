@@ -14,6 +14,7 @@ mod adjust;
 mod late;
 mod step;
 
+use crate::comfort::Comfort;
 use crate::delay::Delay;
 use crate::drift::Drift;
 use crate::losses::Losses;
@@ -36,6 +37,7 @@ pub struct Playout {
     slots: Slots,
     samples: Samples,
     reader: Reader,
+    comfort: Comfort,
     delay: Delay,
     drift: Drift,
     losses: Losses,
@@ -83,6 +85,7 @@ impl Playout {
             slots: Slots::new(),
             samples: Samples::new(),
             reader: Reader::new(),
+            comfort: Comfort::default(),
             delay: Delay::new(i64::try_from(delay_us_min).unwrap_or(i64::MAX)),
             drift: Drift::new(),
             losses: Losses::default(),
@@ -115,6 +118,7 @@ impl Playout {
         let counted = self.statistics();
         self.samples.clear();
         self.reader.reset();
+        self.comfort = Comfort::default();
         self.delay.reset();
         self.drift.reset();
         self.losses = Losses::default();
@@ -200,8 +204,15 @@ impl Playout {
             }
         }
         self.adjust(now_us, codec);
+        let sound = if self.kind == Pulled::Silence { self.samples.len().min(TICK_SAMPLES) } else { TICK_SAMPLES };
         self.reader.read(&mut self.samples, ppm, out);
         self.listen(out);
+        if worst == Pulled::Decoded {
+            self.comfort.learn(out);
+        }
+        if sound < TICK_SAMPLES {
+            self.comfort.fill(&mut out[sound..]);
+        }
         worst
     }
 
@@ -234,6 +245,7 @@ impl Playout {
         self.order.restart(index);
         self.delay.forget();
         self.drift.reset();
+        self.comfort = Comfort::default();
         self.playing = false;
     }
 }

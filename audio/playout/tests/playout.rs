@@ -325,3 +325,45 @@ proptest! {
         prop_assert_eq!(ended + playout.buffered() as u64, inserted);
     }
 }
+
+/// Decodes every packet to the same faint rustle.
+struct Rustle;
+
+impl Decode for Rustle {
+    fn decode(&mut self, _packet: &[u8], out: &mut [i16]) -> usize {
+        out[..FRAME_SAMPLES].iter_mut().enumerate().for_each(|(n, sample)| *sample = [40, -35, 10, -20][n * n % 7 % 4]);
+        FRAME_SAMPLES
+    }
+
+    fn recover(&mut self, _next_packet: &[u8], _out: &mut [i16]) -> usize {
+        0
+    }
+
+    fn conceal(&mut self, out: &mut [i16]) -> usize {
+        out.fill(0);
+        out.len()
+    }
+}
+
+/// Goal: the line does not go dead between two talkspurts, nor rustle before the first. Method: a second of
+/// background, a pause of two, and another speaker's stream in its place after `reset`.
+#[test]
+fn a_pause_is_filled_with_the_background() {
+    let mut playout = Playout::new();
+    let mut tick = [0; TICK_SAMPLES];
+    let mut loud = Vec::new();
+    for n in 0..300_u64 {
+        if n % 2 == 0 && n < 100 {
+            let (index, media_time) = (n / 2, n as u32 / 2 * FRAME_SAMPLES as u32);
+            let packet = Packet { arrival_us: n * TICK_US, index, media_time, marker: n == 0, payload: &[1] };
+            playout.insert(packet);
+        }
+        let pulled = playout.pull(n * TICK_US, &mut Rustle, &mut tick);
+        loud.push((pulled, tick.iter().any(|sample| sample.abs() > 10)));
+    }
+    assert_eq!(loud[0], (Pulled::Silence, false), "nothing was heard yet");
+    assert!(loud[130..].iter().all(|heard| *heard == (Pulled::Silence, true)), "{:?}", &loud[130..140]);
+    playout.reset();
+    playout.pull(4_000_000, &mut Rustle, &mut tick);
+    assert_eq!(tick, [0; TICK_SAMPLES]);
+}

@@ -53,19 +53,14 @@ fn turn(
 ) -> Result<(), Fault> {
     let ready = port.wait()?;
     turns.woke(ready, end);
-    // No more than it holds: a device without a clock would keep us here.
-    for _ in 0..port.granted().buffer.div_ceil(samples.len()) {
-        let count = port.read(samples)?;
-        turns.moved(count, end);
-        let room = ring.slots().min(count);
-        if let Ok(chunk) = ring.write_chunk_uninit(room) {
-            chunk.fill_from_iter(samples[..room].iter().copied());
-        }
-        end.counters.dropped.fetch_add((count - room) as u64, Ordering::Relaxed);
-        if count < samples.len() {
-            break;
-        }
+    // If a second period waits, the next wait is none: asking for it here would be one more call each turn.
+    let count = port.read(samples)?;
+    turns.moved(count, end);
+    let room = ring.slots().min(count);
+    if let Ok(chunk) = ring.write_chunk_uninit(room) {
+        chunk.fill_from_iter(samples[..room].iter().copied());
     }
+    end.counters.dropped.fetch_add((count - room) as u64, Ordering::Relaxed);
     let waiting = ring.buffer().capacity() - ring.slots();
     if waiting >= tick {
         end.counters.waiting.store(waiting as u32, Ordering::Relaxed);

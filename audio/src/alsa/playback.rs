@@ -84,12 +84,9 @@ impl<P: Port> Playing<'_, P> {
         turns.woke(ready, end);
         let granted = self.port.granted();
         let period = granted.period;
-        // No more than it is to hold: a device without a clock would keep us here.
-        for _ in 0..self.lead {
-            let queued = granted.buffer.saturating_sub(self.port.available()?);
-            if queued + period > self.lead * period {
-                break;
-            }
+        // Asked once: what plays meanwhile is seen at the next turn.
+        let mut queued = granted.buffer.saturating_sub(self.port.available()?);
+        while queued + period <= self.lead * period {
             self.take(period, end);
             let count = self.port.write(&self.samples[..period])?;
             turns.moved(count, end);
@@ -97,6 +94,7 @@ impl<P: Port> Playing<'_, P> {
             if count < period {
                 break;
             }
+            queued += count;
         }
         let (waiting, wanted) = (self.rings.sound.slots(), period + self.margin);
         end.counters.wanted.store(wanted as u32, Ordering::Release);

@@ -76,8 +76,10 @@ pub struct EngineSettings {
     pub talkspurts: TalkspurtSettings,
     /// Media time of the first tick: random (RFC 3550 §5.1).
     pub media_time: u32,
-    /// Period asked of devices, microseconds; see [`crate::alsa::open::open`].
-    pub period_us: u32,
+    /// Periods asked of the microphone and the loudspeaker, microseconds; see [`crate::alsa::open::open`].
+    pub capture_period_us: u32,
+    /// Likewise.
+    pub playback_period_us: u32,
     /// Least delay of the jitter buffers, microseconds; see [`crate::receiver::Receiver::with_floor`].
     pub playout_floor_us: u64,
     /// Keeps what was said and heard, for so many seconds, to be compared at the end.

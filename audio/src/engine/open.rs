@@ -85,7 +85,7 @@ fn open_both(
             let (end, reports) = ends(Direction::Capture, bell);
             let gather = Gather::new(consumer, reports.counters.clone());
             let rings = SampleRings::Capture(producer);
-            let thread = Device { name: name.clone(), period_us: settings.period_us, rings, end }.start()?;
+            let thread = Device { name: name.clone(), period_us: settings.capture_period_us, rings, end }.start()?;
             devices.push(DeviceThread { thread, reports });
             Input::Device(Box::new(gather))
         }
@@ -99,7 +99,7 @@ fn open_both(
             let (end, reports) = ends(Direction::Playback, bell);
             let counters = reports.counters.clone();
             let rings = SampleRings::Playback(consumer, written);
-            let thread = Device { name: name.clone(), period_us: settings.period_us, rings, end }.start()?;
+            let thread = Device { name: name.clone(), period_us: settings.playback_period_us, rings, end }.start()?;
             devices.push(DeviceThread { thread, reports });
             let written = Gather::new(written_consumer, counters.clone());
             Output::Device(Box::new(Loudspeaker::new(producer, written, counters)))

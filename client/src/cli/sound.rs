@@ -13,11 +13,14 @@ use echomesh_audio::talkspurt::TalkspurtSettings;
 use super::args::SoundArgs;
 use super::failure::Failure;
 
-/// Period asked of devices, microseconds: 15 ms in a loudspeaker, as a machine without real-time rights may be
+/// Period asked of a loudspeaker, microseconds: 15 ms in the device, as a machine without real-time rights may be
 /// 10 ms late.
-const PERIOD_US: u32 = 5_000;
+const PLAYBACK_PERIOD_US: u32 = 5_000;
 
-/// The same for low delay: 7.5 ms, and it may be 5 ms late.
+/// Of a microphone: the engine takes 10 ms at a time, so shorter ones would only wake more often.
+const CAPTURE_PERIOD_US: u32 = 10_000;
+
+/// Of both for low delay: 7.5 ms in a loudspeaker, and it may be 5 ms late.
 const PERIOD_US_LOW_DELAY: u32 = 2_500;
 
 /// Least delay of a jitter buffer, microseconds: a tick of the engine. At half of it devices that move several
@@ -49,7 +52,8 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
         processing,
         talkspurts,
         media_time,
-        period_us: if sound.low_delay { PERIOD_US_LOW_DELAY } else { PERIOD_US },
+        capture_period_us: if sound.low_delay { PERIOD_US_LOW_DELAY } else { CAPTURE_PERIOD_US },
+        playback_period_us: if sound.low_delay { PERIOD_US_LOW_DELAY } else { PLAYBACK_PERIOD_US },
         playout_floor_us: PLAYOUT_US,
         tap_seconds: 0,
     })
