@@ -18,8 +18,12 @@ pub(super) const CLIENT_ID_MS: u64 = 24 * 60 * 60 * 1000;
 /// Most lines of one statement: sqlx keeps 100 statements prepared.
 pub(super) const LINES_MAX: usize = 64;
 
+/// Of a line that mentions someone: a statement of its own, for they are few, and the others need a value less.
+const INSERT_MENTIONING: &str =
+    "INSERT INTO chat_lines (room, account, client_id, content, time_ms, mentions) VALUES ($1, $2, $3, $4, $5, $6)";
+
 /// Values of a line.
-const COLUMNS: usize = 6;
+const COLUMNS: usize = 5;
 
 /// A line to store.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,12 @@ impl<'a> Line<'a> {
     }
 }
 
+/// Whether one statement stores them.
+pub(super) fn are_one_statement(lines: &[Line<'_>]) -> bool {
+    let plain = lines.iter().all(|line| line.mentions.is_empty());
+    lines.len() == 1 || (plain && lines.len() <= LINES_MAX)
+}
+
 /// Stores these lines; their outcomes are appended in order.
 ///
 /// # Errors
@@ -49,7 +59,8 @@ pub(super) async fn append(
     lines: &[Line<'_>],
     outcomes: &mut Vec<StoreOutcome>,
 ) -> Result<(), sqlx::Error> {
-    for part in lines.chunks(LINES_MAX) {
+    let plain = |one: &Line<'_>, next: &Line<'_>| one.mentions.is_empty() && next.mentions.is_empty();
+    for part in lines.chunk_by(plain).flat_map(|run| run.chunks(LINES_MAX)) {
         connection.prepare_to_forgive().await?;
         if let Some(stored) = append_new(connection, part).await? {
             outcomes.extend(stored);
@@ -64,7 +75,7 @@ pub(super) async fn append(
     Ok(())
 }
 
-/// Stores these lines, at most `LINES_MAX`, in one statement. `None` if a client's id is taken: then it has
+/// Stores these lines, which are one statement. `None` if a client's id is taken: then it has
 /// done nothing, and a transaction it is in must `forgive`.
 ///
 /// # Errors
@@ -82,21 +93,27 @@ pub(super) async fn append_new(
     }
 }
 
-/// Stores lines whose client's ids are new. Gives their numbers, one each, in order.
+/// Stores lines whose client's ids are new, in one statement. Gives their numbers, one each, in order.
 async fn insert(connection: &mut Connection, lines: &[Line<'_>]) -> Result<Vec<u64>, sqlx::Error> {
-    let mut values = Vec::with_capacity(lines.len() * COLUMNS);
-    let mentions: Vec<String> = lines.iter().map(|line| mentions_text(line.mentions)).collect();
-    for (line, mentions) in lines.iter().zip(&mentions) {
+    debug_assert!(are_one_statement(lines));
+    let mentions = mentions_text(lines[0].mentions);
+    let mut values = Vec::with_capacity(lines.len() * COLUMNS + 1);
+    for line in lines {
         values.extend([
             Value::Number(line.room.0 as i64),
             Value::Number(line.user.0 as i64),
             Value::Text(line.client_id),
             Value::Text(line.content),
             Value::Number(line.time_ms as i64),
-            Value::Text(mentions),
         ]);
     }
-    let numbers = connection.insert(insert_statement(lines.len()), &values).await?;
+    let sql = if mentions.is_empty() {
+        insert_statement(lines.len())
+    } else {
+        values.push(Value::Text(&mentions));
+        INSERT_MENTIONING
+    };
+    let numbers = connection.insert(sql, &values).await?;
     assert_eq!(numbers.len(), lines.len(), "an INSERT stores all its rows or fails");
     Ok(numbers)
 }
@@ -128,10 +145,7 @@ fn insert_statement(lines: usize) -> &'static str {
             format!("({})", values.join(", "))
         };
         let rows: Vec<String> = (0..lines).map(row).collect();
-        format!(
-            "INSERT INTO chat_lines (room, account, client_id, content, time_ms, mentions) VALUES {}",
-            rows.join(", ")
-        )
+        format!("INSERT INTO chat_lines (room, account, client_id, content, time_ms) VALUES {}", rows.join(", "))
     })
 }
 

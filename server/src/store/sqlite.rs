@@ -28,7 +28,7 @@ pub(super) async fn open(path: &Path) -> Result<Connection, OpenError> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
-        // What is deleted is overwritten, not left in free pages.
+        // What is deleted is overwritten, also where a page was divided before: so it must hold for all statements.
         .pragma("secure_delete", "ON")
         .disable_statement_logging();
     let mut connection = Connection::Sqlite(options.connect().await?);

@@ -73,5 +73,6 @@ async fn delete_oldest(
         last = Some(row.number(0)?);
     }
     let Some(last) = last else { return Ok(0) };
-    connection.execute(&format!("DELETE FROM {table} WHERE id <= $1 AND {of}"), &[Number(last), room]).await
+    let sql = format!("DELETE FROM {table} WHERE id <= $1 AND {of}");
+    connection.execute(&sql, &[Number(last), room]).await
 }

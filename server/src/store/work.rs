@@ -50,7 +50,7 @@ async fn one_statement(
         }
         _ => {
             let lines: Option<Vec<Line<'_>>> = jobs.iter().map(Line::of).collect();
-            match lines.filter(|lines| lines.len() <= chat::LINES_MAX) {
+            match lines.filter(|lines| chat::are_one_statement(lines)) {
                 Some(lines) => chat::append_new(connection, &lines).await,
                 None => Ok(None),
             }

@@ -101,6 +101,38 @@ fn history_is_read_in_pages() {
     });
 }
 
+/// Goal: lines that mention someone among others, and resends, are stored once, in the batch's order. Method: a batch
+/// that is a statement of itself where it may be, and one that is more.
+#[test]
+fn mentions_keep_the_order_of_a_batch() {
+    on_both(|place| {
+        let mut store = peopled(place);
+        for turn in 0..2 {
+            let mentions: [&[u64]; 6] = [&[], &[2], &[3, 2], &[], &[], &[2]];
+            let mut jobs: Vec<StoreJob> =
+                mentions.iter().zip(0..).map(|(of, at)| said(1, 1, "x", of, 100 * turn + at)).collect();
+            // The second and the fourth once more.
+            jobs.extend([jobs[1].clone(), jobs[3].clone(), said(1, 1, "y", &[], 100 * turn + 50)]);
+            if turn == 1 {
+                jobs.insert(3, room("hall"));
+            }
+            let mut outcomes = store.carry_out(jobs);
+            if turn == 1 {
+                assert_eq!(outcomes.remove(3), StoreOutcome::Exists);
+            }
+            let numbers: Vec<u64> = outcomes[..6].iter().chain(&outcomes[8..]).map(stored).collect();
+            assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");
+            for (again, first) in [(6, 1), (7, 3)] {
+                assert!(matches!(&outcomes[again], StoreOutcome::ChatDuplicate { message_id, mentions: of, .. }
+                    if *message_id == numbers[first] && of[..] == *mentions[first]));
+            }
+        }
+        let (lines, _) = page(&mut store, ADA, Some(View::Room(HALL)), From::After(0), 100);
+        assert_eq!(lines.len(), 14);
+        assert_eq!(lines[2].mentions, [3, 2]);
+    });
+}
+
 /// Goal: a page of long lines ends early and says that there is more; no line is left out between pages.
 #[test]
 fn pages_are_bounded_in_bytes() {
