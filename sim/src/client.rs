@@ -435,11 +435,14 @@ impl Client {
         self.own_came(line);
         self.contents.insert(line.content.clone());
         let ids = self.direct_heard.entry(other.clone()).or_default();
-        if let Some(last) = ids.last().filter(|last| **last >= line.message_id) {
-            return Err(format!("direct line {} with {other} after {last}", line.message_id));
+        // One that was stored before the login and is announced long after may come behind newer ones.
+        match ids.binary_search(&line.message_id) {
+            Ok(_) => Err(format!("direct line {} with {other} twice", line.message_id)),
+            Err(at) => {
+                ids.insert(at, line.message_id);
+                Ok(())
+            }
         }
-        ids.push(line.message_id);
-        Ok(())
     }
 
     /// A line to someone.

@@ -35,6 +35,8 @@ struct Behind {
 pub(super) struct Follow {
     /// Newest line when it began; `None`: not known yet.
     base: Option<u64>,
+    /// First line that came live. Not one of one's own: an old one that was sent again is acknowledged, too.
+    first: Option<u64>,
     last: u64,
     is_direct: bool,
     told: BTreeSet<u64>,
@@ -44,12 +46,12 @@ pub(super) struct Follow {
 impl Follow {
     /// In a room whose newest line is this.
     pub(super) fn room(newest: u64) -> Self {
-        Self { base: Some(newest), last: newest, is_direct: false, told: BTreeSet::new(), behind: None }
+        Self { base: Some(newest), first: None, last: newest, is_direct: false, told: BTreeSet::new(), behind: None }
     }
 
     /// In direct lines, of which nothing is known yet.
     pub(super) fn direct() -> Self {
-        Self { base: None, last: 0, is_direct: true, told: BTreeSet::new(), behind: None }
+        Self { base: None, first: None, last: 0, is_direct: true, told: BTreeSet::new(), behind: None }
     }
 
     /// Whether it is known where it began.
@@ -66,7 +68,7 @@ impl Follow {
     /// The connection is lost: what comes from now on must be fetched.
     pub(super) fn lost(&mut self) {
         // Where it began may have stayed untold: then with the first line that came.
-        let Some(base) = self.base.or_else(|| self.told.first().map(|id| id.saturating_sub(1))) else { return };
+        let Some(base) = self.base.or_else(|| self.first.map(|id| id.saturating_sub(1))) else { return };
         self.base = Some(base);
         let before = self.behind.take();
         let ahead = before.map_or(0, |behind| behind.ahead);
@@ -97,7 +99,10 @@ impl Follow {
                 behind.ahead = behind.ahead.max(id);
                 false
             }
-            None => self.is_new(id),
+            None => {
+                self.first.get_or_insert(id);
+                self.is_new(id)
+            }
         }
     }
 
