@@ -7,7 +7,7 @@
 //! - [`rtp`], [`rtcp`], [`srtp`]: voice on the wire (RFC 3550, 3711, 7714), as views and transforms
 //!   over the caller's buffers; nothing allocates.
 //! - [`reception`]: loss and jitter of a stream, for reports.
-//! - [`ids`], [`limits`], [`time`]: ids, bounds and clocks.
+//! - [`ids`], [`limits`], [`time`]: ids, bounds and clocks. [`text`]: which characters a line may have.
 //!
 //! # Features
 //! `control` (prost, bytes) and `srtp` (ring, aes) are on by default; the rest needs neither.
@@ -23,4 +23,5 @@ pub mod rtcp;
 pub mod rtp;
 #[cfg(feature = "srtp")]
 pub mod srtp;
+pub mod text;
 pub mod time;

@@ -19,6 +19,17 @@ pub const PASSWORD_BYTES_MAX: usize = 512;
 /// Longest chat line, bytes of UTF-8.
 pub const CHAT_BYTES_MAX: usize = 4_000;
 
+/// Accounts that one line mentions, at most.
+pub const MENTIONS_MAX: usize = 16;
+
+/// Lines of one page of history: at most, and where the request does not say.
+pub const HISTORY_LINES_MAX: u32 = 100;
+/// Likewise.
+pub const HISTORY_LINES: u32 = 50;
+
+/// Unread lines that are counted of one room or conversation.
+pub const UNREAD_MAX: u32 = 1_000;
+
 /// Longest `ChatMsg.client_id`, bytes: a UUID in text.
 pub const CLIENT_ID_BYTES_MAX: usize = 36;
 

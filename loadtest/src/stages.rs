@@ -47,6 +47,8 @@ impl Fleet {
             | Event::Moved { .. }
             | Event::RoomChanged { .. }
             | Event::Reported(_)
+            | Event::Direct(_)
+            | Event::ChatChanged(_)
             | Event::Disconnected(_) => {}
         }
     }

@@ -153,6 +153,10 @@ pub struct Settings {
     /// Speakers heard at once in a room, the loudest; 0: all [default: 8]
     #[arg(long, env = "ECHOMESH_SPEAKERS_MAX", value_name = "N")]
     pub speakers_max: Option<u32>,
+    /// Days that lines of chat are kept, in rooms that say nothing else and between two people; 0: for ever
+    /// [default: 0]
+    #[arg(long, env = "ECHOMESH_RETENTION_DAYS", value_name = "DAYS")]
+    pub retention_days: Option<u32>,
     /// Longest that voice may wait to go out together with others' while a shard is busy, microseconds, up to
     /// 5000; 0: it never waits [default: 2000]
     #[arg(long, env = "ECHOMESH_VOICE_WINDOW_US", value_name = "US")]
@@ -269,6 +273,7 @@ impl Settings {
             server_name: self.server_name.or(other.server_name),
             spread_after: self.spread_after.or(other.spread_after),
             speakers_max: self.speakers_max.or(other.speakers_max),
+            retention_days: self.retention_days.or(other.retention_days),
             voice_window_us: self.voice_window_us.or(other.voice_window_us),
             plaintext_anywhere: self.plaintext_anywhere.or(other.plaintext_anywhere),
             tls_cert: self.tls_cert.or(other.tls_cert),

@@ -53,6 +53,8 @@ pub struct Config {
     pub spread_after: u32,
     /// Speakers heard at once in a room; 0: all.
     pub speakers_max: u32,
+    /// Days that lines are kept where a room says nothing; 0: for ever.
+    pub retention_days: u32,
     /// How long voice may wait on a busy shard; zero: not at all.
     pub voice_window: Duration,
     /// Allow plaintext between any addresses.
@@ -109,6 +111,7 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         server_name: server_name(given.server_name)?,
         spread_after: spread_after(given.spread_after)?,
         speakers_max: given.speakers_max.unwrap_or(SPEAKERS_MAX),
+        retention_days: given.retention_days.unwrap_or(0),
         voice_window: voice_window(given.voice_window_us)?,
         plaintext_anywhere: given.plaintext_anywhere.unwrap_or(false),
         tls: tls_files(given.tls_cert, given.tls_key)?,

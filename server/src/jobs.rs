@@ -2,14 +2,14 @@
 //!
 //! Not the work itself (`store`, `hash`) and not its rules (`echomesh_shard::jobs`).
 //! In: `JobPort::store`, `JobPort::hash` on a shard's thread. Out: `JobPort::poll` there.
-//! Bounds: the kernel keeps unanswered requests below `Limits::store_requests_max` and
+//! Bounds: the kernel keeps unanswered requests below `Limits::store_requests_max`, `Limits::reads_max` and
 //! `Limits::hash_requests_max`, which are the capacities, so a full ring is a bug and panics.
 //! Cost: a push and an unpark, which is a system call only if the worker sleeps; no lock.
 
 use std::sync::Arc;
 use std::thread::Thread;
 
-use echomesh_shard::{HashReply, HashRequest, Limits, StoreReply, StoreRequest};
+use echomesh_shard::{HashReply, HashRequest, Limits, StoreJob, StoreReply, StoreRequest};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::wake::Wake;
@@ -19,15 +19,17 @@ use crate::wake::Wake;
 pub struct JobPort {
     store: Producer<StoreRequest>,
     store_replies: Consumer<StoreReply>,
+    read: Producer<StoreRequest>,
+    read_replies: Consumer<StoreReply>,
     hash: Producer<HashRequest>,
     hash_replies: Consumer<HashReply>,
     workers: Workers,
 }
 
 /// An answer, whoever gave it.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum JobReply {
-    /// The store's.
+    /// The store's, or its reader's.
     Store(StoreReply),
     /// A password hasher's.
     Hash(HashReply),
@@ -38,6 +40,8 @@ pub enum JobReply {
 pub struct Workers {
     /// The store's thread.
     pub store: Thread,
+    /// The store's thread that only reads.
+    pub reader: Thread,
     /// The password hashers; any of them takes any request.
     pub hash: Vec<Thread>,
 }
@@ -53,6 +57,15 @@ pub struct Desk<Request, Reply> {
 /// The store's end.
 pub type StoreDesk = Desk<StoreRequest, StoreReply>;
 
+/// The store's two ends of one shard's rings.
+#[derive(Debug)]
+pub struct StoreDesks {
+    /// Of the thread that does everything else.
+    pub writer: StoreDesk,
+    /// Of the thread that only reads.
+    pub reader: StoreDesk,
+}
+
 /// The hashers' end.
 pub type HashDesk = Desk<HashRequest, HashReply>;
 
@@ -61,18 +74,25 @@ pub type HashDesk = Desk<HashRequest, HashReply>;
 pub struct PortRings {
     store: Producer<StoreRequest>,
     store_replies: Consumer<StoreReply>,
+    read: Producer<StoreRequest>,
+    read_replies: Consumer<StoreReply>,
     hash: Producer<HashRequest>,
     hash_replies: Consumer<HashReply>,
 }
 
 /// The rings of one shard, whose thread `wake` wakes.
-pub fn rings(limits: &Limits, wake: &Arc<Wake>) -> (PortRings, StoreDesk, HashDesk) {
+pub fn rings(limits: &Limits, wake: &Arc<Wake>) -> (PortRings, StoreDesks, HashDesk) {
     let (store, store_requests) = RingBuffer::new(limits.store_requests_max as usize);
     let (store_out, store_replies) = RingBuffer::new(limits.store_requests_max as usize);
+    let (read, read_requests) = RingBuffer::new(limits.reads_max as usize);
+    let (read_out, read_replies) = RingBuffer::new(limits.reads_max as usize);
     let (hash, hash_requests) = RingBuffer::new(limits.hash_requests_max as usize);
     let (hash_out, hash_replies) = RingBuffer::new(limits.hash_requests_max as usize);
-    let port = PortRings { store, store_replies, hash, hash_replies };
-    let store = Desk { requests: store_requests, replies: store_out, wake: wake.clone() };
+    let port = PortRings { store, store_replies, read, read_replies, hash, hash_replies };
+    let store = StoreDesks {
+        writer: Desk { requests: store_requests, replies: store_out, wake: wake.clone() },
+        reader: Desk { requests: read_requests, replies: read_out, wake: wake.clone() },
+    };
     let hash = Desk { requests: hash_requests, replies: hash_out, wake: wake.clone() };
     (port, store, hash)
 }
@@ -80,15 +100,19 @@ pub fn rings(limits: &Limits, wake: &Arc<Wake>) -> (PortRings, StoreDesk, HashDe
 impl JobPort {
     /// A shard's port to these workers.
     pub fn new(rings: PortRings, workers: Workers) -> Self {
-        let PortRings { store, store_replies, hash, hash_replies } = rings;
-        Self { store, store_replies, hash, hash_replies, workers }
+        let PortRings { store, store_replies, read, read_replies, hash, hash_replies } = rings;
+        Self { store, store_replies, read, read_replies, hash, hash_replies, workers }
     }
 
-    /// Asks the store.
+    /// Asks the store, or its reader.
     ///
     /// # Panics
-    /// More is unanswered than `Limits::store_requests_max`: a bug of the kernel.
+    /// More is unanswered than `Limits::store_requests_max`, or `Limits::reads_max`: a bug of the kernel.
     pub fn store(&mut self, request: StoreRequest) {
+        if let StoreJob::ReadChat(_) = request.job {
+            self.read.push(request).expect("the kernel bounds unanswered reads");
+            return self.workers.reader.unpark();
+        }
         self.store.push(request).expect("the kernel bounds unanswered store requests");
         self.workers.store.unpark();
     }
@@ -104,7 +128,7 @@ impl JobPort {
 
     /// The next answer, if one waits.
     pub fn poll(&mut self) -> Option<JobReply> {
-        let store = self.store_replies.pop().ok().map(JobReply::Store);
+        let store = self.store_replies.pop().or_else(|_| self.read_replies.pop()).ok().map(JobReply::Store);
         store.or_else(|| self.hash_replies.pop().ok().map(JobReply::Hash))
     }
 }

@@ -234,6 +234,7 @@ impl ShardsStart<'_> {
             plaintext_anywhere: self.config.plaintext_anywhere,
             spread_after: self.config.spread_after,
             speakers_max: self.config.speakers_max,
+            retention_days: self.config.retention_days,
             limits: self.limits.clone(),
             rooms: loaded.rooms.clone(),
             bans: loaded.bans.clone(),

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use echomesh_proto::ids::{RoomNumber, SessionId};
+use echomesh_shard::chat_jobs::Place;
 use echomesh_shard::{Drop, Shard};
 
 use crate::client::Client;
@@ -58,6 +59,7 @@ pub fn reported(clients: &[Client]) -> Result<(), String> {
 pub fn at_rest(shards: &[Shard], clients: &[Client], store: &Store) -> Result<(), String> {
     for client in clients {
         chat(client, store)?;
+        direct(client, clients, store)?;
         if client.unanswered() > 0 || !client.unsent.is_empty() {
             return Err(format!("{} has requests without an answer", client.name));
         }
@@ -111,7 +113,10 @@ fn chat(client: &Client, store: &Store) -> Result<(), String> {
         for id in *first..=*last {
             let Some(line) = stored(id) else { return Err(format!("line {id} was heard and is not stored")) };
             // The acknowledgement of one of its own that was sent twice may have come at any time.
-            if line.room == room.number && !line.content.starts_with(&own) && ids.binary_search(&id).is_err() {
+            if line.place == Place::Room(room.number)
+                && !line.content.starts_with(&own)
+                && ids.binary_search(&id).is_err()
+            {
                 return Err(format!("{} was in {name} and did not hear {:?}", client.name, line.content));
             }
         }
@@ -119,9 +124,27 @@ fn chat(client: &Client, store: &Store) -> Result<(), String> {
     Ok(())
 }
 
+/// Direct lines that are acknowledged are stored, and of each conversation none was missed.
+fn direct(client: &Client, clients: &[Client], store: &Store) -> Result<(), String> {
+    let stored = |id: u64| store.direct.get((id as usize).checked_sub(1)?);
+    if let Some((to, id)) = client.direct_acknowledged.iter().find(|(_, id)| stored(*id).is_none()) {
+        return Err(format!("{}: line {id} to {to} is acknowledged and not stored", client.name));
+    }
+    for (other, ids) in &client.direct_heard {
+        let (Some(first), Some(last)) = (ids.first(), ids.last()) else { continue };
+        let theirs = clients.iter().find(|client| client.name == *other);
+        let said = theirs.into_iter().flat_map(|client| &client.direct_acknowledged);
+        let mut said = said.filter(|(to, id)| *to == client.name && (first..=last).contains(&id));
+        if let Some((_, id)) = said.find(|(_, id)| ids.binary_search(id).is_err()) {
+            return Err(format!("{} did not hear line {id} from {other}", client.name));
+        }
+    }
+    Ok(())
+}
+
 fn stored_once(store: &Store) -> Result<(), String> {
     let mut contents = BTreeSet::new();
-    match store.lines.iter().find(|line| !contents.insert(&line.content)) {
+    match store.lines.iter().chain(&store.direct).find(|line| !contents.insert(&line.content)) {
         Some(twice) => Err(format!("{:?} is stored twice", twice.content)),
         None => Ok(()),
     }

@@ -10,7 +10,9 @@ use echomesh_client::{
     Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, Voice, VoiceFrame,
     VoiceStatistics,
 };
-use echomesh_proto::control::{ChatMsg, Moderation, RoomActionType, RoomProperties, StatusCode};
+use echomesh_proto::control::{
+    ChatAction, ChatActionType, ChatMsg, Moderation, RoomActionType, RoomProperties, StatusCode,
+};
 use echomesh_proto::ids::{ConnectionId, SessionId};
 use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
 use echomesh_proto::time::{MediaTime, Now};
@@ -28,8 +30,8 @@ pub struct Line {
     pub content: String,
     /// Unique for the account.
     pub client_id: String,
-    /// It was sent before, so an answer may be about that time.
-    again: bool,
+    /// To someone instead of a room.
+    pub to: Option<String>,
 }
 
 /// What a request was, for its answer.
@@ -69,6 +71,11 @@ pub struct Client {
     /// Ids of the lines heard in each room, one list for each time of being there without a gap.
     pub heard: Vec<(String, Vec<u64>)>,
     listening: BTreeMap<String, usize>,
+    /// Direct lines heard, by the other side, and those of its own that are acknowledged.
+    pub direct_heard: BTreeMap<String, Vec<u64>>,
+    pub direct_acknowledged: Vec<(String, u64)>,
+    /// Lines that others changed.
+    pub changes: u64,
     /// Every content heard or acknowledged.
     pub contents: BTreeSet<String>,
     /// Lines acknowledged: id and line.
@@ -95,7 +102,7 @@ impl Client {
     /// A client that was never connected.
     pub fn new(name: String, slow: bool) -> Self {
         Self {
-            session: Session::new(Config::new(name.clone(), "secret")),
+            session: Session::new(Config { direct: true, ..Config::new(name.clone(), "secret") }),
             name,
             connection: None,
             slow,
@@ -107,6 +114,9 @@ impl Client {
             unsure: BTreeSet::new(),
             heard: Vec::new(),
             listening: BTreeMap::new(),
+            direct_heard: BTreeMap::new(),
+            direct_acknowledged: Vec::new(),
+            changes: 0,
             contents: BTreeSet::new(),
             acknowledged: Vec::new(),
             unsent: VecDeque::new(),
@@ -227,7 +237,7 @@ impl Client {
         self.lines += 1;
         let content = format!("{} {}{}", self.name, self.lines, "x".repeat(padding));
         let client_id = format!("{}-{}", self.name, self.lines);
-        Line { room: room.to_owned(), client_id, content, again: false }
+        Line { room: room.to_owned(), client_id, content, to: None }
     }
 
     /// Long lines at once, more than a ring holds.
@@ -240,7 +250,12 @@ impl Client {
 
     /// Says a line, or keeps it for later.
     pub fn say(&mut self, now: Now, line: Line) {
-        match self.session.chat(now, &line.room, &line.content, &line.client_id) {
+        let Line { room, content, client_id, .. } = &line;
+        let said = match &line.to {
+            Some(to) => self.session.direct(now, to, content, client_id),
+            None => self.session.chat(now, room, content, client_id),
+        };
+        match said {
             Ok(id) => drop(self.asked.insert(id, Asked::Chat(line))),
             Err(_) => self.unsent.push_back(line),
         }
@@ -358,8 +373,10 @@ impl Client {
             Event::Member { room, .. } if !self.may_hear.contains(&*room) => {
                 return Err(format!("an event of {room}, where it is not"));
             }
-            // What was said in between is lost to it: a new list begins.
-            Event::Disconnected(_) => self.listening.clear(),
+            Event::Disconnected(_) => {}
+            Event::Direct(line) => return self.direct_line(&line),
+            // Of a line that was told before, or that was said before it was in.
+            Event::ChatChanged(line) => self.changes += u64::from(!line.content.is_empty() || line.deleted),
             Event::RoomLost { room, .. } => {
                 self.listening.remove(&*room);
                 self.unsure.insert(room.to_string());
@@ -395,6 +412,8 @@ impl Client {
                     self.may_hear.remove(&room);
                 }
             }
+            // The session leaves once more when it is back.
+            (Asked::Leave(room), _) if unanswered => drop(self.listening.remove(&room)),
             (Asked::Leave(room), outcome) => {
                 let not_in_room = matches!(outcome, Outcome::Refused { status: StatusCode::StatusNotInRoom, .. });
                 if matches!(outcome, Outcome::Done(_)) || not_in_room {
@@ -411,15 +430,13 @@ impl Client {
                     return Err(format!("sent {:?}, acknowledged {:?}", line.content, stored.content));
                 }
                 self.contents.insert(stored.content.clone());
-                if !line.again {
-                    self.note(&line.room, stored.message_id)?;
+                if let Some(to) = &line.to {
+                    self.direct_acknowledged.push((to.clone(), stored.message_id));
+                } else {
+                    self.acknowledged.push((stored.message_id, line));
                 }
-                self.acknowledged.push((stored.message_id, line));
             }
-            (Asked::Chat(mut line), _) if unanswered => {
-                line.again = true;
-                self.unsent.push_back(line);
-            }
+            (Asked::Chat(line), _) if unanswered => self.unsent.push_back(line),
             (Asked::Chat(_), Outcome::Done(other)) => return Err(format!("a chat line was answered with {other:?}")),
             (Asked::Chat(_), _) => {}
         }
@@ -435,7 +452,55 @@ impl Client {
             return Err(format!("heard {:?} of {}, where it is not", line.content, line.room_id));
         }
         self.contents.insert(line.content.clone());
+        self.own_came(line);
         self.note(&line.room_id, line.message_id)
+    }
+
+    /// One of its own whose acknowledgement was lost need not be sent again.
+    fn own_came(&mut self, line: &ChatMsg) {
+        self.unsent.retain(|unsent| line.client_id.is_empty() || unsent.client_id != line.client_id);
+    }
+
+    fn direct_line(&mut self, line: &ChatMsg) -> Result<(), String> {
+        let other = match (line.username == self.name, line.to == self.name) {
+            (true, false) => &line.to,
+            (false, true) => &line.username,
+            _ => return Err(format!("heard {:?} from {} to {}", line.content, line.username, line.to)),
+        };
+        self.own_came(line);
+        self.contents.insert(line.content.clone());
+        let ids = self.direct_heard.entry(other.clone()).or_default();
+        // One that was stored before the login and is announced long after may come behind newer ones.
+        match ids.binary_search(&line.message_id) {
+            Ok(_) => Err(format!("direct line {} with {other} twice", line.message_id)),
+            Err(at) => {
+                ids.insert(at, line.message_id);
+                Ok(())
+            }
+        }
+    }
+
+    /// A line to someone.
+    pub fn whisper(&mut self, now: Now, to: String) {
+        let line = self.new_line("", 0);
+        self.say(now, Line { to: Some(to), ..line });
+    }
+
+    /// A page of history, a mark, an edit or a deletion of a line of its own.
+    pub fn chat_action(&mut self, now: Now, room: &str, choice: u64) {
+        use ChatActionType::{CaDelete, CaEdit, CaHistory, CaSeen, CaUnread};
+        let kind = [CaHistory, CaSeen, CaUnread, CaEdit, CaDelete][choice as usize % 5];
+        let own = self.acknowledged.iter().rev().find(|(_, line)| line.room == room);
+        let action = ChatAction {
+            action: kind as i32,
+            room_id: room.to_owned(),
+            message_id: own.map_or(1, |(id, _)| *id),
+            content: "edited".to_owned(),
+            ..ChatAction::default()
+        };
+        if let Ok(id) = self.session.chat_action(now, action) {
+            self.asked.insert(id, Asked::Plain);
+        }
     }
 
     /// It is in: from now on nothing may be missing.
@@ -448,7 +513,6 @@ impl Client {
     }
 
     fn note(&mut self, room: &str, id: u64) -> Result<(), String> {
-        // Before it is in again, as after a resume, it may get an answer and miss what others said.
         let Some(at) = self.listening.get(room).copied() else { return Ok(()) };
         let ids = &mut self.heard[at].1;
         if let Some(last) = ids.last().filter(|last| **last >= id) {

@@ -30,6 +30,7 @@ pub fn start(shards: u8, run: u8, seeds: &[u8], speakers_max: u32, store: &mut S
             plaintext_anywhere: false,
             spread_after: 1,
             speakers_max,
+            retention_days: 0,
             limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
             rooms: store.rooms(),
             bans: Vec::new(),

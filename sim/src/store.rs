@@ -2,22 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use echomesh_proto::control::Role;
+use echomesh_proto::control::{ChatMsg, Role};
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::accounts::{AccountsJob, AccountsOutcome, OperatorAct};
+use echomesh_shard::chat_jobs::{ChatOutcome, ChatRead, ChatWrite, FoundLine, From, Place, View};
 use echomesh_shard::rights::{Holder, Standing};
 use echomesh_shard::{Act, SavedSession, StoreJob, StoreOutcome, StoredRoom};
+
+/// Lines of a page at most.
+const PAGE: usize = 5;
 
 /// A line as it was stored; its id is its place from 1.
 #[derive(Debug)]
 pub struct Stored {
     /// Where it was said.
-    pub room: RoomNumber,
+    pub place: Place,
     user: UserId,
     client_id: String,
     time_ms: u64,
     /// What was said.
     pub content: String,
+    edited_ms: u64,
+    deleted: bool,
 }
 
 /// What is on the simulated disk.
@@ -32,6 +38,8 @@ pub struct Store {
     sessions: BTreeMap<u64, SavedSession>,
     /// Lines, oldest first.
     pub lines: Vec<Stored>,
+    /// Direct lines, likewise.
+    pub direct: Vec<Stored>,
     /// Acts of moderators; what they change is the kernel's to remember.
     acts: u64,
     /// What commands on the machine did, oldest first.
@@ -65,17 +73,30 @@ impl Store {
                 self.numbers += 1;
                 let number = RoomNumber(self.numbers);
                 let standings = Vec::new();
-                self.rooms.insert(key.clone(), StoredRoom { number, key, name, properties, creator, standings });
+                self.rooms.insert(
+                    key.clone(),
+                    StoredRoom { number, key, name, properties, creator, newest_line: 0, standings },
+                );
                 StoreOutcome::RoomCreated { room: number }
             }
-            StoreJob::AppendChat { room, user, client_id, content, time_ms } => {
+            StoreJob::AppendChat { room, user, client_id, content, time_ms, .. } => {
                 let same = |line: &Stored| !client_id.is_empty() && line.user == user && line.client_id == client_id;
                 if let Some(at) = self.lines.iter().position(same) {
-                    let Stored { room, content, time_ms, .. } = &self.lines[at];
-                    let (message_id, content) = (at as u64 + 1, content.clone());
-                    return StoreOutcome::ChatDuplicate { message_id, room: *room, content, time_ms: *time_ms };
+                    let Stored { content, time_ms, edited_ms, deleted, .. } = &self.lines[at];
+                    let (message_id, content, mentions) = (at as u64 + 1, content.clone(), Vec::new());
+                    let (time_ms, edited_ms, deleted) = (*time_ms, *edited_ms, *deleted);
+                    return StoreOutcome::ChatDuplicate {
+                        message_id,
+                        room,
+                        content,
+                        mentions,
+                        time_ms,
+                        edited_ms,
+                        deleted,
+                    };
                 }
-                self.lines.push(Stored { room, user, client_id, time_ms, content });
+                let place = Place::Room(room);
+                self.lines.push(Stored { place, user, client_id, time_ms, content, edited_ms: 0, deleted: false });
                 StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
             }
             StoreJob::EndRoom { room } => {
@@ -97,6 +118,8 @@ impl Store {
                 self.acts += 1;
                 StoreOutcome::Moderated { id: self.acts }
             }
+            StoreJob::Chat(write) => self.write(*write),
+            StoreJob::ReadChat(read) => self.read(*read),
             StoreJob::ReadAudit { .. } => StoreOutcome::Audit(Vec::new()),
             StoreJob::Accounts(job) => self.accounts_job(*job),
         }
@@ -120,6 +143,12 @@ impl Store {
                 ..old
             }),
             Act::Invite { room, user, invited } => (room, Holder::Account(*user), &|old| old.invited(*invited)),
+            Act::DeleteLine { room, message_id, .. } => {
+                if let Some(line) = self.line(Place::Room(*room), *message_id) {
+                    line.deleted = true;
+                }
+                return;
+            }
             Act::Note | Act::SetRole { .. } | Act::Ban(_) | Act::Unban { .. } => return,
         };
         let Some(stored) = self.rooms.values_mut().find(|stored| stored.number == *room) else { return };
@@ -145,7 +174,12 @@ impl Store {
 
     /// All rooms, in order.
     pub fn rooms(&self) -> Vec<StoredRoom> {
-        let mut rooms: Vec<StoredRoom> = self.rooms.values().cloned().collect();
+        let newest = |room: &StoredRoom| {
+            let of_it = |line: &Stored| line.place == Place::Room(room.number);
+            self.lines.iter().rposition(of_it).map_or(0, |at| at as u64 + 1)
+        };
+        let loaded = |room: &StoredRoom| StoredRoom { newest_line: newest(room), ..room.clone() };
+        let mut rooms: Vec<StoredRoom> = self.rooms.values().map(loaded).collect();
         rooms.sort_by_key(|room| room.number);
         rooms
     }
@@ -172,5 +206,94 @@ impl Store {
     /// The account of a name, if it is there.
     pub fn user(&self, name: &str) -> Option<UserId> {
         self.accounts.get(name).map(|(user, ..)| *user)
+    }
+
+    fn write(&mut self, write: ChatWrite) -> StoreOutcome {
+        StoreOutcome::Chat(match write {
+            ChatWrite::AppendDirect { from, to, client_id, content, time_ms } => {
+                let same = |line: &Stored| !client_id.is_empty() && line.user == from && line.client_id == client_id;
+                if let Some(at) = self.direct.iter().position(same) {
+                    let line = self.shown(&self.direct[at], at, from, "");
+                    return StoreOutcome::Chat(ChatOutcome::DirectDuplicate(Box::new(line)));
+                }
+                let (place, user) = (Place::conversation(from, to), from);
+                self.direct.push(Stored { place, user, client_id, time_ms, content, edited_ms: 0, deleted: false });
+                ChatOutcome::DirectStored { message_id: self.direct.len() as u64 }
+            }
+            ChatWrite::FindLine { place, message_id } => match self.line(place, message_id) {
+                Some(line) => {
+                    let (user, time_ms, deleted) = (line.user, line.time_ms, line.deleted);
+                    let (username, role) = (self.name(user), Role::Member);
+                    ChatOutcome::Line(FoundLine { user, username, role, time_ms, deleted })
+                }
+                None => return StoreOutcome::NotFound,
+            },
+            // Its content stays for the checks.
+            ChatWrite::ChangeLine { place, message_id, content, time_ms, .. } => {
+                match self.line(place, message_id).filter(|line| !line.deleted) {
+                    Some(line) => (line.edited_ms, line.deleted) = (time_ms, content.is_none()),
+                    None => return StoreOutcome::NotFound,
+                }
+                ChatOutcome::Changed
+            }
+            ChatWrite::Mark(_) => ChatOutcome::Marked,
+            ChatWrite::Sweep(_) => ChatOutcome::Swept { deleted: 0, position: 0 },
+        })
+    }
+
+    fn line(&mut self, place: Place, message_id: u64) -> Option<&mut Stored> {
+        let lines = if let Place::Room(_) = place { &mut self.lines } else { &mut self.direct };
+        lines.get_mut((message_id as usize).checked_sub(1)?).filter(|line| line.place == place)
+    }
+
+    fn name(&self, user: UserId) -> String {
+        let account = self.accounts.iter().find(|(_, account)| account.0 == user);
+        account.map(|(key, _)| key.clone()).unwrap_or_default()
+    }
+
+    fn shown(&self, line: &Stored, at: usize, reader: UserId, room: &str) -> ChatMsg {
+        ChatMsg {
+            user_id: line.user.0,
+            username: self.name(line.user),
+            room_id: room.to_owned(),
+            to: match line.place {
+                Place::Direct(low, high) => self.name(UserId(low.0 + high.0 - line.user.0)),
+                Place::Room(_) => String::new(),
+            },
+            client_id: if line.user == reader { line.client_id.clone() } else { String::new() },
+            content: line.content.clone(),
+            message_id: at as u64 + 1,
+            time_ms: line.time_ms,
+            edited_ms: line.edited_ms,
+            deleted: line.deleted,
+            mentions: Vec::new(),
+        }
+    }
+
+    /// Pages are shorter than the real ones, so that several follow each other.
+    fn read(&self, read: ChatRead) -> StoreOutcome {
+        let ChatRead::History { user, view, room_name, from, count } = read else {
+            return StoreOutcome::Chat(ChatOutcome::Unread { list: Vec::new(), more: false });
+        };
+        let lines = if let Some(View::Room(_)) = view { &self.lines } else { &self.direct };
+        let is_it = |line: &Stored| match (&view, line.place) {
+            (Some(View::Room(room)), place) => place == Place::Room(*room),
+            (_, Place::Direct(low, high)) => low == user || high == user,
+            (_, Place::Room(_)) => false,
+        };
+        let all = lines.iter().enumerate().filter(|(_, line)| is_it(line));
+        let all = all.map(|(at, line)| self.shown(line, at, user, &room_name));
+        let mut page: Vec<ChatMsg> = match from {
+            From::After(id) => all.filter(|line| line.message_id > id).collect(),
+            From::Before(id) => {
+                let mut older: Vec<ChatMsg> = all.filter(|line| id == 0 || line.message_id < id).collect();
+                older.reverse();
+                older
+            }
+        };
+        let count = (count as usize).min(PAGE);
+        let more = page.len() > count;
+        page.truncate(count);
+        StoreOutcome::Chat(ChatOutcome::History { lines: page, more })
     }
 }

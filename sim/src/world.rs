@@ -399,7 +399,10 @@ impl World {
         let now = self.now();
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
         let other = ROOMS[self.below(ROOMS.len() as u64) as usize];
-        let choice = self.below(20);
+        let choice = self.below(24);
+        let whom = self.below(self.clients.len() as u64) as usize;
+        let whom = self.clients[whom].name.clone();
+        let kind = self.below(5);
         let moderation = self.random_moderation(room);
         let random_flags = self.below(4);
         let subject = &mut self.clients[client];
@@ -418,6 +421,8 @@ impl World {
                 self.act_on_rooms(client, room, other);
                 self.transmit(0);
             }
+            20 | 21 => subject.whisper(now, whom),
+            22 | 23 => subject.chat_action(now, room, kind),
             _ => {
                 let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room, 0));
                 subject.say(now, line);
@@ -527,7 +532,27 @@ impl World {
         }
         self.rest()?;
         checks::all_heard(&self.clients, &last)?;
+        self.last_whispers()?;
         self.last_words()
+    }
+
+    /// Each writes to the next, who hears it.
+    fn last_whispers(&mut self) -> Result<(), String> {
+        let names: Vec<String> = self.clients.iter().map(|client| client.name.clone()).collect();
+        for client in 0..names.len() {
+            let now = self.now();
+            self.clients[client].whisper(now, names[(client + 1) % names.len()].clone());
+            self.transmit(client);
+        }
+        self.rest()?;
+        for (client, name) in names.iter().enumerate() {
+            let next = &self.clients[(client + 1) % names.len()];
+            let said = self.clients[client].direct_acknowledged.last().map_or(0, |(_, id)| *id);
+            if next.direct_heard.get(name).and_then(|ids| ids.last()) != Some(&said) {
+                return Err(format!("after healing {} did not hear {name} directly", next.name));
+            }
+        }
+        Ok(())
     }
 
     /// Each in turn speaks in the one room, and is heard by all from the first frame on.

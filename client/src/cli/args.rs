@@ -9,6 +9,7 @@ use echomesh_audio::recording::Format;
 
 use super::account::Account;
 use super::admin::Admin;
+use super::chat::{Change, History, Unread};
 use super::failure::EXIT_CODES;
 use super::processing_args::ProcessingArgs;
 use super::room::{Room, Rooms};
@@ -76,13 +77,27 @@ pub enum Command {
     Play(Play),
     /// Hold a place in a room's voice for another program, and print the keys it needs: secrets
     VoiceParams(VoiceParams),
-    /// Say one line in a room
+    /// Say one line in a room, or to someone
     Say {
-        /// Room
+        /// Room, or @NAME for one person, who gets it when they are back if they are away
         room: String,
         /// The line
         text: String,
     },
+    /// Show what was said in a room, or between you and someone
+    History(History),
+    /// Show where something was said since you last looked
+    Unread(Unread),
+    /// Change a line of yours
+    Edit {
+        /// Where it is
+        #[command(flatten)]
+        line: Change,
+        /// The new line
+        text: String,
+    },
+    /// Delete a line of yours, or as a moderator
+    Delete(Change),
     /// Make a room; `room create` has all that it can be set to
     Create {
         /// Its name
@@ -140,6 +155,12 @@ pub struct Join {
     /// Make the room if it is not there
     #[arg(long)]
     pub create: bool,
+    /// Show so many of the last lines first; 0: none
+    #[arg(long, value_name = "LINES", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..=100))]
+    pub history: u32,
+    /// Do not mark what is shown as seen
+    #[arg(long)]
+    pub keep_unread: bool,
     /// Where sound comes from and goes to
     #[command(flatten)]
     pub sound: SoundArgs,
@@ -274,6 +295,9 @@ mod tests {
             &["echomesh", "join", "lobby", "--for", "0"],
             &["echomesh", "join", "lobby", "--for", "nan"],
             &["echomesh", "say", "lobby"],
+            &["echomesh", "edit", "lobby", "text"],
+            &["echomesh", "history", "lobby", "--before", "1", "--after", "2"],
+            &["echomesh", "join", "lobby", "--history", "101"],
             &["echomesh", "record", "lobby"],
             &["echomesh", "record", "lobby", "folder", "--format", "mp3"],
             &["echomesh", "play", "lobby"],

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use echomesh_client::Done;
 use echomesh_proto::control::StatusCode;
+use echomesh_proto::text::is_forbidden;
 
 use super::args::Command;
 use super::clock;
@@ -25,6 +26,10 @@ pub async fn run(settings: &Settings, command: &Command) -> Result<(), Failure> 
 async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Say { room, text } => say(link, room, text).await,
+        Command::History(history) => history.run(link).await,
+        Command::Unread(unread) => unread.run(link).await,
+        Command::Edit { line, text } => line.edit(link, text).await,
+        Command::Delete(line) => line.delete(link).await,
         Command::Create { room, capacity } => {
             let request = link.session.create(clock::now(), room, *capacity);
             link.answer(request).await?;
@@ -52,8 +57,13 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
 }
 
 async fn say(link: &mut Link, room: &str, text: &str) -> Result<(), Failure> {
-    enter(link, room, false).await?;
-    let request = link.session.chat(clock::now(), room, text, "");
+    let request = match room.strip_prefix('@') {
+        Some(name) => link.session.direct(clock::now(), name, text, ""),
+        None => {
+            enter(link, room, false).await?;
+            link.session.chat(clock::now(), room, text, "")
+        }
+    };
     link.answer(request).await?;
     Ok(())
 }
@@ -106,9 +116,10 @@ pub fn print_line(text: &str) -> Result<(), Failure> {
     written.map_err(|error| Failure::Local(format!("cannot write to standard output: {error}")))
 }
 
-/// Text of others as it may go to a terminal: control characters could move its cursor or worse.
+/// Text of others as it may go to a terminal, on one line: control characters could move its cursor or worse, and
+/// others turn the rest of the line around.
 pub fn printable(text: &str) -> String {
-    let keep = |letter: char| if letter.is_control() && letter != '\t' { '\u{FFFD}' } else { letter };
+    let keep = |letter: char| if letter == '\n' || is_forbidden(letter) { '\u{FFFD}' } else { letter };
     text.chars().map(keep).collect()
 }
 
@@ -120,5 +131,6 @@ mod tests {
     #[test]
     fn escape_sequences_are_made_visible() {
         assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\td\r\n"), "a\u{FFFD}[2Jb\u{FFFD}c\td\u{FFFD}\u{FFFD}");
+        assert_eq!(printable("\u{202e}a\u{2028}\u{5d0}\u{200f}"), "\u{FFFD}a\u{FFFD}\u{5d0}\u{200f}");
     }
 }

@@ -11,12 +11,14 @@ use std::pin::{Pin, pin};
 use echomesh_client::{
     Announce, Answer, Done, Event, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
 };
+use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::limits::CHAT_BYTES_MAX;
-use echomesh_proto::time::MediaTime;
+use echomesh_proto::time::{MediaTime, SECOND_US, Time};
 use tokio::sync::mpsc;
 
 use super::args::Join;
+use super::chat;
 use super::clock;
 use super::commands::{enter, print_line, printable};
 use super::failure::Failure;
@@ -33,6 +35,9 @@ const LINES_MAX: usize = 16;
 
 /// Lines sent whose acknowledgement is awaited; beyond, standard input waits.
 const UNACKNOWLEDGED_MAX: usize = 32;
+
+/// Between marks of what was seen, microseconds.
+const MARK_US: u64 = SECOND_US;
 
 /// A chat line on its way. The id makes sending it again harmless.
 #[derive(Clone, Debug)]
@@ -59,6 +64,11 @@ struct Stay<'a> {
     announced: Announce,
     /// UDP is blocked, as the person was told.
     tunnelled: bool,
+    /// Newest line that was shown, and the one marked as seen, when, by which request.
+    shown: u64,
+    seen: u64,
+    marked: Time,
+    mark: Option<RequestId>,
 }
 
 /// Stays in a room as the arguments say.
@@ -80,6 +90,7 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         }
     }
     let mut stop = pin!(stay::stop(join.duration)?);
+    let shown = show_before(&mut link, join).await?;
     let announce =
         Announce { talking: false, muted: join.sound.input == "none", deafened: join.sound.output == "none" };
     if speech.is_some() {
@@ -101,10 +112,41 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         announce,
         announced: announce,
         tunnelled: false,
+        shown,
+        seen: 0,
+        marked: Time(0),
+        mark: None,
     };
     let outcome = stay.until(stop.as_mut()).await;
     let ended = stay.end().await;
     outcome.and(ended)
+}
+
+/// Shows what was said before, and where else something is unread. Gives the number of the newest line. That a server
+/// does not tell is no reason not to stay.
+async fn show_before(link: &mut Link, join: &Join) -> Result<u64, Failure> {
+    match history(link, join).await {
+        Err(Failure::Refused(text)) => {
+            eprintln!("echomesh: what was said before: {}", printable(&text));
+            Ok(0)
+        }
+        outcome => outcome,
+    }
+}
+
+async fn history(link: &mut Link, join: &Join) -> Result<u64, Failure> {
+    let mut shown = 0;
+    if join.history > 0 {
+        for line in chat::last_lines(link, &join.room, join.history).await? {
+            shown = line.message_id;
+            print_line(&chat::shown(&line))?;
+        }
+    }
+    for of in chat::unread(link).await?.iter().filter(|of| !of.username.is_empty()) {
+        let name = printable(&of.username);
+        eprintln!("echomesh: {} from {name}: echomesh history '@{name}'", of.count);
+    }
+    Ok(shown)
 }
 
 /// Reads standard input on a thread of its own: a read of a terminal cannot be cancelled, only left
@@ -161,6 +203,7 @@ impl Stay<'_> {
                 }
             }
             self.say_lines();
+            self.mark_seen();
             let takes_lines = !self.lines_ended && self.unsent.is_empty();
             tokio::select! {
                 () = stop.as_mut() => return Ok(()),
@@ -296,9 +339,14 @@ impl Stay<'_> {
     fn event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Chat(line) => {
-                self.statistics.lines_heard += 1;
-                print_line(&format!("{}: {}", printable(&line.username), printable(&line.content)))?;
+                // It may have been among those shown before.
+                if line.message_id > self.shown && !self.own_came(&line) {
+                    self.statistics.lines_heard += 1;
+                    print_line(&chat::shown(&line))?;
+                }
+                self.shown = self.shown.max(line.message_id);
             }
+            Event::Direct(line) | Event::ChatChanged(line) => print_line(&chat::shown(&line))?,
             Event::Answer(answer) => self.answer(answer),
             Event::Member { change, member, .. } => {
                 let name = printable(&member.username);
@@ -338,6 +386,8 @@ impl Stay<'_> {
     fn moved(&mut self, room: &str) {
         eprintln!("echomesh: moved to {}", printable(room));
         self.room = room.to_owned();
+        // Lines have their numbers by room.
+        (self.shown, self.seen) = (0, 0);
         if self.speech.is_some() {
             let flags = OpenVoice { muted: self.announce.muted, deafened: self.announce.deafened };
             if let Err(error) = self.link.session.open_voice(clock::now(), room, flags) {
@@ -346,7 +396,31 @@ impl Stay<'_> {
         }
     }
 
+    /// Whether it is one of the lines on their way, whose acknowledgement was lost with a connection.
+    fn own_came(&mut self, line: &ChatMsg) -> bool {
+        let before = self.unsent.len();
+        self.unsent.retain(|unsent| line.client_id.is_empty() || unsent.client_id != line.client_id);
+        let came = self.unsent.len() < before;
+        self.statistics.lines_stored += u64::from(came);
+        came
+    }
+
+    /// Marks what was shown as seen, now and then.
+    fn mark_seen(&mut self) {
+        let now = clock::monotonic();
+        if self.join.keep_unread || self.shown <= self.seen || now.since_us(self.marked) < MARK_US {
+            return;
+        }
+        if let Ok(id) = self.link.session.seen(clock::now(), &self.room, self.shown) {
+            (self.seen, self.marked, self.mark) = (self.shown, now, Some(id));
+        }
+    }
+
     fn answer(&mut self, answer: Answer) {
+        // A mark that was refused is made with the next line.
+        if self.mark == Some(answer.request) {
+            return;
+        }
         let line = self.unacknowledged.remove(&answer.request);
         match (line, answer.outcome) {
             (Some(_), Outcome::Done(Done::Chat(_))) => self.statistics.lines_stored += 1,

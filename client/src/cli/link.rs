@@ -134,6 +134,7 @@ impl Link {
         if purpose == Use::Requests {
             config.features = 0;
         }
+        config.direct = purpose == Use::Stay;
         config.voice_by_another = purpose == Use::StayWithoutVoice;
         config.voice_index_seed = getrandom::u32()
             .map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?

@@ -4,8 +4,9 @@
 //! - `args`, `processing_args`, `settings`, `prompt`: what the person wants. `failure`: how it may end, and exit codes.
 //! - `trust`, `tls`, `transport`: the control connection. `link`: a session over it and its UDP socket.
 //!   `roaming`: when this machine's address changes.
-//! - `commands`: one request and its answer. `admin`: what moderators do; `account`: one's own; `room`: rooms
-//!   themselves. `fields`: how lists are printed. `join`: being in a room.
+//! - `commands`: one request and its answer. `chat`: history, what is unread, changes of lines. `admin`: what
+//!   moderators do; `account`: one's own; `room`: rooms themselves. `fields`: how lists are printed. `join`: being in
+//!   a room.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
@@ -15,6 +16,7 @@
 mod account;
 mod admin;
 mod args;
+mod chat;
 mod clock;
 mod commands;
 mod devices;

@@ -11,6 +11,7 @@ use echomesh_client::VoiceKeys;
 use echomesh_proto::control::Member;
 use echomesh_proto::limits::{AUDIO_LEVEL_EXTENSION_ID, OPUS_PAYLOAD_TYPE};
 use echomesh_proto::srtp::MasterKey;
+use echomesh_proto::text::is_forbidden;
 
 use super::commands::printable;
 
@@ -154,13 +155,13 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// A JSON string, RFC 8259 §7: what must be escaped is.
+/// A JSON string, RFC 8259 §7: what must be escaped is, and what could drive a terminal.
 pub fn quoted(text: &str) -> String {
     let mut out = String::from('"');
     for letter in text.chars() {
         match letter {
             '"' | '\\' => out.extend(['\\', letter]),
-            letter if letter.is_control() => {
+            letter if letter.is_control() || is_forbidden(letter) => {
                 // Writing to a string does not fail.
                 let _ = write!(out, "\\u{:04x}", u32::from(letter));
             }

@@ -3,7 +3,7 @@
 //! A message that makes no sense ends the connection; one that is merely of no use is counted.
 
 use echomesh_proto::control::{
-    Body, ChatMsg, EchoMsg, LoginResponse, MsgType, RoomAction, RoomActionType, RoomDelta, RoomEvent, RoomEventType,
+    Body, EchoMsg, LoginResponse, MsgType, RoomAction, RoomActionType, RoomDelta, RoomEvent, RoomEventType,
     RoomMessage, RoomState, Status, StatusCode, VoiceAnnounce,
 };
 use echomesh_proto::ids::{SessionId, Ssrc, UserId};
@@ -51,11 +51,9 @@ impl Session {
 
     fn unasked(&mut self, now: Now, body: Body, events: &mut Vec<Event>) {
         match body {
-            Body::ChatMsg(line) if self.is_in(&line.room_id) => events.push(Event::Chat(line)),
+            Body::ChatMsg(line) => self.line(line, events),
             Body::RoomMessage(message) if self.is_in(&message.room_id) => events.push(Event::RoomMessage(message)),
-            Body::ChatMsg(ChatMsg { room_id, .. }) | Body::RoomMessage(RoomMessage { room_id, .. }) => {
-                self.not_in_room(&room_id);
-            }
+            Body::RoomMessage(RoomMessage { room_id, .. }) => self.not_in_room(&room_id),
             Body::RoomEvent(event) => self.room_event(now, event, events),
             Body::RoomState(state) if state.action_type() == RoomActionType::RaJoin => {
                 self.moved(now, state, events);
@@ -86,11 +84,12 @@ impl Session {
             }
             (kind, Body::Status(status)) if status.status_code() != StatusCode::StatusOk => {
                 let code = status.status_code();
-                self.request_refused(public, &kind, refused(code, status.message, status.retry_after_ms), events);
+                let outcome = refused(code, status.message, status.retry_after_ms);
+                self.request_refused(now, public, &kind, outcome, events);
             }
             (kind, Body::RoomState(state)) if state.status_code() != StatusCode::StatusOk => {
                 let code = state.status_code();
-                self.request_refused(public, &kind, refused(code, state.message, 0), events);
+                self.request_refused(now, public, &kind, refused(code, state.message, 0), events);
             }
             (Kind::Ping, Body::Ping(_)) => {}
             (Kind::Room, Body::RoomState(state)) => {
@@ -104,7 +103,14 @@ impl Session {
                 answer(public, Outcome::Done(Done::Room(state)), events);
             }
             (Kind::Roster { room }, Body::RoomState(state)) => self.roster_page(now, public, &room, state, events),
-            (Kind::Chat, Body::ChatMsg(line)) => self.line_stored(public, line, events),
+            (Kind::Chat, Body::ChatMsg(line)) => {
+                self.line_acknowledged(&line);
+                answer(public, Outcome::Done(Done::Chat(line)), events);
+            }
+            (Kind::ChatAction, Body::ChatState(state)) => {
+                answer(public, Outcome::Done(Done::ChatState(state)), events);
+            }
+            (Kind::Missed(of), Body::ChatState(state)) => self.missed_page(now, &of, state, events),
             (Kind::Who, Body::Who(who)) => answer(public, Outcome::Done(Done::Who(who)), events),
             (Kind::Moderate, Body::ModerationState(state)) => {
                 answer(public, Outcome::Done(Done::Moderation(state)), events);
@@ -130,17 +136,21 @@ impl Session {
         Ok(())
     }
 
-    fn line_stored(&mut self, public: Option<RequestId>, line: ChatMsg, events: &mut Vec<Event>) {
-        answer(public, Outcome::Done(Done::Chat(line)), events);
-    }
-
-    fn request_refused(&mut self, public: Option<RequestId>, kind: &Kind, outcome: Outcome, events: &mut Vec<Event>) {
+    fn request_refused(
+        &mut self,
+        now: Now,
+        public: Option<RequestId>,
+        kind: &Kind,
+        outcome: Outcome,
+        events: &mut Vec<Event>,
+    ) {
         let Outcome::Refused { status, message: text, .. } = &outcome else { return };
         let not_in_room = *status == StatusCode::StatusNotInRoom;
         match kind {
             Kind::Join { room, again: true, .. } => self.lose_room(room, text, events),
             Kind::Leave { room } if not_in_room => self.left(room),
             Kind::Leave { room } => self.set_leaving(room, false),
+            Kind::Missed(of) => self.missed_refused(now.time, of, &outcome),
             _ => {}
         }
         answer(public, outcome, events);
@@ -158,6 +168,7 @@ impl Session {
             return events.push(Event::LoginRefused { status, message, retry_after_ms });
         }
         self.logged_in = true;
+        self.resumed = resuming;
         self.user = UserId(response.user_id);
         self.id = SessionId(response.session_id);
         let token = std::mem::take(&mut response.resume_token);
@@ -167,6 +178,7 @@ impl Session {
         let there = std::mem::take(&mut response.rooms);
         events.push(Event::LoggedIn(LoggedIn { resumed: resuming, response }));
         self.enter_again(now);
+        self.follow_direct(now);
         // The answer to a join was lost, and the driver was told so: it did not happen.
         for room in there {
             if self.room(&room).is_none() {
@@ -181,7 +193,7 @@ impl Session {
     }
 
     /// Something about a room this session is not in: expected only while it is being left unasked.
-    fn not_in_room(&mut self, room: &str) {
+    pub(super) fn not_in_room(&mut self, room: &str) {
         let leaving = |pending: &Pending| matches!(&pending.kind, Kind::Leave { room: left } if left == room);
         if !self.pending.iter().any(leaving) {
             self.counters.drop(Drop::UnknownRoom);
@@ -226,6 +238,7 @@ impl Session {
         if again {
             events.push(Event::Rejoined { room: name.clone() });
         }
+        self.follow_room(now, &name, state.newest_line);
         self.roster_page(now, None, &name, state, events);
         let wants_voice = self.room(&name).and_then(|room| room.wants_voice).filter(|_| again);
         if let Some(flags) = wants_voice {

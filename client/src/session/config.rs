@@ -19,6 +19,8 @@ pub struct Config {
     pub protocol_version: u32,
     /// Bit set of `Feature`. Without `FEATURE_RESUME` a lost connection is followed by a new login.
     pub features: u64,
+    /// Direct lines that came while a connection was lost are fetched, as those of rooms are: one request more at a login.
+    pub direct: bool,
     /// First index of each uplink key; the low 15 bits count (RFC 3711 §3.3.1: a start below 2^15, so
     /// that an early loss cannot be taken for a rollover). From the driver's entropy.
     pub voice_index_seed: u16,
@@ -41,6 +43,7 @@ impl Config {
             guest: false,
             protocol_version: PROTOCOL_VERSION,
             features: Feature::Resume as u64,
+            direct: false,
             voice_index_seed: 0,
             voice_by_another: false,
         }

@@ -31,13 +31,15 @@ pub enum Drop {
     RoomGone,
     /// A member without id, or beyond `MEMBERS_MAX`.
     BadMember,
+    /// Lines that came while the connection was lost and cannot be had: the server refuses them.
+    LinesMissed,
     /// A message this client has no use for.
     Unsupported,
 }
 
 impl Drop {
     /// All of them, in order.
-    pub const ALL: [Drop; 15] = [
+    pub const ALL: [Drop; 16] = [
         Drop::NotRtp,
         Drop::BadPacket,
         Drop::UnknownSsrc,
@@ -52,6 +54,7 @@ impl Drop {
         Drop::UnknownRoom,
         Drop::RoomGone,
         Drop::BadMember,
+        Drop::LinesMissed,
         Drop::Unsupported,
     ];
 
@@ -73,6 +76,7 @@ impl Drop {
             Drop::UnknownRoom => "unknown_room",
             Drop::RoomGone => "room_gone",
             Drop::BadMember => "bad_member",
+            Drop::LinesMissed => "lines_missed",
             Drop::Unsupported => "unsupported",
         }
     }

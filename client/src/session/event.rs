@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use echomesh_proto::control::{
-    AccountState, AuditEntry, ChatMsg, LoginResponse, Member, ModerationState, RoomMessage, RoomState, StatusCode, Who,
+    AccountState, AuditEntry, ChatMsg, ChatState, LoginResponse, Member, ModerationState, RoomMessage, RoomState,
+    StatusCode, Who,
 };
 use echomesh_proto::ids::Ssrc;
 
@@ -27,8 +28,14 @@ pub enum Event {
     },
     /// The one answer to a request.
     Answer(Answer),
-    /// A line someone else said, or this account on another device.
+    /// A line someone else said, or this account on another device. Lines of a room come once each, in the order of
+    /// their numbers, those that came while the connection was lost included. Among those may be ones that are
+    /// `deleted` by now, and one's own, with its `client_id`, whose acknowledgement was lost: it need not be sent again.
     Chat(ChatMsg),
+    /// Likewise a direct line: `to` this account, or from it on another device. Of one conversation they come in order.
+    Direct(ChatMsg),
+    /// A line that was there before is another now: its content and `edited_ms`, or it is `deleted`.
+    ChatChanged(ChatMsg),
     /// An application's message.
     RoomMessage(RoomMessage),
     /// Someone's place in a room changed.
@@ -152,6 +159,8 @@ pub enum Done {
     Chat(ChatMsg),
     /// Who this session is.
     Who(Who),
+    /// Lines, counts, or nothing but that it was done.
+    ChatState(ChatState),
     /// A moderator's request; lists are in it.
     Moderation(ModerationState),
     /// A request about the account; lists are in it, and a secret that is shown only this once.

@@ -7,13 +7,16 @@
 //!
 //! # Layout
 //! - `config`, `event`, `counters`: the boundary. `requests`, `room_requests`: what may be asked. `answers`: what comes.
-//! - `room`: a room's roster. `voice`: keys, numbering, packets. `report`: RTCP. `handover`: voice by another program.
+//! - `lines`, `follow`: chat, and what was missed of it. `room`: a room's roster. `voice`: keys, numbering, packets.
+//!   `report`: RTCP. `handover`: voice by another program.
 
 mod answers;
 mod config;
 mod counters;
 mod event;
+mod follow;
 mod handover;
+mod lines;
 mod report;
 mod requests;
 mod room;
@@ -45,6 +48,7 @@ pub use requests::{Announce, OUTPUT_BYTES_MAX, OpenVoice, REQUEST_US_MAX, REQUES
 pub use room::Room;
 pub use voice::{Datagram, SentVoice, Voice, VoiceError, VoiceFrame};
 
+use follow::Follow;
 use requests::{Kind, Pending, answer};
 use tunnel::Way;
 use voice::{DatagramQueue, VoiceRoom};
@@ -80,6 +84,8 @@ pub struct Session {
     counters: Counters,
     connected: bool,
     logged_in: bool,
+    /// This connection brought the session back.
+    resumed: bool,
     user: UserId,
     id: SessionId,
     resume_token: Bytes,
@@ -89,6 +95,7 @@ pub struct Session {
     next_request: u32,
     last_received: Time,
     rooms: Vec<Room>,
+    direct: Follow,
     voice: Vec<VoiceRoom>,
     datagrams: DatagramQueue,
     /// Packets of streams that were not announced yet, oldest first.
@@ -129,6 +136,7 @@ impl Session {
             counters: Counters::default(),
             connected: false,
             logged_in: false,
+            resumed: false,
             user: UserId(0),
             id: SessionId(0),
             resume_token: Bytes::new(),
@@ -138,6 +146,7 @@ impl Session {
             next_request: 1,
             last_received: Time::default(),
             rooms: Vec::new(),
+            direct: Follow::direct(),
             voice: Vec::new(),
             datagrams: DatagramQueue::default(),
             held: VecDeque::new(),
@@ -432,6 +441,10 @@ impl Session {
         self.logged_in = false;
         self.decoder = FrameDecoder::default();
         self.output.clear();
+        self.rooms.iter_mut().for_each(|room| room.follow.lost());
+        if self.config.direct {
+            self.direct.lost();
+        }
         self.voice.clear();
         self.datagrams.clear();
         self.held.clear();
@@ -455,6 +468,7 @@ impl Session {
         if silent && !asked && self.logged_in {
             self.send_request(now, None, Kind::Ping, Body::Ping(Ping { nonce: now.time.0 }));
         }
+        self.retry_missed(now);
         self.report_voice(now);
     }
 

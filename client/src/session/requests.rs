@@ -11,6 +11,7 @@ use echomesh_proto::control::{
 };
 use echomesh_proto::time::{Now, SECOND_US, Time};
 
+use super::lines::Missed;
 use super::room_requests::RoomPassword;
 use super::{Event, Outcome, RequestId, Session};
 use crate::session::event::Answer;
@@ -88,6 +89,9 @@ pub(super) enum Kind {
         room: String,
     },
     Chat,
+    ChatAction,
+    /// The session fetches lines by itself.
+    Missed(Missed),
     Who,
     OpenVoice {
         room: String,
@@ -296,6 +300,7 @@ impl Session {
                 Kind::Roster { ref room } if pending.public.is_none() => self.fetch_roster(now, room),
                 Kind::Join { ref room, again: true, .. } => self.lose_room(room, "the server did not answer", events),
                 Kind::Leave { ref room } => self.set_leaving(room, false),
+                Kind::Missed(ref of) => self.missed_refused(now.time, of, &Outcome::TimedOut),
                 _ => {}
             }
             answer(pending.public, Outcome::TimedOut, events);

@@ -14,6 +14,7 @@ use echomesh_proto::control::{Member, Room as RoomShown, RoomDelta, RoomEventTyp
 use echomesh_proto::ids::{RoomNumber, SessionId, Ssrc};
 
 use super::event::MemberChange;
+use super::follow::Follow;
 use super::room_requests::RoomPassword;
 
 /// Members kept of one room: twice what a server allows by default.
@@ -44,6 +45,8 @@ pub struct Room {
     properties: RoomShown,
     /// A leave is unanswered: not entered again after a lost connection.
     pub(super) leaving: bool,
+    /// Its lines.
+    pub(super) follow: Follow,
 }
 
 impl Room {
@@ -62,6 +65,7 @@ impl Room {
             password: RoomPassword::default(),
             properties: RoomShown::default(),
             leaving: false,
+            follow: Follow::room(state.newest_line),
         }
     }
 

@@ -34,6 +34,8 @@ pub struct ShardConfig {
     pub spread_after: u32,
     /// Speakers heard at once in a room, the loudest; 0: all.
     pub speakers_max: u32,
+    /// Days that lines are kept in rooms that say nothing, and direct lines; 0: for ever.
+    pub retention_days: u32,
     /// Bounds.
     pub limits: Limits,
     /// Rooms in the store at start; every shard is given all.
@@ -71,6 +73,8 @@ pub struct StoredRoom {
     pub properties: Properties,
     /// The account that made it.
     pub creator: UserId,
+    /// Number of its newest line.
+    pub newest_line: u64,
     /// What it says of roles and accounts.
     pub standings: Vec<(Holder, Standing)>,
 }
@@ -100,6 +104,12 @@ pub struct Limits {
     pub chat_in_flight_max: u32,
     /// Unanswered requests to the store.
     pub store_requests_max: u32,
+    /// Unanswered requests to the store's reader: history and what is unread.
+    pub reads_max: u32,
+    /// Marks of what was seen that are not stored yet.
+    pub marks_max: u32,
+    /// Direct lines of one account in a minute.
+    pub direct_lines_max: u32,
     /// Unanswered requests to the hashers.
     pub hash_requests_max: u32,
     /// Control bytes waiting for room in the ring to one shard. Over half: new work that feeds it is
@@ -142,6 +152,9 @@ impl Default for Limits {
             input_bytes_max: 80 * 1024,
             chat_in_flight_max: 32,
             store_requests_max: 4_096,
+            reads_max: 64,
+            marks_max: 4_096,
+            direct_lines_max: 60,
             hash_requests_max: 256,
             outbox_bytes_max: 4 * 1024 * 1024,
             login_us_max: 10 * SECOND_US,

@@ -107,6 +107,10 @@ reasons! {
         StaleAnswer => "stale_answer",
         /// About a session or member that is gone.
         StaleSession => "stale_session",
+        /// What an account has seen: the store was away for long, and too much waited for it.
+        MarkLost => "mark_lost",
+        /// A direct line for a session that was moving: it finds it in the history.
+        DirectMissed => "direct_missed",
         /// The end of a session that the store has: too many wait for it.
         EndNotSaved => "end_not_saved",
         /// A room message whose target is not in the room.
@@ -127,6 +131,12 @@ pub struct Counters {
     pub resumes: u64,
     /// Chat lines acknowledged (as home of their room).
     pub chat_stored: u64,
+    /// Direct lines acknowledged (as home of their conversation).
+    pub direct_stored: u64,
+    /// Lines edited or deleted (where they are ordered).
+    pub chat_changed: u64,
+    /// Lines deleted for their age.
+    pub chat_expired: u64,
     /// Chat lines delivered to connections.
     pub chat_delivered: u64,
     /// RTP packets accepted from speakers.
@@ -158,6 +168,9 @@ impl Default for Counters {
             logins_refused: 0,
             resumes: 0,
             chat_stored: 0,
+            direct_stored: 0,
+            chat_changed: 0,
+            chat_expired: 0,
             chat_delivered: 0,
             voice_received: 0,
             voice_forwarded: 0,

@@ -4,28 +4,31 @@
 //! connections. In: `ToHome` requests from any shard. Out: deltas by sequence, lines, answers.
 //! Bounds: `room_members_max` members; new work is refused while a ring it would feed is congested.
 
+mod chat;
 pub(crate) mod standing;
 
 use std::collections::BTreeMap;
 
-use echomesh_proto::control::{Body, ChatMsg, EchoMsg, RoomActionType, RoomMessage, RoomState, Status, StatusCode};
-use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, Ssrc, UserId};
+use echomesh_proto::control::{
+    Body, ChatActionType, EchoMsg, RoomActionType, RoomMessage, RoomState, Status, StatusCode,
+};
+use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, Ssrc};
 use echomesh_proto::time::Now;
 
+use crate::Shard;
+use crate::chat::content::Names;
 use crate::connection::status;
 use crate::counters::Drop;
 use crate::effect::Effects;
-use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{
-    Answer, Ask, Asker, DELTA_MEMBERS_MAX, Line, MemberFlags, MemberView, Mesh, Removal, ReplicaDelta, RoomSession,
-    StreamAt, ToHome,
+    Answer, Ask, Asker, DELTA_MEMBERS_MAX, MemberFlags, MemberView, Mesh, Removal, ReplicaDelta, RoomSession, StreamAt,
+    ToHome,
 };
 use crate::moderation::lacks;
 use crate::rights::{Access, Person, Right, Role};
 use crate::rooms::{Properties, SlowMode};
 use crate::saving::SavedSession;
 use crate::voice::Speakers;
-use crate::{ChatJob, Job, Shard};
 
 pub(crate) const CONGESTED: &str = "the server is busy: try again in a moment";
 pub(crate) const STORE_FAILED: &str =
@@ -73,6 +76,10 @@ pub(crate) struct HomeRoom {
     slow_mode: SlowMode,
     pub(crate) sequence: u64,
     message_sequence: u64,
+    /// Number of the newest line.
+    pub(crate) newest_line: u64,
+    /// Whom lines may mention.
+    pub(crate) names: Names,
     pub(crate) members: BTreeMap<SessionId, HomeMember>,
     /// Members that left while their stream was being opened, and where: closed when it is.
     closing: BTreeMap<SessionId, ShardId>,
@@ -92,6 +99,8 @@ impl HomeRoom {
             slow_mode: SlowMode::default(),
             sequence: 0,
             message_sequence: 0,
+            newest_line: 0,
+            names: Names::default(),
             members: BTreeMap::new(),
             closing: BTreeMap::new(),
             interest: vec![0; shards as usize],
@@ -146,6 +155,7 @@ impl HomeRoom {
             voice: MemberVoice::None,
             roc: 0,
         };
+        self.names.note(&member.username, saved.user, self.members.values().map(|member| member.user));
         self.members.insert(saved.id, member);
         self.interest[shard.index()] += 1;
     }
@@ -196,37 +206,25 @@ impl Shard {
         effects: &mut Effects,
     ) {
         let congested = self.feeds_congested(room);
-        let Some((home, member)) = self.homes.get_mut(&room).and_then(|home| {
-            let member = home.members.get(&id).map(|member| (member.user, member.username.clone()))?;
-            Some((home, member))
-        }) else {
+        let Some((home, user)) = self.homes.get(&room).and_then(|home| Some((home, home.members.get(&id)?.user)))
+        else {
             return self.refuse(asker, StatusCode::StatusNotInRoom, "you are not in that room any more", effects);
         };
         if congested {
             self.counters.busy += 1;
             return self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
         }
-        let (user, username) = member;
-        if matches!(ask, Ask::Chat(_) | Ask::Message(_)) && !home.may(id, Right::Write) {
+        let writes = match &ask {
+            Ask::Chat(_) | Ask::Message(_) => true,
+            Ask::Change(action) => action.action() == ChatActionType::CaEdit,
+            _ => false,
+        };
+        if writes && !home.may(id, Right::Write) {
             return self.refuse(asker, StatusCode::StatusDenied, &lacks(Right::Write), effects);
         }
         match ask {
-            Ask::Chat(chat) => {
-                if let Some(wait_ms) = home.slow_mode_wait(now, id) {
-                    return self.slow_down(asker, wait_ms, effects);
-                }
-                let client_id = chat.client_id.clone();
-                let content = chat.content.clone();
-                let line =
-                    ChatMsg { user_id: user, username, room_id: home.name.clone(), time_ms: now.unix_ms, ..chat };
-                let user = UserId(user);
-                let store = StoreJob::AppendChat { room, user, client_id, content, time_ms: now.unix_ms };
-                let job = Job::Chat(Box::new(ChatJob { asker, room, session: id, line }));
-                if !self.ask_store(job, store, effects) {
-                    self.counters.busy += 1;
-                    self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
-                }
-            }
+            Ask::Chat(chat) => self.append_line(now, asker, room, id, chat, effects),
+            Ask::Change(action) => self.change_in_room(asker, room, id, action, effects),
             Ask::Message(message) => {
                 self.pass_message(asker, room, id, RoomMessage { user_id: user, ..message }, effects)
             }
@@ -327,7 +325,8 @@ impl Shard {
     pub(crate) fn tell_placed(&mut self, shard: ShardId, number: RoomNumber, note: RoomSession) {
         let member = self.homes.get(&number).and_then(|home| home.members.get(&SessionId(note.session)));
         let role = member.map_or(0, |member| member.role as i32);
-        self.tell(shard, Mesh::Placed(RoomSession { room: number.0, role, ..note }));
+        let newest_line = self.homes.get(&number).map_or(0, |home| home.newest_line);
+        self.tell(shard, Mesh::Placed(RoomSession { room: number.0, role, newest_line, ..note }));
     }
 
     fn set_flags(&mut self, number: RoomNumber, id: SessionId, flags: MemberFlags) {
@@ -399,54 +398,6 @@ impl Shard {
             }
             None => self.counters.drop(Drop::StaleSession),
         }
-    }
-
-    fn pass_message(
-        &mut self,
-        asker: Asker,
-        number: RoomNumber,
-        id: SessionId,
-        message: RoomMessage,
-        effects: &mut Effects,
-    ) {
-        let Some(home) = self.homes.get_mut(&number) else { return };
-        let target = message.target_session_id;
-        if target != 0 && !home.members.contains_key(&SessionId(target)) {
-            self.counters.drop(Drop::NoTarget);
-            return self.refuse(asker, StatusCode::StatusNotFound, "that session is not in the room", effects);
-        }
-        home.message_sequence += 1;
-        let message =
-            RoomMessage { session_id: id.0, room_id: home.name.clone(), sequence: home.message_sequence, ..message };
-        let msg = EchoMsg::new(0, Body::RoomMessage(message));
-        self.broadcast(number, None, &Mesh::Line(Line { room: number.0, except: id.0, only: target, msg }));
-        self.answer(asker, status(StatusCode::StatusOk, "sent"), effects);
-    }
-
-    pub(crate) fn chat_stored(&mut self, job: ChatJob, outcome: StoreOutcome, effects: &mut Effects) {
-        let mut line = job.line;
-        match outcome {
-            StoreOutcome::ChatStored { message_id } => {
-                self.counters.chat_stored += 1;
-                line.message_id = message_id;
-                // The client's own id is between it and the server.
-                let others = ChatMsg { client_id: String::new(), ..line.clone() };
-                let msg = EchoMsg::new(0, Body::ChatMsg(others));
-                let line = Line { room: job.room.0, except: job.session.0, only: 0, msg };
-                self.broadcast(job.room, None, &Mesh::Line(line));
-            }
-            StoreOutcome::ChatDuplicate { message_id, content, time_ms, .. } => {
-                line = ChatMsg { message_id, content, time_ms, ..line };
-            }
-            _ => {
-                if let Some(home) = self.homes.get_mut(&job.room) {
-                    home.slow_mode.take_back(line.user_id);
-                }
-                return self.refuse(job.asker, StatusCode::StatusTryAgain, STORE_FAILED, effects);
-            }
-        }
-        let msg = EchoMsg::new(0, Body::ChatMsg(line));
-        self.tell(job.asker.shard(), Mesh::Answer(Answer { asker: job.asker, msg }));
     }
 
     /// Tells all replicas what a member is now; not a shard that will get a snapshot.

@@ -1,7 +1,7 @@
 //! What a shard asks of the threads beside it, the store and the password hashers, and their answers.
 //!
 //! Each request is answered exactly once, failures included; requests of one shard to the store are
-//! carried out and answered in order. Bounds: a shard has at most `Limits::store_requests_max` and
+//! carried out and answered in order, those that only read chat excepted. Bounds: a shard has at most `Limits::store_requests_max`, `Limits::reads_max` and
 //! `Limits::hash_requests_max` unanswered, so rings of that size never overflow.
 
 use std::net::IpAddr;
@@ -11,6 +11,7 @@ use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 
 use crate::accounts::{AccountsJob, AccountsOutcome};
 use crate::bans::Ban;
+use crate::chat::jobs::{ChatOutcome, ChatRead, ChatWrite};
 use crate::rights::{Holder, Rights};
 use crate::rooms::Properties;
 use crate::saving::SavedSession;
@@ -56,7 +57,19 @@ pub enum StoreJob {
     SaveSessions { sessions: Vec<SavedSession>, gone: Vec<SessionId> },
     /// Append a chat line: `ChatStored` once it is on disk. If `client_id` is not empty and this user
     /// stored a line with it in the last 24 h: `ChatDuplicate` with that line.
-    AppendChat { room: RoomNumber, user: UserId, client_id: String, content: String, time_ms: u64 },
+    AppendChat {
+        room: RoomNumber,
+        user: UserId,
+        client_id: String,
+        content: String,
+        /// Accounts.
+        mentions: Vec<u64>,
+        time_ms: u64,
+    },
+    /// What else is done with chat: `Chat`, or `NotFound`.
+    Chat(Box<ChatWrite>),
+    /// Reads of chat, by a thread of their own and in no order with other jobs: `Chat`, or `NotFound`.
+    ReadChat(Box<ChatRead>),
     /// A moderator's act and the entry of the audit log that tells of it, in one transaction: `Moderated`, or
     /// `NotFound` if what it is about is gone.
     Moderate(Box<LoggedAct>),
@@ -90,6 +103,8 @@ pub enum Act {
     SetRights { room: RoomNumber, holder: Holder, allow: Rights, deny: Rights },
     /// A ban; the store gives it its id.
     Ban(Ban),
+    /// The line's content is gone; a time is when.
+    DeleteLine { room: RoomNumber, message_id: u64, time_ms: u64 },
     /// The ban is lifted.
     Unban { ban: u64 },
     /// A room lets an account in by name, or no more.
@@ -101,7 +116,7 @@ pub enum Act {
 }
 
 /// The store's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoreReply {
     /// From the request.
     pub token: JobToken,
@@ -110,7 +125,7 @@ pub struct StoreReply {
 }
 
 /// What came of a store job. Anything but `Failed` is on disk (synchronous commit) before it is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StoreOutcome {
     /// `FindAccount` found it.
     Account { user: UserId, name: String, password_hash: String, role: Role },
@@ -130,8 +145,18 @@ pub enum StoreOutcome {
     RoomCreated { room: RoomNumber },
     /// `AppendChat` stored it.
     ChatStored { message_id: u64 },
-    /// `AppendChat` had stored it before; the line as it was then.
-    ChatDuplicate { message_id: u64, room: RoomNumber, content: String, time_ms: u64 },
+    /// `AppendChat` had stored it before; the line as it is now.
+    ChatDuplicate {
+        message_id: u64,
+        room: RoomNumber,
+        content: String,
+        mentions: Vec<u64>,
+        time_ms: u64,
+        edited_ms: u64,
+        deleted: bool,
+    },
+    /// `Chat` or `ReadChat`.
+    Chat(ChatOutcome),
     /// `Moderate` did it; the id of a new ban, else of the entry in the log.
     Moderated { id: u64 },
     /// `EndRoom`, `SweepRoom`; whether nothing of the room is left.

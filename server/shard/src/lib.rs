@@ -10,6 +10,7 @@
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
 //! - `accounts`: tokens, invitations, passwords, guests, what commands on the machine did.
 //! - `moderation`, `rights`, `bans`: who may do what to whom. `rooms`: making, setting, entering and ending rooms.
+//!   `chat`: history, changes, direct lines, what was seen.
 //! - `session`: sessions and the account's home; `saving`: those that outlive the server; `home`: a room's home;
 //!   `replica`: rooms as each shard knows them.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
@@ -20,6 +21,7 @@
 
 pub mod accounts;
 mod bans;
+mod chat;
 pub mod config;
 mod connection;
 pub mod counters;
@@ -50,6 +52,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub use bans::{Ban, Network};
+pub use chat::jobs as chat_jobs;
 pub use config::{Limits, Registration, ShardConfig, StoredRoom};
 pub use counters::{CloseReason, Counters, Drop};
 pub use effect::{Effect, Effects, Voice};
@@ -63,6 +66,7 @@ pub use saving::SavedSession;
 
 use accounts::{Chores, SignOut};
 use bans::Bans;
+use chat::{DirectDesk, Marks, Retention};
 use connection::Connection;
 use home::HomeRoom;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
@@ -118,6 +122,10 @@ pub struct Shard {
     sign_outs: VecDeque<(Time, SignOut)>,
     /// What the staff shard does now and then.
     chores: Chores,
+    /// What accounts have seen and is not stored yet.
+    marks: Marks,
+    direct_desk: DirectDesk,
+    retention: Retention,
     /// Accounts whose home this is: where their sessions live.
     accounts: BTreeMap<UserId, BTreeMap<SessionId, SessionPlace>>,
     jobs: Jobs,
@@ -182,6 +190,9 @@ impl Shard {
             staff: Staff::default(),
             sign_outs: VecDeque::new(),
             chores: Chores::default(),
+            marks: Marks::default(),
+            direct_desk: DirectDesk::default(),
+            retention: Retention::default(),
             accounts: BTreeMap::new(),
             jobs: Jobs::default(),
             saving,
@@ -205,11 +216,12 @@ impl Shard {
         };
         for room in rooms {
             let home = shard.home_of(&room.key);
-            let StoredRoom { number, key, name, properties, creator, standings } = room;
+            let StoredRoom { number, key, name, properties, creator, newest_line, standings } = room;
             let access = Access::new(creator, standings);
             let managers = access.managers();
             if home == shard.config.shard {
-                let at_home = HomeRoom::new(name.clone(), properties.clone(), shard.config.shards, access);
+                let mut at_home = HomeRoom::new(name.clone(), properties.clone(), shard.config.shards, access);
+                at_home.newest_line = newest_line;
                 shard.homes.insert(number, at_home);
             }
             shard.room_keys.insert(number, key.clone());
@@ -323,7 +335,9 @@ impl Shard {
             Mesh::SessionRecord(record) => self.session_arrived(now, record, effects),
             Mesh::SessionMoved(note) => {
                 let place = SessionPlace { shard: source, moving: false };
-                self.accounts.entry(UserId(note.user)).or_default().insert(SessionId(note.session), place);
+                let (user, session) = (UserId(note.user), SessionId(note.session));
+                self.accounts.entry(user).or_default().insert(session, place);
+                self.release_direct(user, session);
             }
             Mesh::SessionStays(note) => self.session_stays(&note),
             Mesh::Levels(report) => self.levels(now, &report),
@@ -342,6 +356,8 @@ impl Shard {
             Mesh::Guessed(answer) => self.guessed(answer, effects),
             Mesh::Relocate(note) => self.relocate(&note),
             Mesh::SignOut(sign_out) => self.signed_out(now, sign_out, effects),
+            Mesh::Direct(ask) => self.direct(now, ask, effects),
+            Mesh::DirectLine(line) => self.direct_line(line, effects),
         }
     }
 
@@ -406,6 +422,7 @@ impl Shard {
             Some(Job::Account(job)) => self.account_stored(now, *job, reply.outcome, effects),
             Some(Job::OperatorActs) => self.operator_acted(now, reply.outcome),
             Some(Job::Aside) => {}
+            Some(Job::Chatting(pending)) => self.chat_replied(now, *pending, reply.outcome, effects),
             Some(
                 Job::Hash(_)
                 | Job::AccountHash(_)
@@ -444,6 +461,8 @@ impl Shard {
         self.tell_rollovers();
         self.loudest_tick(now);
         self.report_tick(now, effects);
+        self.marks_tick(now, effects);
+        self.retention_tick(now, effects);
         self.flush_all(now, effects);
         self.saving_tick(effects);
         self.endings_tick(now, effects);
@@ -452,6 +471,7 @@ impl Shard {
 
     fn shutdown(&mut self, now: Now, effects: &mut Effects) {
         self.stopping = true;
+        self.store_marks(effects);
         self.save_all(effects);
         let open: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
         let text = "the server is stopping: connect again in a moment";

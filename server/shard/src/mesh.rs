@@ -6,12 +6,15 @@
 
 use std::collections::VecDeque;
 
-use echomesh_proto::control::{ChatMsg, EchoMsg, Moderation, ModerationState, Role, RoomMessage, RoomProperties};
+use echomesh_proto::control::{
+    ChatAction, ChatMsg, EchoMsg, Moderation, ModerationState, Role, RoomMessage, RoomProperties,
+};
 use echomesh_proto::ids::{ConnectionId, ShardId};
 use prost::Message;
 
 use crate::accounts::SignOut;
 use crate::bans::{Ban, Network};
+use crate::chat::wire::{DirectAsk, DirectLine};
 use crate::rooms::{Counts, Join, NewRoom, Relocation};
 
 /// Bytes the driver's ring adds to each record.
@@ -67,7 +70,7 @@ pub(crate) struct ToHome {
     /// Of the account, as the session knows it.
     #[prost(enumeration = "Role", tag = "16")]
     pub(crate) role: i32,
-    #[prost(oneof = "Ask", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18")]
+    #[prost(oneof = "Ask", tags = "6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18, 40")]
     pub(crate) ask: Option<Ask>,
 }
 
@@ -100,6 +103,9 @@ pub(crate) enum Ask {
     /// The session's shard puts it out.
     #[prost(message, tag = "18")]
     Remove(Removal),
+    /// An edit or a deletion.
+    #[prost(message, tag = "40")]
+    Change(ChatAction),
 }
 
 /// Why a member was put out of a room.
@@ -349,6 +355,9 @@ pub(crate) struct RoomSession {
     /// `Placed`: it is in since before the server was started.
     #[prost(bool, tag = "9")]
     pub(crate) restored: bool,
+    /// `Placed`: number of the room's newest line.
+    #[prost(uint64, tag = "10")]
+    pub(crate) newest_line: u64,
 }
 
 /// About a session, between its shard and its account's home.
@@ -403,7 +412,7 @@ pub(crate) struct MeshMsg {
     #[prost(
         oneof = "Mesh",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 40, 50, 51, 52, 53"
+                29, 40, 50, 51, 52, 53, 60, 61"
     )]
     pub(crate) body: Option<Mesh>,
 }
@@ -498,6 +507,10 @@ pub(crate) enum Mesh {
     /// To every shard: take an account's sessions from one room to another.
     #[prost(message, tag = "53")]
     Relocate(Relocation),
+    #[prost(message, tag = "60")]
+    Direct(DirectAsk),
+    #[prost(message, tag = "61")]
+    DirectLine(DirectLine),
 }
 
 /// Records that wait for room in the ring to one shard, in order.

@@ -37,6 +37,8 @@ const EVENT_DELTAS_MAX: usize = 200;
 #[derive(Debug, Default)]
 pub(crate) struct Replica {
     pub(crate) sequence: u64,
+    /// Number of the newest line.
+    pub(crate) newest_line: u64,
     pub(crate) members: BTreeMap<SessionId, MemberView>,
     /// Sessions here that are told what happens.
     pub(crate) locals: BTreeSet<SessionId>,
@@ -260,8 +262,15 @@ impl Shard {
     pub(crate) fn line(&mut self, line: &Line, effects: &mut Effects) {
         let to = |id: SessionId| id.0 != line.except && (line.only == 0 || line.only == id.0);
         let sent = self.send_locals(RoomNumber(line.room), &line.msg, to, effects);
-        if matches!(line.msg.body, Some(Body::ChatMsg(_))) {
+        if let Some(Body::ChatMsg(chat)) = &line.msg.body {
             self.counters.chat_delivered += sent;
+            self.line_is_there(RoomNumber(line.room), chat.message_id);
+        }
+    }
+
+    fn line_is_there(&mut self, number: RoomNumber, message_id: u64) {
+        if let Some(replica) = self.replicas.get_mut(&number) {
+            replica.newest_line = replica.newest_line.max(message_id);
         }
     }
 
@@ -281,11 +290,13 @@ impl Shard {
             return self.tell_home(&key, home_request(number, id, placed.moves, Ask::Leave(false)));
         };
         let is_new = session.rooms.insert(key, InRoom { number, name }).is_none();
+        self.line_is_there(number, placed.newest_line);
         if let Some(replica) = self.replicas.get_mut(&number) {
             replica.locals.insert(id);
         }
         if placed.asker != Asker::default() {
-            let state = self.roster_page(number, RoomActionType::RaJoin, SessionId(0));
+            let mut state = self.roster_page(number, RoomActionType::RaJoin, SessionId(0));
+            state.newest_line = placed.newest_line;
             self.answer(placed.asker, Body::RoomState(state), effects);
         }
         if is_new {

@@ -7,11 +7,13 @@ use echomesh_proto::control::{
     Who,
 };
 use echomesh_proto::ids::{ConnectionId, RoomNumber, SessionId};
-use echomesh_proto::limits::{CHAT_BYTES_MAX, CLIENT_ID_BYTES_MAX, PASSWORD_BYTES_MAX, ROOM_MESSAGE_BYTES_MAX};
+use echomesh_proto::limits::{PASSWORD_BYTES_MAX, ROOM_MESSAGE_BYTES_MAX, USERNAME_BYTES_MAX};
 use echomesh_proto::time::Now;
 
 use crate::Shard;
 use crate::accounts::{accounts_only, is_guest};
+use crate::chat::content;
+use crate::chat::wire::DirectWhat;
 use crate::connection::{AskedKind, status};
 use crate::counters::CloseReason;
 use crate::effect::Effects;
@@ -48,12 +50,12 @@ impl Shard {
             | Body::RoomAction(_)
             | Body::VoiceAnnounce(_)
             | Body::RoomMessage(_)
+            | Body::ChatAction(_)
             | Body::Moderation(_)
             | Body::Account(_) => {
                 self.request_logged_in(now, id, request_id, body, effects);
             }
             Body::AccountState(_)
-            | Body::ChatAction(_)
             | Body::ChatState(_)
             | Body::ModerationState(_)
             | Body::LoginResponse(_)
@@ -126,6 +128,7 @@ impl Shard {
             Body::VoiceAnnounce(announce) => self.announce(asker, session, announce, effects),
             Body::RoomMessage(message) => self.room_message(asker, session, message, effects),
             Body::Moderation(moderation) => self.moderation(asker, session, moderation, effects),
+            Body::ChatAction(action) => self.chat_action(asker, session, action, effects),
             _ => {}
         }
     }
@@ -160,7 +163,7 @@ impl Shard {
     }
 
     /// The key and number of a room the session is in; answers the refusal itself.
-    fn room_of(
+    pub(crate) fn room_of(
         &mut self,
         asker: Asker,
         id: SessionId,
@@ -177,21 +180,21 @@ impl Shard {
     }
 
     fn chat(&mut self, asker: Asker, id: SessionId, chat: ChatMsg, effects: &mut Effects) {
-        let refusal = if chat.content.is_empty() {
-            Some((StatusCode::StatusEmpty, "an empty line says nothing: it was not sent".to_owned()))
-        } else if chat.content.len() > CHAT_BYTES_MAX {
-            let text =
-                format!("the line has {} bytes: at most {CHAT_BYTES_MAX}, so send it in parts", chat.content.len());
-            Some((StatusCode::StatusTooLong, text))
-        } else if chat.client_id.len() > CLIENT_ID_BYTES_MAX {
-            Some((StatusCode::StatusTooLong, format!("client_id has at most {CLIENT_ID_BYTES_MAX} bytes")))
-        } else {
-            None
-        };
-        if let Some((code, text)) = refusal {
+        if let Err((code, text)) = content::check(&chat.content, &chat.client_id) {
             return self.refuse(asker, code, &text, effects);
         }
-        let Some((key, room)) = self.room_of(asker, id, &chat.room_id, effects) else { return };
+        let ChatMsg { room_id, to, content, client_id, .. } = chat;
+        // What else a client may have written goes no further: a record between shards is bounded.
+        let chat = ChatMsg { content, client_id, ..ChatMsg::default() };
+        if !to.is_empty() {
+            let text = match (room_id.is_empty(), to.len() <= 4 * USERNAME_BYTES_MAX) {
+                (true, true) => return self.direct_request(asker, id, &to, DirectWhat::Say(chat), effects),
+                (true, false) => "that name is longer than any there is",
+                (false, _) => "to a room or to someone: give room_id or to, not both",
+            };
+            return self.refuse(asker, StatusCode::StatusBadRequest, text, effects);
+        }
+        let Some((key, room)) = self.room_of(asker, id, &room_id, effects) else { return };
         let request = self.of_session(asker, id, room, Ask::Chat(chat));
         self.tell_home(&key, request);
     }

@@ -19,7 +19,7 @@ pub const TABLE: [(Right, Role, &str); 12] = [
     (Right::Write, Role::Guest, "write lines and send messages"),
     (Right::Invite, Role::Member, "invite others"),
     (Right::Mute, Role::Moderator, "mute and deafen others"),
-    (Right::Kick, Role::Moderator, "kick others"),
+    (Right::Kick, Role::Moderator, "kick others, delete their lines"),
     (Right::Ban, Role::Moderator, "ban others, see and lift bans"),
     (Right::Manage, Role::Admin, "change a room and the rights in it"),
     (Right::CreateRoom, Role::Member, "make rooms"),

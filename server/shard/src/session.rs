@@ -218,6 +218,7 @@ impl Shard {
     /// Account home: a session ended.
     pub(crate) fn session_closed(&mut self, note: &SessionNote) {
         let user = UserId(note.user);
+        self.direct_desk.forget(SessionId(note.session));
         if let Some(sessions) = self.accounts.get_mut(&user) {
             sessions.remove(&SessionId(note.session));
             if sessions.is_empty() {
@@ -247,6 +248,7 @@ impl Shard {
         if let Some(place) = self.place(note) {
             place.moving = false;
         }
+        self.release_direct(UserId(note.user), SessionId(note.session));
     }
 
     fn place(&mut self, note: &SessionNote) -> Option<&mut SessionPlace> {

@@ -5,6 +5,7 @@ use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 
 use crate::accounts::AccountJob;
+use crate::chat::Pending;
 use crate::jobs::{Act, JobToken};
 use crate::mesh::{Asker, Order};
 use crate::rooms::{PendingJoin, PendingRoom};
@@ -40,6 +41,7 @@ pub(crate) enum Job {
     /// An order that is being stored.
     Order(Box<(Order, Act)>),
     Audit(Asker),
+    Chatting(Box<Pending>),
 }
 
 /// A chat line on its way to the store.
@@ -56,6 +58,7 @@ pub(crate) struct Jobs {
     slots: Vec<(u32, Option<Job>)>,
     free: Vec<u32>,
     storing: u32,
+    reading: u32,
     hashing: u32,
 }
 
@@ -88,6 +91,7 @@ impl Jobs {
             | Job::RoomSecret(_)
             | Job::OrderSecret(_)
             | Job::RoomPassword(_) => &mut self.hashing,
+            Job::Chatting(pending) if pending.is_read() => &mut self.reading,
             _ => &mut self.storing,
         }
     }
@@ -95,6 +99,11 @@ impl Jobs {
     /// Unanswered requests to the store.
     pub(crate) fn storing(&self) -> u32 {
         self.storing
+    }
+
+    /// Unanswered requests to the store's reader.
+    pub(crate) fn reading(&self) -> u32 {
+        self.reading
     }
 
     /// Unanswered requests to the hashers.

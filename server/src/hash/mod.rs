@@ -223,6 +223,7 @@ mod tests {
         let threads = spawn(2, HashCost { memory_kib: 8, passes: 1 }, desks, &stop).unwrap();
         let workers = Workers {
             store: std::thread::current(),
+            reader: std::thread::current(),
             hash: threads.iter().map(|thread| thread.thread().clone()).collect(),
         };
         for (shard, rings) in all_rings.into_iter().enumerate() {

@@ -144,7 +144,7 @@ mod tests {
         let wake = Arc::new(Wake::new().unwrap());
         let (port_rings, _store, desk) = rings(&Limits::default(), &wake);
         let here = std::thread::current();
-        let workers = Workers { store: here.clone(), hash: vec![here] };
+        let workers = Workers { store: here.clone(), reader: here.clone(), hash: vec![here] };
         (Queue::new(vec![desk], WAITING_MAX), JobPort::new(port_rings, workers))
     }
 

@@ -18,6 +18,10 @@ pub(super) const CLIENT_ID_MS: u64 = 24 * 60 * 60 * 1000;
 /// Most lines of one statement: sqlx keeps 100 statements prepared.
 pub(super) const LINES_MAX: usize = 64;
 
+/// Of a line that mentions someone: a statement of its own, for they are few, and the others need a value less.
+const INSERT_MENTIONING: &str =
+    "INSERT INTO chat_lines (room, account, client_id, content, time_ms, mentions) VALUES ($1, $2, $3, $4, $5, $6)";
+
 /// Values of a line.
 const COLUMNS: usize = 5;
 
@@ -28,15 +32,22 @@ pub(super) struct Line<'a> {
     user: UserId,
     client_id: &'a str,
     content: &'a str,
+    mentions: &'a [u64],
     time_ms: u64,
 }
 
 impl<'a> Line<'a> {
     /// The line that a job wants stored, if it is of that kind.
     pub(super) fn of(job: &'a StoreJob) -> Option<Self> {
-        let StoreJob::AppendChat { room, user, client_id, content, time_ms } = job else { return None };
-        Some(Self { room: *room, user: *user, client_id, content, time_ms: *time_ms })
+        let StoreJob::AppendChat { room, user, client_id, content, mentions, time_ms } = job else { return None };
+        Some(Self { room: *room, user: *user, client_id, content, mentions, time_ms: *time_ms })
     }
+}
+
+/// Whether one statement stores them.
+pub(super) fn are_one_statement(lines: &[Line<'_>]) -> bool {
+    let plain = lines.iter().all(|line| line.mentions.is_empty());
+    lines.len() == 1 || (plain && lines.len() <= LINES_MAX)
 }
 
 /// Stores these lines; their outcomes are appended in order.
@@ -48,7 +59,8 @@ pub(super) async fn append(
     lines: &[Line<'_>],
     outcomes: &mut Vec<StoreOutcome>,
 ) -> Result<(), sqlx::Error> {
-    for part in lines.chunks(LINES_MAX) {
+    let plain = |one: &Line<'_>, next: &Line<'_>| one.mentions.is_empty() && next.mentions.is_empty();
+    for part in lines.chunk_by(plain).flat_map(|run| run.chunks(LINES_MAX)) {
         connection.prepare_to_forgive().await?;
         if let Some(stored) = append_new(connection, part).await? {
             outcomes.extend(stored);
@@ -63,7 +75,7 @@ pub(super) async fn append(
     Ok(())
 }
 
-/// Stores these lines, at most `LINES_MAX`, in one statement. `None` if a client's id is taken: then it has
+/// Stores these lines, which are one statement. `None` if a client's id is taken: then it has
 /// done nothing, and a transaction it is in must `forgive`.
 ///
 /// # Errors
@@ -81,9 +93,11 @@ pub(super) async fn append_new(
     }
 }
 
-/// Stores lines whose client's ids are new. Gives their numbers, one each, in order.
+/// Stores lines whose client's ids are new, in one statement. Gives their numbers, one each, in order.
 async fn insert(connection: &mut Connection, lines: &[Line<'_>]) -> Result<Vec<u64>, sqlx::Error> {
-    let mut values = Vec::with_capacity(lines.len() * COLUMNS);
+    debug_assert!(are_one_statement(lines));
+    let mentions = mentions_text(lines[0].mentions);
+    let mut values = Vec::with_capacity(lines.len() * COLUMNS + 1);
     for line in lines {
         values.extend([
             Value::Number(line.room.0 as i64),
@@ -93,9 +107,33 @@ async fn insert(connection: &mut Connection, lines: &[Line<'_>]) -> Result<Vec<u
             Value::Number(line.time_ms as i64),
         ]);
     }
-    let numbers = connection.insert(insert_statement(lines.len()), &values).await?;
+    let sql = if mentions.is_empty() {
+        insert_statement(lines.len())
+    } else {
+        values.push(Value::Text(&mentions));
+        INSERT_MENTIONING
+    };
+    let numbers = connection.insert(sql, &values).await?;
     assert_eq!(numbers.len(), lines.len(), "an INSERT stores all its rows or fails");
     Ok(numbers)
+}
+
+/// Accounts as the column `mentions` has them: `,7,12,`; nothing for none.
+pub(super) fn mentions_text(mentions: &[u64]) -> String {
+    let mut text = String::new();
+    for user in mentions {
+        text.push(',');
+        text.push_str(&user.to_string());
+    }
+    if !mentions.is_empty() {
+        text.push(',');
+    }
+    text
+}
+
+/// And back.
+pub(super) fn mentions_of(text: &str) -> Vec<u64> {
+    text.split(',').filter_map(|user| user.parse().ok()).collect()
 }
 
 /// The INSERT of so many lines: written once for each length.
@@ -123,7 +161,7 @@ async fn stored_before(connection: &mut Connection, line: &Line<'_>) -> Result<O
     if line.client_id.is_empty() {
         return Ok(None);
     }
-    let sql = "SELECT id, room, content, time_ms FROM chat_lines
+    let sql = "SELECT id, room, content, time_ms, mentions, edited_ms, deleted FROM chat_lines
                WHERE account = $1 AND client_id = $2 AND client_id <> ''";
     let values = [Value::Number(line.user.0 as i64), Value::Text(line.client_id)];
     let Some(row) = connection.row(sql, &values).await? else { return Ok(None) };
@@ -137,6 +175,9 @@ async fn stored_before(connection: &mut Connection, line: &Line<'_>) -> Result<O
         message_id: number as u64,
         room: RoomNumber(row.number(1)? as u64),
         content: row.text(2)?,
+        mentions: mentions_of(&row.text(4)?),
         time_ms: stored_ms,
+        edited_ms: row.number(5)? as u64,
+        deleted: row.number(6)? != 0,
     }))
 }

@@ -5,9 +5,11 @@
 
 use echomesh_proto::control::{AuditEntry, Role};
 use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_shard::chat_jobs::Place;
 use echomesh_shard::rights::{Holder, Rights, Standing};
 use echomesh_shard::{Act, Ban, LoggedAct, Network, StoreOutcome, StoredRoom};
 
+use super::changes;
 use super::connection::Value::{self, Number, Text};
 use super::connection::{Connection, Row};
 use super::rooms;
@@ -61,6 +63,11 @@ pub(super) async fn moderate(
         Act::Invite { room, user, invited } => rooms::invite(connection, *room, *user, *invited).await?,
         Act::SetRoom { room, properties } => rooms::set(connection, *room, properties).await?,
         Act::DeleteRoom { room } => rooms::end(connection, *room).await?,
+        Act::DeleteLine { room, message_id, time_ms } => {
+            if !changes::delete(connection, Place::Room(*room), *message_id, *time_ms).await? {
+                return Ok(StoreOutcome::NotFound);
+            }
+        }
         Act::Ban(ban) => new_ban = Some(insert_ban(connection, ban).await?),
         Act::Unban { ban } => {
             if connection.execute("DELETE FROM bans WHERE id = $1", &[number(*ban)]).await? == 0 {

@@ -10,25 +10,30 @@
 //!
 //! Layout: `place` (where the database is), `open` with `sqlite`, `postgres` and `schema` (getting hold of it),
 //! `session` (keeping hold), `connection` (either database behind one set of statements), `work` (what each job
-//! does), `chat` (lines), `community` (roles, bans, the audit log), `accounts` (tokens, invitations, passwords), `rooms`,
-//! `sessions` (that outlive the server), `fault` (what went wrong and what to do about it), `backup` (copies of a
-//! file), `operator` (commands on the machine).
+//! does), `chat` (lines of rooms), `changes` (direct lines, edits, what was seen), `sweep` (old lines), `history` with
+//! `reader` (reads, on a thread of their own), `community` (roles, bans, the audit log), `accounts` (tokens,
+//! invitations, passwords), `rooms`, `sessions` (that outlive the server), `fault` (what went wrong and what to do
+//! about it), `backup` (copies of a file), `operator` (commands on the machine).
 
 mod accounts;
 mod backup;
+mod changes;
 mod chat;
 mod community;
 mod connection;
 mod fault;
+mod history;
 mod open;
 pub mod operator;
 mod place;
 mod postgres;
+mod reader;
 mod rooms;
 mod schema;
 mod session;
 mod sessions;
 mod sqlite;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -44,6 +49,7 @@ use echomesh_shard::{JobToken, StoreJob, StoreOutcome, StoreReply, StoreRequest}
 pub use accounts::now_ms;
 pub use backup::{backup, restore};
 pub use place::{Place, PostgresPlace};
+pub use reader::spawn_reader;
 pub use schema::Loaded;
 
 use crate::jobs::StoreDesk;

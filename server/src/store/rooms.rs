@@ -110,6 +110,7 @@ pub(super) async fn sweep(connection: &mut Connection, room: RoomNumber) -> Resu
     let deleted = connection.execute(sql, &[number(room), Number(SWEEP_LINES)]).await?;
     let is_done = deleted < SWEEP_LINES as u64;
     if is_done {
+        connection.execute("DELETE FROM chat_seen WHERE room = $1", &[number(room)]).await?;
         connection.execute("DELETE FROM rooms WHERE id = $1 AND gone = 1", &[number(room)]).await?;
     }
     Ok(StoreOutcome::Swept { is_done })
@@ -138,6 +139,8 @@ pub(super) async fn load(connection: &mut Connection) -> Result<(Vec<StoredRoom>
             key: row.text(1)?,
             name: row.text(2)?,
             creator: UserId(row.number(3)? as u64),
+            // `history` knows it.
+            newest_line: 0,
             properties: Properties {
                 capacity: row.number(4)? as u32,
                 description: row.text(5)?,

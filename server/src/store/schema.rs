@@ -9,6 +9,7 @@ use echomesh_shard::{Ban, SavedSession, StoredRoom};
 
 use super::connection::{Connection, Value};
 use super::fault::Fault;
+use super::history;
 use super::open::OpenError;
 use super::work::code_hash;
 use super::{accounts, community, rooms, sessions};
@@ -110,6 +111,7 @@ pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenErro
     accounts::forget_expired(connection, now_ms).await?;
     let (mut rooms, ended_rooms) = rooms::load(connection).await?;
     community::load_standings(connection, &mut rooms).await?;
+    history::load_newest(connection, &mut rooms).await?;
     let bans = community::load_bans(connection, now_ms).await?;
     let sessions = sessions::load(connection).await?;
     Ok(Loaded { rooms, bans, sessions, ended_rooms, claim_code: claim_code(connection).await? })

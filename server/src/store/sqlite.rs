@@ -28,6 +28,8 @@ pub(super) async fn open(path: &Path) -> Result<Connection, OpenError> {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
+        // What is deleted is overwritten, also where a page was divided before: so it must hold for all statements.
+        .pragma("secure_delete", "ON")
         .disable_statement_logging();
     let mut connection = Connection::Sqlite(options.connect().await?);
     for table in ["accounts", "rooms", "claim"] {
@@ -37,6 +39,15 @@ pub(super) async fn open(path: &Path) -> Result<Connection, OpenError> {
         }
     }
     Ok(connection)
+}
+
+/// Opens the file to read beside the connection that writes.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) async fn open_to_read(path: &Path) -> Result<Connection, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+    Ok(Connection::Sqlite(options.disable_statement_logging().connect().await?))
 }
 
 /// Looks for damage: in what the argument of the pragma names, or in everything.

@@ -5,6 +5,7 @@ use echomesh_proto::ids::UserId;
 use echomesh_shard::{StoreJob, StoreOutcome};
 use ring::digest::{SHA256, digest};
 
+use super::changes;
 use super::chat::{self, Line};
 use super::connection::{Connection, Value};
 use super::{accounts, community, rooms, sessions};
@@ -55,7 +56,7 @@ async fn one_statement(
         }
         _ => {
             let lines: Option<Vec<Line<'_>>> = jobs.iter().map(Line::of).collect();
-            match lines.filter(|lines| lines.len() <= chat::LINES_MAX) {
+            match lines.filter(|lines| chat::are_one_statement(lines)) {
                 Some(lines) => chat::append_new(connection, &lines).await,
                 None => Ok(None),
             }
@@ -121,7 +122,9 @@ async fn carry_out(connection: &mut Connection, job: &StoreJob) -> Result<StoreO
         StoreJob::SaveSessions { sessions, gone } => sessions::save(connection, sessions, gone).await,
         StoreJob::Moderate(logged) => community::moderate(connection, logged).await,
         StoreJob::ReadAudit { before, count } => community::read_audit(connection, *before, *count).await,
+        StoreJob::Chat(write) => changes::carry_out(connection, write).await,
         StoreJob::AppendChat { .. } => unreachable!("Line::of takes these"),
+        StoreJob::ReadChat(_) => unreachable!("the reader has these"),
     }
 }
 

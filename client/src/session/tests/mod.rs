@@ -16,6 +16,7 @@ use prost::Message;
 use super::*;
 
 mod accounts;
+mod lines;
 mod rooms;
 mod voice;
 

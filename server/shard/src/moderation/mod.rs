@@ -470,6 +470,8 @@ impl Shard {
             }
             Act::Unban { ban } => self.tell_all(&Mesh::Unbanned(ban)),
             Act::SetRole { user, role } => self.tell_role(user, role),
+            // `chat::change` stores that itself.
+            Act::DeleteLine { .. } => {}
             Act::Restrain { room, user, muted, deafened } => self.restrain(room, user, muted, deafened),
             Act::SetRights { room, holder, allow, deny } => self.set_rights(room, holder, allow, deny),
             Act::Note if order.msg.action() == Action::MaReport => {

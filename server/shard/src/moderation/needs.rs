@@ -34,7 +34,7 @@ pub(crate) struct Needs {
 /// The table; `None` for what is no action.
 pub(crate) fn needs(action: Action) -> Option<Needs> {
     let (right, place, whom) = match action {
-        Action::MaUnspecified | Action::MaAccount => return None,
+        Action::MaUnspecified | Action::MaAccount | Action::MaDeleteLine => return None,
         Action::MaMute | Action::MaUnmute | Action::MaDeafen | Action::MaUndeafen => {
             (Some(Right::Mute), Place::Room, Whom::Person)
         }

@@ -133,6 +133,7 @@ impl Shard {
             voice: MemberVoice::None,
             roc: 0,
         };
+        home.names.note(&request.username, person.user, home.members.values().map(|member| member.user));
         home.members.insert(id, member);
         self.counts_changed.insert(number);
         self.member_changed(number, id, Some(source));

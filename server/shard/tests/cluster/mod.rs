@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 mod accounts;
+pub mod memory;
 pub mod rooms;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,16 +15,18 @@ use echomesh_proto::control::{
     RoomActionType, StatusCode, VoiceAnnounce,
 };
 use echomesh_proto::framing::FrameDecoder;
-use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, ShardId, Ssrc, UserId};
+use echomesh_proto::ids::{ConnectionId, PeerId, ShardId, Ssrc, UserId};
 use echomesh_proto::rtcp::{REPORT_BYTES_MAX, Writer};
 use echomesh_proto::rtp::OutgoingHeader;
 use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
 use echomesh_proto::time::{MediaTime, Now, Time};
+use echomesh_shard::chat_jobs::Place;
 use echomesh_shard::voice::VoiceHeader;
 use echomesh_shard::{
     Act, CloseReason, ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, Limits, LoggedAct, Registration,
     Security, Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply, StoreRequest, TICK_US,
 };
+use memory::{Accounts, Memory};
 use prost::Message;
 
 /// A client's connection: which shard, which id.
@@ -76,14 +79,14 @@ pub struct Cluster {
     pub store_fails: bool,
     /// The store takes jobs and never answers.
     pub store_is_silent: bool,
-    accounts: BTreeMap<String, (u64, String, String, Role)>,
+    accounts: Accounts,
     /// Tokens, invitations, and what commands on the machine did.
     pub kept: accounts::Kept,
     /// What is stored of rooms and sessions.
     pub stored: rooms::Rooms,
     /// The audit log, oldest first.
     pub audit: Vec<AuditEntry>,
-    lines: Vec<(u64, String, u64, String, u64)>,
+    pub memory: Memory,
     control: VecDeque<(usize, usize, Vec<u8>)>,
     voice: VecDeque<(usize, usize, Vec<u8>)>,
     peers: Vec<BTreeMap<PeerId, (SocketAddr, MasterKey)>>,
@@ -109,6 +112,7 @@ pub fn config(shard: u8, shards: u8) -> ShardConfig {
         plaintext_anywhere: false,
         speakers_max: 0,
         spread_after: 256,
+        retention_days: 0,
         limits: Limits::default(),
         rooms: Vec::new(),
         bans: Vec::new(),
@@ -144,7 +148,7 @@ impl Cluster {
             kept: accounts::Kept::default(),
             stored: rooms::Rooms::default(),
             audit: Vec::new(),
-            lines: Vec::new(),
+            memory: Memory::default(),
             control: VecDeque::new(),
             voice: VecDeque::new(),
             peers: (0..shards).map(|_| BTreeMap::new()).collect(),
@@ -299,8 +303,14 @@ impl Cluster {
             StoreJob::Moderate(logged) => {
                 let LoggedAct { act, mut entry, .. } = *logged;
                 self.stored.act(&act);
-                if let Act::SetRole { user, role } = act {
-                    self.set_role(user, role);
+                match act {
+                    Act::SetRole { user, role } => self.set_role(user, role),
+                    Act::DeleteLine { room, message_id, time_ms }
+                        if !self.memory.delete(Place::Room(room), message_id, time_ms) =>
+                    {
+                        return StoreOutcome::NotFound;
+                    }
+                    _ => {}
                 }
                 let id = self.audit.len() as u64 + 1;
                 entry.entry_id = id;
@@ -315,19 +325,11 @@ impl Cluster {
             | StoreJob::EndRoom { .. }
             | StoreJob::SweepRoom { .. }
             | StoreJob::SaveSessions { .. } => self.stored.carry_out(job),
-            StoreJob::AppendChat { room, user, client_id, content, time_ms } => {
-                let found = self
-                    .lines
-                    .iter()
-                    .position(|line| !client_id.is_empty() && (line.0, &line.1) == (user.0, &client_id));
-                if let Some(at) = found {
-                    let (_, _, room, content, time_ms) = self.lines[at].clone();
-                    let message_id = at as u64 + 1;
-                    return StoreOutcome::ChatDuplicate { message_id, room: RoomNumber(room), content, time_ms };
-                }
-                self.lines.push((user.0, client_id, room.0, content, time_ms));
-                StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
+            StoreJob::AppendChat { room, user, client_id, content, mentions, time_ms } => {
+                self.memory.append(room, user, client_id, content, mentions, time_ms)
             }
+            StoreJob::Chat(write) => self.memory.write(&self.accounts, *write),
+            StoreJob::ReadChat(read) => self.memory.read(&self.accounts, *read),
         }
     }
 
@@ -583,9 +585,12 @@ pub fn code(body: &Body) -> StatusCode {
         Body::Status(status) => status.status_code,
         Body::LoginResponse(response) => response.status_code,
         Body::RoomState(state) => state.status_code,
-        Body::ChatMsg(_) | Body::VoiceAnnounce(_) | Body::Who(_) | Body::ModerationState(_) | Body::AccountState(_) => {
-            0
-        }
+        Body::ChatMsg(_)
+        | Body::VoiceAnnounce(_)
+        | Body::Who(_)
+        | Body::ModerationState(_)
+        | Body::AccountState(_)
+        | Body::ChatState(_) => 0,
         other => panic!("not an answer: {other:?}"),
     };
     StatusCode::try_from(code).unwrap()

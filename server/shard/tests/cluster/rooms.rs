@@ -30,7 +30,10 @@ impl Rooms {
                 self.numbers += 1;
                 let number = RoomNumber(self.numbers);
                 let standings = Vec::new();
-                self.rooms.insert(key.clone(), StoredRoom { number, key, name, properties, creator, standings });
+                self.rooms.insert(
+                    key.clone(),
+                    StoredRoom { number, key, name, properties, creator, newest_line: 0, standings },
+                );
                 StoreOutcome::RoomCreated { room: number }
             }
             StoreJob::EndRoom { room } => {

@@ -1,6 +1,7 @@
 //! The store on a real file and on a real PostgreSQL: each test runs on both.
 
 mod accounts;
+mod chat;
 mod community;
 mod files;
 #[path = "../../../tests/running/postgres.rs"]
@@ -79,7 +80,8 @@ fn room(key: &str) -> StoreJob {
 
 fn line(room: u64, client_id: &str, content: &str, time_ms: u64) -> StoreJob {
     let (room, user) = (RoomNumber(room), UserId(1));
-    StoreJob::AppendChat { room, user, client_id: client_id.into(), content: content.into(), time_ms }
+    let mentions = Vec::new();
+    StoreJob::AppendChat { room, user, client_id: client_id.into(), content: content.into(), mentions, time_ms }
 }
 
 /// A store with account 1 and room 1.
@@ -289,12 +291,12 @@ fn answer_in_order(place: &Place) {
     for wake in &wakes {
         let (rings, desk, _hash) = rings(&Limits::default(), wake);
         all_rings.push(rings);
-        desks.push(desk);
+        desks.push(desk.writer);
     }
     let stop = Arc::new(AtomicBool::new(false));
     let (thread, loaded) = spawn(place.clone(), desks, stop.clone()).unwrap();
     assert_eq!(loaded.rooms.len(), 1);
-    let workers = Workers { store: thread.thread().clone(), hash: Vec::new() };
+    let workers = Workers { store: thread.thread().clone(), reader: thread.thread().clone(), hash: Vec::new() };
     let mut ports: Vec<_> = all_rings.into_iter().map(|rings| JobPort::new(rings, workers.clone())).collect();
     for slot in 0..JOBS {
         for port in &mut ports {

@@ -28,7 +28,14 @@ fn room(key: &str, properties: Properties) -> StoreJob {
 
 fn line(room: u64, number: u64) -> StoreJob {
     let (client_id, content) = (String::new(), format!("line {number}"));
-    StoreJob::AppendChat { room: RoomNumber(room), user: UserId(1), client_id, content, time_ms: 1 }
+    StoreJob::AppendChat {
+        room: RoomNumber(room),
+        user: UserId(1),
+        client_id,
+        content,
+        mentions: Vec::new(),
+        time_ms: 1,
+    }
 }
 
 fn all_set() -> Properties {
