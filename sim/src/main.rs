@@ -8,6 +8,7 @@
 
 mod checks;
 mod client;
+mod healing;
 mod moderation;
 mod restart;
 mod rooms;
