@@ -386,8 +386,9 @@ impl Client {
                 self.may_hear.insert(room.to_string());
                 self.listen(&room);
             }
+            // Its rooms are left with it.
+            Event::Expelled { .. } => self.listening.clear(),
             Event::RoomChanged { .. }
-            | Event::Expelled { .. }
             | Event::Reported(_)
             | Event::RoomMessage(_)
             | Event::Member { .. }

@@ -303,7 +303,7 @@ impl Shard {
             self.save_later(id);
         }
         if let Some(relocation) = &placed.relocation {
-            self.relocated(id, number, relocation, effects);
+            self.relocated(placed, relocation, effects);
         }
         self.check_arrival(id, number, placed.role());
     }

@@ -12,7 +12,7 @@ use echomesh_proto::time::Now;
 
 use super::{Join, Refusal, Relocation, refusal};
 use crate::effect::Effects;
-use crate::mesh::{Ask, Asker, Mesh, Order, Removal};
+use crate::mesh::{Ask, Asker, Mesh, Order, Removal, RoomSession};
 use crate::rights::{Person, Right};
 use crate::{Shard, home_request, names};
 
@@ -95,11 +95,13 @@ impl Shard {
     }
 
     /// The session is in the room it was moved to: it is told, and leaves the other one.
-    pub(crate) fn relocated(&mut self, id: SessionId, number: RoomNumber, note: &Relocation, effects: &mut Effects) {
+    pub(crate) fn relocated(&mut self, placed: &RoomSession, note: &Relocation, effects: &mut Effects) {
+        let (number, id) = (RoomNumber(placed.room), SessionId(placed.session));
         let Some(session) = self.sessions.get(&id) else { return };
         let moves = session.moves;
         if let Some(connection) = session.connection {
-            let state = self.roster_page(number, RoomActionType::RaJoin, SessionId(0));
+            let mut state = self.roster_page(number, RoomActionType::RaJoin, SessionId(0));
+            state.newest_line = placed.newest_line;
             self.send(connection, &EchoMsg::new(0, Body::RoomState(state)), effects);
         }
         let from = RoomNumber(note.from);
