@@ -117,7 +117,10 @@ fn chat(client: &Client, store: &Store) -> Result<(), String> {
                 && !line.content.starts_with(&own)
                 && ids.binary_search(&id).is_err()
             {
-                return Err(format!("{} was in {name} and did not hear line {id} {:?}, between {:?}", client.name, line.content, ids));
+                return Err(format!(
+                    "{} was in {name} and did not hear line {id} {:?}, between {:?}",
+                    client.name, line.content, ids
+                ));
             }
         }
     }
