@@ -85,13 +85,16 @@ struct RoomSettings {
     #[arg(long, conflicts_with_all = ["room_password", "room_password_file"])]
     no_password: bool,
     /// Only the invited may enter
-    #[arg(long, value_name = "true|false", action = ArgAction::Set)]
+    #[arg(long, value_name = "true|false", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
     invite_only: Option<bool>,
     /// Not listed for others
-    #[arg(long, value_name = "true|false", action = ArgAction::Set)]
+    #[arg(long, value_name = "true|false", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
     hidden: Option<bool>,
     /// It ends when its last member leaves
-    #[arg(long, value_name = "true|false", action = ArgAction::Set)]
+    #[arg(long, value_name = "true|false", action = ArgAction::Set, num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
     temporary: Option<bool>,
     /// How many are heard at once, the loudest; 0: as the server has it
     #[arg(long)]
@@ -225,7 +228,7 @@ mod tests {
     /// Goal: each option sets what it says, and nothing else; a password is taken away only when told so.
     #[test]
     fn options_become_properties() {
-        let all = "set hall --capacity 5 --description d --invite-only true --hidden false --temporary true \
+        let all = "set hall --capacity 5 --description d --invite-only --hidden=false --temporary=true \
                    --speakers 2 --slow-mode 9 --retention 30 --room-password x";
         let properties = parsed(all).unwrap();
         assert_eq!((properties.capacity, properties.hidden, properties.temporary), (Some(5), Some(false), Some(true)));
@@ -236,7 +239,7 @@ mod tests {
         for bad in [
             "set",
             "set hall --capacity -1",
-            "set hall --hidden perhaps",
+            "set hall --hidden=perhaps",
             "invite hall",
             "set hall --no-password --room-password x",
         ] {

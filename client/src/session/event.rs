@@ -32,7 +32,8 @@ pub enum Event {
     /// their numbers, those that came while the connection was lost included. Among those may be ones that are
     /// `deleted` by now, and one's own, with its `client_id`, whose acknowledgement was lost: it need not be sent again.
     Chat(ChatMsg),
-    /// Likewise a direct line: `to` this account, or from it on another device. Of one conversation they come in order.
+    /// Likewise a direct line: `to` this account, or from it on another device. Of one conversation they come in
+    /// order, but for one that was stored while this client logged in: it may come behind newer ones.
     Direct(ChatMsg),
     /// A line that was there before is another now: its content and `edited_ms`, or it is `deleted`.
     ChatChanged(ChatMsg),
