@@ -28,6 +28,9 @@ struct Behind {
     asked: bool,
     /// When to ask again.
     retry: Option<Time>,
+    /// The newest line of the room is less than one that was told: its home has not heard of that one's storing yet, or
+    /// it is another database, as after a restore. Then this is its newest line; the pages tell which it is.
+    doubted: Option<u64>,
 }
 
 /// A place in a sequence of lines.
@@ -80,13 +83,12 @@ impl Follow {
     /// are missing. `fresh`: after a new login, which the server may have been restarted for.
     pub(super) fn rejoined(&mut self, newest: u64, fresh: bool) -> bool {
         let Some(behind) = &mut self.behind else { return false };
-        // Another database, as after a restore: its numbers begin below ours.
         if fresh && newest < self.last {
-            self.last = newest;
+            behind.doubted = Some(newest);
             behind.cursor = newest;
         }
         behind.ahead = behind.ahead.max(newest);
-        if behind.ahead <= self.last {
+        if behind.ahead <= self.last && behind.doubted.is_none() {
             self.behind = None;
         }
         self.behind.is_some()
@@ -167,6 +169,13 @@ impl Follow {
     /// A page of lines came, oldest first: which of them to tell. Another page may be needed then.
     pub(super) fn page(&mut self, ids: &[u64], more: bool) -> Vec<bool> {
         let Some(mut behind) = self.behind.take() else { return vec![false; ids.len()] };
+        if let Some(newest) = behind.doubted {
+            if ids.contains(&self.last) {
+                behind.doubted = None;
+            } else if !more {
+                self.last = newest;
+            }
+        }
         let tell = ids.iter().map(|id| self.is_new(*id) && !behind.acknowledged.remove(id)).collect();
         let Some(last) = ids.last().filter(|last| **last > behind.cursor) else {
             // Nothing more is there, though something was announced: it is deleted for its age.
@@ -236,7 +245,21 @@ mod tests {
         follow.lost();
         assert!(!follow.rejoined(3, false) && !follow.live(4));
         follow.lost();
-        assert!(!follow.rejoined(3, true) && follow.live(4));
+        assert!(follow.rejoined(3, true));
+        assert_eq!(follow.next_from(Time(0)), Some(3));
+        assert!(told(&mut follow, &[], false).is_empty() && follow.live(4));
+    }
+
+    /// Goal: a home that has not heard yet of a line's storing, which a page showed, is not taken for another database.
+    #[test]
+    fn a_line_that_its_home_does_not_know_yet_is_told_once() {
+        let mut follow = Follow::room(10);
+        assert!(follow.live(13));
+        follow.lost();
+        assert!(follow.rejoined(12, true));
+        assert_eq!(follow.next_from(Time(0)), Some(12));
+        assert_eq!(told(&mut follow, &[13, 14], false), [14]);
+        assert!(!follow.live(13) && !follow.live(14) && follow.live(15));
     }
 
     /// Goal: direct lines of several conversations may cross: none is lost by that, none told twice.
