@@ -62,8 +62,11 @@ impl Follow {
         self.base.is_some()
     }
 
+    /// The newest line is this. What came live meanwhile is not older than where it began, though it may have been
+    /// stored later than lines that are still to come.
     pub(super) fn set_base(&mut self, newest: u64) {
-        self.base.get_or_insert(newest);
+        let first = self.first.filter(|first| *first + DIRECT_SLACK > newest);
+        self.base.get_or_insert(first.map_or(newest, |first| newest.min(first.saturating_sub(1))));
         self.last = self.last.max(newest);
         self.behind = None;
     }
@@ -260,6 +263,17 @@ mod tests {
         assert_eq!(follow.next_from(Time(0)), Some(12));
         assert_eq!(told(&mut follow, &[13, 14], false), [14]);
         assert!(!follow.live(13) && !follow.live(14) && follow.live(15));
+    }
+
+    /// Goal: a line that was stored after one that came live, and whose own coming a killed server never sent, is fetched.
+    #[test]
+    fn what_follows_the_first_live_line_is_not_lost() {
+        let mut follow = Follow::direct();
+        assert!(follow.live(101));
+        follow.set_base(102);
+        follow.lost();
+        assert_eq!(follow.next_from(Time(0)), Some(100));
+        assert_eq!(told(&mut follow, &[101, 102], false), [102]);
     }
 
     /// Goal: direct lines of several conversations may cross: none is lost by that, none told twice.
