@@ -31,7 +31,8 @@ Examples:
   echomesh-server invite create --uses 5 --for 7d     a code for five new accounts
   echomesh-server user list --json                all accounts, for a program
 
-It stops in order on Ctrl-C or SIGTERM and prints its totals. Exit codes: 0 stopped as asked, 1 could
+It stops in order on Ctrl-C or SIGTERM: answers what was begun, tells clients, which come back to their
+rooms at the next start, and prints its totals; a second signal ends it at once. Exit codes: 0 stopped as asked, 1 could
 not start or go on (the message says what to do), 2 wrong settings.";
 
 /// Voice and chat server: one io_uring shard per core.
@@ -182,6 +183,10 @@ pub struct Settings {
     /// Passes over that memory, 1 to 64 [default: 2]
     #[arg(long, env = "ECHOMESH_PASSWORD_PASSES", value_name = "N")]
     pub password_passes: Option<u32>,
+    /// Longest that requests under way may take to be answered at a stop, 0 to 60 seconds; 0: they are not waited for
+    /// [default: 5]
+    #[arg(long, env = "ECHOMESH_DRAIN_SECONDS", value_name = "S")]
+    pub drain_seconds: Option<u32>,
     /// Serve Prometheus metrics at http://IP:PORT/metrics; port 0 takes a free one. There is no login: whoever
     /// can connect reads the figures, so prefer 127.0.0.1 or a private network [default: off]
     #[arg(long, env = "ECHOMESH_METRICS", value_name = "IP:PORT")]
@@ -274,6 +279,7 @@ impl Settings {
             spread_after: self.spread_after.or(other.spread_after),
             speakers_max: self.speakers_max.or(other.speakers_max),
             retention_days: self.retention_days.or(other.retention_days),
+            drain_seconds: self.drain_seconds.or(other.drain_seconds),
             voice_window_us: self.voice_window_us.or(other.voice_window_us),
             plaintext_anywhere: self.plaintext_anywhere.or(other.plaintext_anywhere),
             tls_cert: self.tls_cert.or(other.tls_cert),

@@ -19,6 +19,10 @@ const PORT: u16 = 8888;
 /// Voice streams on one shard before a room spreads: about what one core fans out (docs/ARCHITECTURE.md).
 const SPREAD_AFTER: u32 = 256;
 
+/// Longer than any request takes on a server that is well; and the most that makes sense.
+const DRAIN_SECONDS: u32 = 5;
+const DRAIN_SECONDS_MAX: u32 = 60;
+
 /// The SQLite file in the data directory.
 const DATABASE_FILE: &str = "echomesh.sqlite3";
 
@@ -63,6 +67,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// What hashing a new password costs.
     pub password: HashCost,
+    /// Longest that answering what was begun may take at a stop.
+    pub drain: Duration,
     /// Where to serve metrics; `None` is nowhere.
     pub metrics: Option<SocketAddr>,
     /// Pin shards to cores.
@@ -116,6 +122,7 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         plaintext_anywhere: given.plaintext_anywhere.unwrap_or(false),
         tls: tls_files(given.tls_cert, given.tls_key)?,
         password: password(given.password_memory_kib, given.password_passes)?,
+        drain: drain(given.drain_seconds)?,
         metrics: given.metrics,
         pin: !given.no_pin.unwrap_or(false),
         log: given.log.unwrap_or_else(|| "info".to_owned()),
@@ -144,6 +151,15 @@ fn shards(given: Option<u8>) -> Result<u8, StartError> {
         None => {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             Ok(u8::try_from(cores.min(SHARDS_MAX)).expect("SHARDS_MAX fits a byte"))
+        }
+    }
+}
+
+fn drain(given: Option<u32>) -> Result<Duration, StartError> {
+    match given.unwrap_or(DRAIN_SECONDS) {
+        seconds @ ..=DRAIN_SECONDS_MAX => Ok(Duration::from_secs(seconds.into())),
+        seconds => {
+            Err(StartError::Settings(format!("drain-seconds is {seconds}: it must be 0 to {DRAIN_SECONDS_MAX}")))
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::peers::Peers;
 use crate::tls_stream::TlsStream;
 use crate::uring::VoiceRing;
 use crate::wake::Wake;
+use crate::watchdog::{Doing, Pulse};
 
 /// Records taken from one ring in one turn.
 const RECORDS_A_TURN: usize = 256;
@@ -79,6 +80,8 @@ pub struct Parts {
     pub started: Instant,
     /// Whether voice may wait while the shard is busy.
     pub gathers: bool,
+    /// Shows that the shard lives.
+    pub pulse: Arc<Pulse>,
 }
 
 /// Kernel and resources of one shard.
@@ -161,6 +164,7 @@ impl Core {
         self.drain_rings();
         let out = work(self);
         self.finish();
+        self.parts.pulse.doing(Doing::Outside);
         out
     }
 
@@ -169,6 +173,7 @@ impl Core {
         self.now = self.read_clock();
         let any = self.drain_rings();
         self.finish();
+        self.parts.pulse.doing(Doing::Outside);
         any
     }
 
@@ -185,6 +190,7 @@ impl Core {
                 let datagram = &mut packet[..got.bytes];
                 let received = core.received(got.stamp_ns);
                 let input = Input::Datagram { source: got.source, received, datagram };
+                core.parts.pulse.doing(Doing::Voice);
                 core.shard.handle(core.now, input, &mut core.effects);
                 core.carry_out(&packet);
                 if core.egress.is_full() {
@@ -198,6 +204,7 @@ impl Core {
 
     /// One input to the kernel, its effects carried out. Not for voice. Within a turn.
     pub fn input(&mut self, input: Input<'_>) {
+        self.parts.pulse.doing(Doing::of(&input));
         self.shard.handle(self.now, input, &mut self.effects);
         self.carry_out(&[]);
     }
@@ -210,6 +217,7 @@ impl Core {
             core.links.shut_overdue(core.now.time);
             core.input(Input::Tick);
         });
+        self.parts.pulse.tick(self.parts.started.elapsed());
     }
 
     /// A connection was accepted: takes it into the table and tells the kernel.
@@ -239,6 +247,16 @@ impl Core {
     /// A connection's tasks have ended.
     pub fn removed(&mut self, link: &Link) {
         self.links.remove(link.id);
+    }
+
+    /// Begins the end: the kernel takes nothing new.
+    pub fn drain(&mut self) {
+        self.turn(|core| core.input(Input::Drain));
+    }
+
+    /// Whether all that was begun is answered.
+    pub fn is_quiet(&self) -> bool {
+        self.shard.is_quiet()
     }
 
     /// Stops: the kernel tells the clients and closes.
@@ -311,6 +329,7 @@ impl Core {
                     break;
                 }
                 any = true;
+                self.parts.pulse.doing(Doing::Voice);
                 self.shard.handle(self.now, Input::MeshVoice { source, record: &record }, &mut self.effects);
                 self.carry_out(&record);
             }
@@ -337,6 +356,7 @@ impl Core {
             let bytes = self.parts.mesh.control_free(target);
             self.input(Input::RingFree { target, bytes });
         }
+        self.parts.pulse.doing(Doing::Sending);
         self.flush_voice();
         self.parts.voice.submit();
         for target in self.parts.mesh.take_touched().iter() {

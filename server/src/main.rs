@@ -17,6 +17,7 @@ mod config;
 mod counting_alloc;
 mod driver;
 mod egress;
+mod ending;
 mod hash;
 mod hex;
 mod instance;
@@ -29,6 +30,7 @@ mod operator;
 mod pace;
 mod peers;
 mod resources;
+mod service;
 mod shard_thread;
 mod signals;
 mod sockets;
@@ -41,14 +43,14 @@ mod totals;
 #[allow(unsafe_code, reason = "the raw ring and a few system calls: see docs/ARCHITECTURE.md")]
 mod uring;
 mod wake;
+mod watchdog;
 mod workers;
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use core_affinity::CoreId;
@@ -58,6 +60,7 @@ use echomesh_shard::{Limits, ShardConfig};
 use cert::Identity;
 use cli::Command;
 use config::Config;
+use ending::{Ending, Phase};
 use instance::Instance;
 use jobs::JobPort;
 use metrics::Board;
@@ -68,7 +71,14 @@ use start_error::StartError;
 use store::Loaded;
 use summary::Summary;
 use wake::Wake;
+use watchdog::{Health, Pulse, Watchdog};
 use workers::WorkerThreads;
+
+/// How often the main thread looks after the shards.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// The same at the end, when everybody waits for the next start.
+const WATCH_ENDING: Duration = Duration::from_millis(10);
 
 /// A shard's thread, and what it gives at its end.
 type ShardThread = JoinHandle<Result<ShardTotals, ShardError>>;
@@ -131,9 +141,21 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let (workers, ports, mut loaded) = WorkerThreads::start(config, &limits, &wakes)?;
     let cores = cores(config);
     let rooms = loaded.rooms.len();
-    let stop = Arc::new(AtomicBool::new(false));
+    let (ending, started) = (Arc::new(Ending::new(config.shards)), Instant::now());
+    let pulses: Vec<Arc<Pulse>> = (0..config.shards).map(|_| Arc::default()).collect();
     let board = Arc::new(Board::new(config.shards));
-    let start = ShardsStart { config, limits: &limits, identity: &identity, cores: &cores, board: &board, stop: &stop };
+    let watchdog = Watchdog::new(pulses.clone(), started);
+    let (identity_of, cores_of) = (&identity, &cores[..]);
+    let start = ShardsStart {
+        config,
+        limits: &limits,
+        identity: identity_of,
+        cores: cores_of,
+        board: &board,
+        ending: &ending,
+        pulses: &pulses,
+        started,
+    };
     let shards = start.start(sockets, wakes, ports, &mut loaded)?;
     let summary = Summary {
         config,
@@ -150,15 +172,46 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let metrics = metrics.map(|listener| metrics::spawn(listener, board.clone())).transpose();
     let metrics = metrics.map_err(|error| StartError::system("cannot start the metrics' thread", &error))?;
     say(&summary.to_string());
-    signals.wait(&shards);
-    tracing::info!("stopping");
-    stop.store(true, Ordering::Release);
+    service::ready();
+    until_the_end(&mut signals, &shards, watchdog, &ending);
     if let Some(metrics) = metrics {
         metrics.stop();
     }
     let ends: Vec<_> = shards.into_iter().map(|shard| shard.join().expect("a panic has aborted")).collect();
     workers.stop();
     ends.into_iter().map(|end| end.map_err(|error| StartError::Machine(error.to_string()))).collect()
+}
+
+/// Serves until a signal or the end of a shard, then lets the shards answer what was begun. A second signal, or a
+/// shard that failed, cuts that short.
+fn until_the_end(signals: &mut Signals, shards: &[ShardThread], mut watchdog: Watchdog, ending: &Ending) {
+    let asked = signals.wait(WATCH, || {
+        keep_watch(&mut watchdog);
+        shards.iter().any(JoinHandle::is_finished)
+    });
+    tracing::info!("stopping: answering what was begun");
+    service::stopping();
+    ending.advance(if asked { Phase::Draining } else { Phase::Stopping });
+    let all_over = || shards.iter().all(JoinHandle::is_finished);
+    if signals.wait(WATCH_ENDING, all_over) {
+        tracing::warn!("asked twice: stopping at once");
+        ending.advance(Phase::Stopping);
+    }
+}
+
+/// Tells the service manager that the shards live; ends the process if one will not go on.
+fn keep_watch(watchdog: &mut Watchdog) {
+    match watchdog.look() {
+        Health::Well => service::alive(),
+        Health::Stalled => {}
+        Health::Dead => {
+            eprintln!(
+                "echomesh-server: a shard stands still and will not go on: ending, so that it can be started again \
+                 (acknowledged chat is stored). This is a bug, or the machine's fault; please report the log above"
+            );
+            std::process::abort();
+        }
+    }
 }
 
 fn wakes(shards: u8) -> Result<Vec<Arc<Wake>>, StartError> {
@@ -179,7 +232,9 @@ struct ShardsStart<'a> {
     identity: &'a Identity,
     cores: &'a [CoreId],
     board: &'a Arc<Board>,
-    stop: &'a Arc<AtomicBool>,
+    ending: &'a Arc<Ending>,
+    pulses: &'a [Arc<Pulse>],
+    started: Instant,
 }
 
 impl ShardsStart<'_> {
@@ -190,7 +245,6 @@ impl ShardsStart<'_> {
         ports: Vec<JobPort>,
         loaded: &mut Loaded,
     ) -> Result<Vec<ShardThread>, StartError> {
-        let started = Instant::now();
         let voice_port = sockets.voice_port;
         let parts = sockets.tcp.into_iter().zip(sockets.udp).zip(mesh::mesh(wakes.len())).zip(ports);
         let mut shards = Vec::with_capacity(wakes.len());
@@ -204,10 +258,12 @@ impl ShardsStart<'_> {
                 mesh,
                 jobs,
                 wakes: wakes.clone(),
-                started,
+                started: self.started,
                 voice_window: self.config.voice_window,
                 board: self.board.clone(),
-                stop: self.stop.clone(),
+                ending: self.ending.clone(),
+                drain: self.config.drain,
+                pulse: self.pulses[usize::from(shard)].clone(),
             };
             let thread = shard_thread::spawn(setup);
             shards.push(thread.map_err(|error| StartError::system("cannot start a shard's thread", &error))?);

@@ -1,7 +1,8 @@
 //! A shard's thread: pins itself, starts the runtime, and runs the tasks that feed the core.
 //!
 //! Tasks: accepting and the connections (`tcp`), the voice socket, the rings, and here the tick and the
-//! end. Bounds: after `stop` the connections have `STOP_US` to close, then `END_TICKS` to end.
+//! end. Bounds: what was begun has `ShardSetup::drain` to be answered, then the connections `STOP_US` to close, then
+//! their tasks `END_TICKS` to end.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,17 +11,17 @@ use std::io;
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use echomesh_proto::time::SECOND_US;
 use echomesh_shard::{ShardConfig, TICK_US};
 use socket2::SockRef;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 pub use crate::driver::ShardTotals;
 use crate::driver::{Core, Parts, SharedCore};
+use crate::ending::{Ending, Phase};
 use crate::jobs::JobPort;
 use crate::mesh::MeshEndpoint;
 use crate::metrics::Board;
@@ -28,6 +29,7 @@ use crate::pace::{Pace, RoundTimer};
 use crate::tcp;
 use crate::uring::{self, VoiceRing};
 use crate::wake::{Sleeper, Wake};
+use crate::watchdog::Pulse;
 
 /// How long connections may take to close when the server stops, microseconds.
 const STOP_US: u64 = 2 * SECOND_US;
@@ -59,8 +61,12 @@ pub struct ShardSetup {
     pub voice_window: Duration,
     /// Where it leaves its figures once a tick.
     pub board: Arc<Board>,
-    /// Set to stop; seen within a tick.
-    pub stop: Arc<AtomicBool>,
+    /// Seen within a tick.
+    pub ending: Arc<Ending>,
+    /// Longest that answering what was begun may take once the end has.
+    pub drain: Duration,
+    /// Shows that it lives.
+    pub pulse: Arc<Pulse>,
 }
 
 /// Why a shard ended before it was asked to: the machine's doing.
@@ -93,6 +99,7 @@ impl From<ShardError> for String {
 pub fn spawn(setup: ShardSetup) -> io::Result<JoinHandle<Result<ShardTotals, ShardError>>> {
     let shard = setup.config.shard.0;
     std::thread::Builder::new().name(format!("shard-{shard}")).spawn(move || {
+        setup.pulse.begin();
         if let Some(core) = setup.core
             && !core_affinity::set_for_current(core)
         {
@@ -116,8 +123,8 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
     let sleeper = setup.wakes[shard.index()].sleeper().map_err(fail("cannot watch its wake-ups"))?;
     let stop_accepting = setup.tcp.try_clone().map_err(fail("cannot hold its listener"))?;
     let listener = tokio_uring::net::TcpListener::from_std(setup.tcp);
-    let ShardSetup { mesh, jobs, wakes, started, voice_window, .. } = setup;
-    let parts = Parts { voice, mesh, jobs, wakes, started, gathers: !voice_window.is_zero() };
+    let ShardSetup { mesh, jobs, wakes, started, voice_window, pulse, ending, .. } = setup;
+    let parts = Parts { voice, mesh, jobs, wakes, started, gathers: !voice_window.is_zero(), pulse: pulse.clone() };
     let core = Rc::new(RefCell::new(Core::new(setup.config, parts)));
     tokio_uring::spawn(tcp::accept(core.clone(), listener, setup.tls));
     let serving = core.clone();
@@ -130,11 +137,12 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
     let mut tick = tokio::time::interval(Duration::from_micros(TICK_US));
     // A late tick is one tick: deadlines are by the clock, not by their number.
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    while !setup.stop.load(Ordering::Relaxed) {
+    while ending.phase() == Phase::Serving {
         tick.tick().await;
         core.borrow_mut().tick();
         setup.board.publish(shard, &core.borrow().totals());
     }
+    drain(&core, &mut tick, &ending, setup.drain).await;
     core.borrow_mut().stop();
     // Completes the accept under way. An error means that the listener is gone already.
     let _ = SockRef::from(&stop_accepting).shutdown(Shutdown::Both);
@@ -152,7 +160,24 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
             break;
         }
     }
+    pulse.end();
     Ok(core.borrow().totals())
+}
+
+/// Answers what was begun, until all shards have or there is no more time.
+async fn drain(core: &SharedCore, tick: &mut Interval, ending: &Ending, longest: Duration) {
+    let deadline = Instant::now() + longest;
+    core.borrow_mut().drain();
+    let mut told = false;
+    while ending.phase() == Phase::Draining && Instant::now() < deadline {
+        if !told && core.borrow().is_quiet() {
+            told = true;
+            ending.shard_is_quiet();
+        } else {
+            tick.tick().await;
+            core.borrow_mut().tick();
+        }
+    }
 }
 
 /// Datagrams as they come, or in rounds while there are many.

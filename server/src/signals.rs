@@ -1,13 +1,9 @@
-//! SIGINT and SIGTERM, which ask the server to stop in order.
+//! SIGINT and SIGTERM, which ask the server to stop in order; a second one asks it to hurry.
 
 use std::io;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-
-/// How often the main thread looks whether a shard has ended by itself.
-const WATCH: Duration = Duration::from_millis(200);
 
 /// Caught from when this is made, so that none is missed between the summary and the wait.
 pub struct Signals {
@@ -29,18 +25,19 @@ impl Signals {
         Ok(Self { runtime, interrupt, terminate })
     }
 
-    /// Returns when one has come, or when a shard has ended by itself; joining it tells why.
-    pub fn wait<T>(&mut self, shards: &[JoinHandle<T>]) {
+    /// Waits until one has come, which is true, or until `over`, which is asked that often.
+    pub fn wait(&mut self, often: Duration, mut over: impl FnMut() -> bool) -> bool {
         let Self { runtime, interrupt, terminate } = self;
         runtime.block_on(async {
-            let mut watch = tokio::time::interval(WATCH);
-            while !shards.iter().any(JoinHandle::is_finished) {
+            let mut watch = tokio::time::interval(often);
+            watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
                 tokio::select! {
-                    _ = interrupt.recv() => return,
-                    _ = terminate.recv() => return,
-                    _ = watch.tick() => {}
+                    _ = interrupt.recv() => return true,
+                    _ = terminate.recv() => return true,
+                    _ = watch.tick() => if over() { return false },
                 }
             }
-        });
+        })
     }
 }

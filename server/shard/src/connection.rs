@@ -70,6 +70,16 @@ impl Connection {
         chats < self.asked.len() || chats >= chats_max as usize
     }
 
+    /// Something was begun and is not answered.
+    pub(crate) fn has_unanswered(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Its id, if it may be told something and nobody is logged in or on the way.
+    pub(crate) fn stranger(&self) -> Option<ConnectionId> {
+        (self.opened && self.session.is_none() && self.asked.is_empty()).then_some(self.id)
+    }
+
     /// Notes a request that will be answered later.
     pub(crate) fn ask(&mut self, now: Now, shard: u32, request_id: u32, kind: AskedKind) -> Asker {
         self.serial = self.serial.wrapping_add(1);
@@ -94,8 +104,8 @@ impl Shard {
     ) {
         self.counters.accepted += 1;
         let slot = id.slot as usize;
-        if slot >= self.config.limits.connections_max as usize || self.stopping {
-            let reason = if self.stopping { CloseReason::Shutdown } else { CloseReason::ConnectionLimit };
+        if slot >= self.config.limits.connections_max as usize || self.is_stopping() {
+            let reason = if self.is_stopping() { CloseReason::Shutdown } else { CloseReason::ConnectionLimit };
             self.counters.close(reason);
             effects.list.push(Effect::Close { connection: id, reason });
             return;
@@ -141,6 +151,9 @@ impl Shard {
             );
         }
         let (remote, now_ms) = (connection.remote, self.now.unix_ms);
+        if self.is_ending() {
+            return self.turn_away(id, effects);
+        }
         if let Some(text) = self.bans.of_address(remote, now_ms).map(|ban| ban.sentence("this server", now_ms)) {
             self.notice_and_close(id, StatusCode::StatusBanned, &text, CloseReason::Banned, effects);
         }
@@ -159,6 +172,13 @@ impl Shard {
     /// Takes as many frames as may take effect now.
     pub(crate) fn serve(&mut self, now: Now, id: ConnectionId, effects: &mut Effects) {
         loop {
+            // What was not begun waits for the next server; but a login that was refused has nobody who waits.
+            if self.is_ending() {
+                if self.connection(id).is_some_and(|connection| connection.stranger().is_some()) {
+                    self.turn_away(id, effects);
+                }
+                return;
+            }
             if self.congested() {
                 self.held_back.push(id);
                 break;

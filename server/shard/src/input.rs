@@ -40,7 +40,9 @@ pub enum Input<'a> {
     Hash(HashReply),
     /// Time passes: sent every `TICK_US`.
     Tick,
-    /// Stop: refuse what is new, tell clients, close.
+    /// Begin to stop: take nothing new, go on with what was begun until `Shard::is_quiet`.
+    Drain,
+    /// Stop: tell clients, close.
     Shutdown,
 }
 

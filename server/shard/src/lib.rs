@@ -13,6 +13,7 @@
 //!   `chat`: history, changes, direct lines, what was seen.
 //! - `session`: sessions and the account's home; `saving`: those that outlive the server; `home`: a room's home;
 //!   `replica`: rooms as each shard knows them.
+//! - `stopping`: the end.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
 //!
 //! # Panics
@@ -39,12 +40,12 @@ pub mod rights;
 mod rooms;
 mod saving;
 mod session;
+mod stopping;
 mod table;
 pub mod voice;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use echomesh_proto::control::{EchoMsg, StatusCode};
 use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, SessionId, ShardId, ShardSet, Ssrc, UserId};
 use echomesh_proto::time::{Now, Time};
 use prost::Message;
@@ -76,6 +77,7 @@ use rights::Access;
 use rooms::Endings;
 use saving::Saving;
 use session::{Session, SessionPlace};
+use stopping::Ending;
 pub(crate) use table::{ChatJob, Job, Jobs};
 use voice::{Path, Stream};
 
@@ -101,7 +103,7 @@ pub struct Shard {
     now: Now,
     random: ChaCha20Rng,
     counters: Counters,
-    stopping: bool,
+    ending: Ending,
     ticks: usize,
 
     connections: Vec<Option<Box<Connection>>>,
@@ -178,7 +180,7 @@ impl Shard {
             now: Now::default(),
             random,
             counters: Counters::default(),
-            stopping: false,
+            ending: Ending::Serving,
             ticks: 0,
             connections: Vec::new(),
             ready: VecDeque::new(),
@@ -260,6 +262,7 @@ impl Shard {
             Input::Store(reply) => self.stored(now, reply, effects),
             Input::Hash(reply) => self.hashed(now, reply, effects),
             Input::Tick => self.tick(now, effects),
+            Input::Drain => self.drain(effects),
             Input::Shutdown => self.shutdown(now, effects),
         }
         self.settle(now, effects);
@@ -467,20 +470,6 @@ impl Shard {
         self.saving_tick(effects);
         self.endings_tick(now, effects);
         self.counts_tick();
-    }
-
-    fn shutdown(&mut self, now: Now, effects: &mut Effects) {
-        self.stopping = true;
-        self.store_marks(effects);
-        self.save_all(effects);
-        let open: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
-        let text = "the server is stopping: connect again in a moment";
-        for id in open {
-            self.send(id, &EchoMsg::new(0, connection::status(StatusCode::StatusShuttingDown, text)), effects);
-            if self.connection(id).is_some() {
-                self.close(now, id, CloseReason::Shutdown, effects);
-            }
-        }
     }
 }
 

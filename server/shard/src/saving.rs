@@ -84,7 +84,7 @@ impl Shard {
     /// A session lives here no more. What has ended is forgotten by the store too; what moved is its new shard's.
     pub(crate) fn unsave(&mut self, session: &Session, has_ended: bool) {
         self.saving.dirty.remove(&session.id);
-        if !has_ended || !session.is_saved || self.stopping {
+        if !has_ended || !session.is_saved || self.is_stopping() {
             return;
         }
         if self.saving.gone.len() < GONE_MAX {

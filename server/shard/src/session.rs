@@ -159,7 +159,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.connection = None;
         session.detached = now.time;
-        if session.secret_hash.is_empty() || session.rooms.is_empty() || self.stopping {
+        if session.secret_hash.is_empty() || session.rooms.is_empty() || self.is_stopping() {
             self.end_session(id);
         } else {
             self.detached.insert((now.time, id));
@@ -184,7 +184,7 @@ impl Shard {
         self.forget_local(&session);
         self.unsave(&session, true);
         // All shards stop: who is still connected must not see others leave who come back after the start.
-        if self.stopping {
+        if self.is_stopping() {
             return;
         }
         for (key, room) in &session.rooms {

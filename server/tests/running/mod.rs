@@ -43,7 +43,11 @@ impl Drop for Server {
 
 impl Server {
     pub fn start(data_dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(data_dir, arguments).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(&mut command(data_dir, arguments))
+    }
+
+    pub fn start_with(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let mut server = Self { child, output, summary: String::new(), port: 0, voice_port: 0 };
         while server.port == 0 {
@@ -59,13 +63,23 @@ impl Server {
         server
     }
 
+    /// SIGTERM, and no more.
+    pub fn terminate(&self) {
+        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(killed.success());
+    }
+
     /// SIGKILL.
     pub fn kill(self) {}
 
     /// SIGTERM; gives the totals it prints.
-    pub fn stop(mut self) -> String {
-        let killed = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(killed.success());
+    pub fn stop(self) -> String {
+        self.terminate();
+        self.ended()
+    }
+
+    /// Waits for its end in order; gives the totals it prints.
+    pub fn ended(mut self) -> String {
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();
         assert!(self.child.wait().unwrap().success());

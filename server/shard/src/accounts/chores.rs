@@ -32,7 +32,7 @@ pub(crate) struct Chores {
 
 impl Shard {
     pub(crate) fn do_chores(&mut self, now: Now, effects: &mut Effects) {
-        if self.config.shard != STAFF_SHARD || self.stopping || self.congested() {
+        if self.config.shard != STAFF_SHARD || self.is_stopping() || self.congested() {
             return;
         }
         if now.time.since_us(self.chores.forgot) >= FORGET_US {
