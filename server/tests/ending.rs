@@ -109,11 +109,15 @@ fn a_stalled_shard_is_seen() {
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(output.any(|line| line.unwrap().starts_with("listening on")));
     let tasks = format!("/proc/{}/task", child.id());
-    let thread = std::fs::read_dir(tasks)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .find(|path| std::fs::read_to_string(path.join("comm")).unwrap().trim() == "shard-1")
-        .unwrap();
+    // It names itself when it begins.
+    let thread = loop {
+        let mut threads = std::fs::read_dir(&tasks).unwrap().map(|entry| entry.unwrap().path());
+        let named = |path: &std::path::PathBuf| std::fs::read_to_string(path.join("comm")).unwrap().trim() == "shard-1";
+        if let Some(thread) = threads.find(named) {
+            break thread;
+        }
+        std::thread::yield_now();
+    };
     let thread = Pid::from_raw(thread.file_name().unwrap().to_str().unwrap().parse().unwrap());
     ptrace::seize(thread, ptrace::Options::empty()).unwrap();
     ptrace::interrupt(thread).unwrap();
