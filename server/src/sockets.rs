@@ -18,6 +18,10 @@ const UDP_BUFFER_BYTES: libc::c_int = 4 << 20;
 /// Connections that wait to be accepted, for each listener; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 1_024;
 
+/// How often, and how far apart, the voice port is asked for while it is taken: a second in all.
+const VOICE_PORT_TRIES: u32 = 100;
+const VOICE_PORT_PAUSE: Duration = Duration::from_millis(10);
+
 /// All sockets of a server, by shard.
 pub struct Sockets {
     /// Control.
@@ -40,11 +44,11 @@ pub fn bind(address: Option<IpAddr>, port: u16, voice_port: Option<u16>, shards:
     let first = TcpListener::from(bind_first(address, port, Type::STREAM)?);
     let bound = first.local_addr().map_err(|error| explain(address, port, "TCP", &error))?.port();
     let first_udp = match voice_port {
-        Some(voice_port) => bind_first(address, voice_port, Type::DGRAM)?,
+        Some(voice_port) => bind_voice(address, voice_port)?,
         None if port == 0 => {
             bind_first(address, bound, Type::DGRAM).or_else(|_| bind_first(address, 0, Type::DGRAM))?
         }
-        None => bind_first(address, bound, Type::DGRAM)?,
+        None => bind_voice(address, bound)?,
     };
     let first_udp = UdpSocket::from(first_udp);
     let voice_port = first_udp.local_addr().map_err(|error| explain(address, bound, "UDP", &error))?.port();
@@ -80,6 +84,18 @@ fn bind_first(address: IpAddr, port: u16, kind: Type) -> Result<Socket, String> 
         Ok(socket)
     };
     bind().map_err(|error| explain(address, port, if kind == Type::STREAM { "TCP" } else { "UDP" }, &error))
+}
+
+/// The first voice socket. That of a server that has just ended may outlive it for a moment: the kernel takes apart
+/// a ring, which holds the socket, after the process is gone.
+fn bind_voice(address: IpAddr, port: u16) -> Result<Socket, String> {
+    for _ in 0..VOICE_PORT_TRIES {
+        if let Ok(socket) = bind_first(address, port, Type::DGRAM) {
+            return Ok(socket);
+        }
+        std::thread::sleep(VOICE_PORT_PAUSE);
+    }
+    bind_first(address, port, Type::DGRAM)
 }
 
 /// A further socket of a group.
