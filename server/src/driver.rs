@@ -53,8 +53,8 @@ pub struct ShardTotals {
     pub send_failed: u64,
     /// Receives that failed.
     pub receive_failed: u64,
-    /// Datagrams that the system dropped because a socket's receive buffer was full.
-    pub receive_buffer_full: u64,
+    /// Datagrams that the system dropped: a socket's receive buffer was full, or they could not be ours.
+    pub receive_dropped: u64,
     /// Voice records dropped because a ring to another shard was full.
     pub voice_ring_full: u64,
     /// Copies dropped because the listener was gone.
@@ -289,7 +289,7 @@ impl Core {
             messages_sent: ring.sends.messages_sent,
             send_failed: ring.sends.queue_full + ring.sends.failed,
             receive_failed: ring.receive_failed,
-            receive_buffer_full: ring.receive_buffer_full,
+            receive_dropped: ring.receive_dropped,
             voice_ring_full: self.voice_ring_full,
             peer_unknown: self.egress.peer_unknown(),
             accept_failed: self.accept_failed,

@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
+use echomesh_proto::limits::{DATAGRAM_BYTES_MAX, OPUS_PAYLOAD_TYPE};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// After this long without an acknowledgement a TCP peer is dead; minimal clients need not ping.
@@ -123,6 +124,7 @@ fn socket(address: IpAddr, kind: Type) -> io::Result<Socket> {
         socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     } else {
         crate::uring::set_buffers(&socket, UDP_BUFFER_BYTES)?;
+        socket.attach_filter(&only_voice())?;
     }
     Ok(socket)
 }
@@ -142,14 +144,42 @@ fn explain(address: IpAddr, port: u16, what: &str, error: &io::Error) -> String 
     }
 }
 
+const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+const LOAD_LENGTH: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_LEN) as u16;
+const JUMP_GE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const JUMP_EQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const RETURN_A: u16 = (libc::BPF_RET | libc::BPF_A) as u16;
+const RETURN_K: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+/// Classic BPF over the datagram from its UDP header on: what cannot be ours takes no room in the receive buffer.
+/// Ours has at least the header, tag and SRTCP index of an empty report, and no more than `DATAGRAM_BYTES_MAX`; is RTP
+/// version 2; and RTCP or Opus by its second byte.
+fn only_voice() -> [socket2::SockFilter; 13] {
+    const UDP_HEADER: u32 = 8;
+    const DATAGRAM_BYTES_MIN: u32 = 8 + 16 + 4;
+    const MARKER: u32 = 0x80;
+    let step = socket2::SockFilter::new;
+    [
+        step(LOAD_LENGTH, 0, 0, 0),
+        step(JUMP_GE, 0, 10, UDP_HEADER + DATAGRAM_BYTES_MIN),
+        step(JUMP_GE, 9, 0, UDP_HEADER + DATAGRAM_BYTES_MAX as u32 + 1),
+        step(LOAD_BYTE, 0, 0, UDP_HEADER),
+        step(JUMP_GE, 0, 7, 128),
+        step(JUMP_GE, 6, 0, 192),
+        step(LOAD_BYTE, 0, 0, UDP_HEADER + 1),
+        step(JUMP_EQ, 3, 0, OPUS_PAYLOAD_TYPE.into()),
+        step(JUMP_EQ, 2, 0, MARKER | u32::from(OPUS_PAYLOAD_TYPE)),
+        step(JUMP_GE, 0, 2, 192),
+        step(JUMP_GE, 1, 0, 224),
+        step(RETURN_K, 0, 0, u32::MAX),
+        step(RETURN_K, 0, 0, 0),
+    ]
+}
+
 /// Classic BPF over the UDP payload (docs/PROTOCOL.md, voice): RTP has its SSRC at byte 8, RTCP
 /// (second byte 192 to 223) at byte 4; the low byte of the SSRC is the shard. What is not RTP gets an
 /// index out of range, so the kernel falls back to its hash and the shard there drops it, counted.
 fn steer(first: &UdpSocket) -> io::Result<()> {
-    const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
-    const JUMP_GE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-    const RETURN_A: u16 = (libc::BPF_RET | libc::BPF_A) as u16;
-    const RETURN_K: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     const OUT_OF_RANGE: u32 = u32::MAX;
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
     let mut program = [
@@ -178,8 +208,10 @@ mod tests {
         let sockets = bind(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0, Some(0), 4).unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         for shard in [3_u8, 0, 2, 1] {
-            let rtp = [0x90, 0x80 | 111, 0, 0, 0, 0, 0, 9, 1, 2, 3, shard, 0xAA];
-            let rtcp = [0x80, 201, 0, 1, 1, 2, 3, shard, 0, 0, 0, 9, 0xBB];
+            let mut rtp = [0xAA; 60];
+            rtp[..12].copy_from_slice(&[0x90, 0x80 | 111, 0, 0, 0, 0, 0, 9, 1, 2, 3, shard]);
+            let mut rtcp = [0xBB; 60];
+            rtcp[..8].copy_from_slice(&[0x80, 201, 0, 1, 1, 2, 3, shard]);
             for datagram in [&rtp, &rtcp] {
                 sender.send_to(datagram, ("127.0.0.1", sockets.voice_port)).unwrap();
                 let mut got = [0; 64];
@@ -188,6 +220,40 @@ mod tests {
                 let length = socket.recv(&mut got).unwrap();
                 assert_eq!(&got[..length], datagram);
             }
+        }
+    }
+
+    /// Goal: what cannot be voice of ours never takes room in the receive buffer, and all that can does: by length,
+    /// version and type.
+    #[test]
+    fn what_cannot_be_ours_is_not_received() {
+        let sockets = bind(Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), 0, Some(0), 1).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let datagram = |first: u8, second: u8, bytes: usize| [&[first, second][..], &vec![7; bytes - 2][..]].concat();
+        let foreign = [
+            datagram(0x80, 111, 27),
+            datagram(0x80, 111, 1_201),
+            datagram(0x7f, 111, 60),
+            datagram(0xc0, 111, 60),
+            datagram(0x80, 110, 60),
+            datagram(0x80, 0x80 | 110, 60),
+            datagram(0x80, 191, 60),
+            datagram(0x80, 224, 60),
+        ];
+        let ours = [
+            datagram(0x80, 111, 28),
+            datagram(0xbf, 0x80 | 111, 1_200),
+            datagram(0x80, 192, 28),
+            datagram(0x81, 223, 60),
+        ];
+        for sent in foreign.iter().chain(&ours) {
+            sender.send_to(sent, ("127.0.0.1", sockets.voice_port)).unwrap();
+        }
+        sockets.udp[0].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        for wanted in &ours {
+            let mut got = [0; 2_000];
+            let length = sockets.udp[0].recv(&mut got).unwrap();
+            assert_eq!(&got[..length], wanted);
         }
     }
 

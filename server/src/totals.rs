@@ -47,7 +47,7 @@ pub const TOTALS: &[Total] = &[
     total("send_failed", "Datagrams the system did not take.", |of| of.send_failed),
     total("voice_ring_full", "Voice packets dropped since the ring to another shard was full.", |of| of.voice_ring_full),
     total("receive_failed", "Receives of datagrams that failed.", |of| of.receive_failed),
-    total("receive_buffer_full", "Datagrams the system dropped since a receive buffer was full.", |of| of.receive_buffer_full),
+    total("receive_dropped", "Datagrams the system dropped: a receive buffer was full, or they could not be voice.", |of| of.receive_dropped),
     total("peer_unknown", "Copies of voice packets dropped since the listener was gone.", |of| of.peer_unknown),
     total("accept_failed", "Control connections that could not be accepted.", |of| of.accept_failed),
 ];

@@ -43,7 +43,7 @@ pub struct RingCounters {
     /// Receives that failed.
     pub receive_failed: u64,
     /// Datagrams that the system dropped before they were received: the socket's buffer was full.
-    pub receive_buffer_full: u64,
+    pub receive_dropped: u64,
 }
 
 /// A datagram that was taken from the socket.
@@ -110,7 +110,7 @@ impl VoiceRing {
         RingCounters {
             sends: self.outbox.counters(),
             receive_failed: self.receive_failed,
-            receive_buffer_full: u64::from(receive_buffer_drops(&self.socket)),
+            receive_dropped: u64::from(receive_buffer_drops(&self.socket)),
         }
     }
 
