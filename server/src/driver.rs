@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use echomesh_proto::ids::PeerId;
 use echomesh_proto::time::{MILLISECOND_US, Now, Time};
-use echomesh_shard::{ClosedCause, Counters, Effect, Effects, Input, Shard, ShardConfig, Voice};
+use echomesh_shard::{ClosedCause, Counters, Effect, Effects, Input, Occupancy, Shard, ShardConfig, Voice};
 use rustix::time::{ClockId, clock_gettime};
 use tokio_uring::net::TcpStream;
 
@@ -45,6 +45,8 @@ const NANOSECONDS_US: u64 = 1_000;
 pub struct ShardTotals {
     /// The kernel's.
     pub counters: Counters,
+    /// What it holds now.
+    pub occupancy: Occupancy,
     /// Datagrams sent.
     pub datagrams_sent: u64,
     /// Messages they were sent in.
@@ -285,6 +287,7 @@ impl Core {
         let ring = self.parts.voice.counters();
         ShardTotals {
             counters: self.shard.counters().clone(),
+            occupancy: self.shard.occupancy(),
             datagrams_sent: ring.sends.sent,
             messages_sent: ring.sends.messages_sent,
             send_failed: ring.sends.queue_full + ring.sends.failed,

@@ -8,9 +8,9 @@ use echomesh_shard::{CloseReason, Counters, Drop};
 
 use crate::shard_thread::ShardTotals;
 
-/// A figure that only grows.
+/// A figure.
 pub struct Total {
-    /// In the JSON line; as a metric `echomesh_NAME_total`.
+    /// One that only grows is under it in the JSON line, and as a metric `echomesh_NAME_total`.
     pub name: &'static str,
     /// What it counts, for who reads the metrics.
     pub help: &'static str,
@@ -50,6 +50,15 @@ pub const TOTALS: &[Total] = &[
     total("receive_dropped", "Datagrams the system dropped: a receive buffer was full, or they could not be voice.", |of| of.receive_dropped),
     total("peer_unknown", "Copies of voice packets dropped since the listener was gone.", |of| of.peer_unknown),
     total("accept_failed", "Control connections that could not be accepted.", |of| of.accept_failed),
+];
+
+/// Every figure that goes up and down; as a metric `echomesh_NAME`.
+#[rustfmt::skip] // A table is read by its lines.
+pub const GAUGES: &[Total] = &[
+    total("sessions", "Sessions, with or without connection.", |of| of.occupancy.sessions),
+    total("sessions_detached", "Sessions without connection, which wait to be resumed.", |of| of.occupancy.detached),
+    total("streams", "Voice streams.", |of| of.occupancy.streams),
+    total("rooms", "Rooms, on the shard that is their home.", |of| of.occupancy.rooms),
 ];
 
 /// `{"totals":{…}}`: each figure summed over the shards, and under `closed` and `dropped` how often

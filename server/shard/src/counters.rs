@@ -118,6 +118,19 @@ reasons! {
     }
 }
 
+/// How many there are of what a shard holds, now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Sessions, with or without connection.
+    pub sessions: u64,
+    /// Of these, without connection: they wait to be resumed.
+    pub detached: u64,
+    /// Voice streams.
+    pub streams: u64,
+    /// Rooms whose home this is.
+    pub rooms: u64,
+}
+
 /// A shard's counters; each only grows.
 #[derive(Clone, Debug)]
 pub struct Counters {

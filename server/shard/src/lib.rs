@@ -55,7 +55,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 pub use bans::{Ban, Network};
 pub use chat::jobs as chat_jobs;
 pub use config::{Limits, Registration, ShardConfig, StoredRoom};
-pub use counters::{CloseReason, Counters, Drop};
+pub use counters::{CloseReason, Counters, Drop, Occupancy};
 pub use effect::{Effect, Effects, Voice};
 pub use input::{ClosedCause, Input, READ_BYTES_MAX, Security, TICK_US};
 pub use jobs::{
@@ -276,6 +276,17 @@ impl Shard {
             set.insert(ShardId(shard as u8));
         }
         set
+    }
+
+    /// What it holds. Cost: O(1).
+    #[must_use]
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy {
+            sessions: self.sessions.len() as u64,
+            detached: self.detached.len() as u64,
+            streams: self.streams.len() as u64,
+            rooms: self.homes.len() as u64,
+        }
     }
 
     /// What happened so far.

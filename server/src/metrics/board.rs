@@ -14,12 +14,12 @@ use echomesh_proto::ids::ShardId;
 use echomesh_shard::{CloseReason, Drop};
 
 use crate::shard_thread::ShardTotals;
-use crate::totals::TOTALS;
+use crate::totals::{GAUGES, TOTALS};
 
 const CLOSED: usize = CloseReason::ALL.len();
 const DROPPED: usize = Drop::ALL.len();
-/// One for each figure, close reason and drop reason, in this order.
-const CELLS: usize = TOTALS.len() + CLOSED + DROPPED;
+/// One for each total, close reason, drop reason and gauge, in this order.
+const CELLS: usize = TOTALS.len() + CLOSED + DROPPED + GAUGES.len();
 
 /// What one shard writes. Two cache lines of alignment (x86 fetches pairs), so that shards do not share any.
 #[repr(align(128))]
@@ -41,7 +41,8 @@ impl Board {
         let counters = &totals.counters;
         let closed = CloseReason::ALL.iter().map(|reason| counters.closed(*reason));
         let dropped = Drop::ALL.iter().map(|reason| counters.dropped(*reason));
-        let values = TOTALS.iter().map(|total| (total.get)(totals)).chain(closed).chain(dropped);
+        let gauges = GAUGES.iter().map(|gauge| (gauge.get)(totals));
+        let values = TOTALS.iter().map(|total| (total.get)(totals)).chain(closed).chain(dropped).chain(gauges);
         for (cell, value) in self.shards[shard.index()].0.iter().zip(values) {
             cell.store(value, Ordering::Relaxed);
         }
@@ -58,6 +59,13 @@ impl Board {
             // The two may be of different ticks.
             let open = self.read(shard, ACCEPTED).saturating_sub(ended);
             line(&mut text, format_args!("echomesh_connections{{shard=\"{shard}\"}}"), open);
+        }
+        for (cell, gauge) in (CELLS - GAUGES.len()..).zip(GAUGES) {
+            let name = format!("echomesh_{}", gauge.name);
+            head(&mut text, &name, "gauge", gauge.help);
+            for shard in 0..self.shards.len() {
+                line(&mut text, format_args!("{name}{{shard=\"{shard}\"}}"), self.read(shard, cell));
+            }
         }
         for (cell, total) in TOTALS.iter().enumerate() {
             let name = format!("echomesh_{}_total", total.name);
@@ -120,6 +128,7 @@ mod tests {
         let board = Board::new(2);
         let mut totals = ShardTotals::default();
         totals.counters.accepted = 3;
+        totals.occupancy.streams = 7;
         totals.counters.voice_forwarded = 40;
         totals.accept_failed = 5;
         board.publish(ShardId(1), &totals);
@@ -128,6 +137,8 @@ mod tests {
             "# TYPE echomesh_voice_forwarded_total counter",
             "echomesh_voice_forwarded_total{shard=\"0\"} 0",
             "echomesh_voice_forwarded_total{shard=\"1\"} 40",
+            "# TYPE echomesh_streams gauge",
+            "echomesh_streams{shard=\"1\"} 7",
             "echomesh_accept_failed_total{shard=\"1\"} 5",
             "echomesh_connections{shard=\"1\"} 3",
             "echomesh_connections_closed_total{shard=\"0\",reason=\"peer_closed\"} 0",
