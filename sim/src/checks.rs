@@ -127,17 +127,19 @@ fn chat(client: &Client, store: &Store) -> Result<(), String> {
     Ok(())
 }
 
-/// Direct lines that are acknowledged are stored, and of each conversation none was missed.
+/// Direct lines that are acknowledged are stored, and of each conversation none was missed that was stored after the
+/// client came.
 fn direct(client: &Client, clients: &[Client], store: &Store) -> Result<(), String> {
     let stored = |id: u64| store.direct.get((id as usize).checked_sub(1)?);
     if let Some((to, id)) = client.direct_acknowledged.iter().find(|(_, id)| stored(*id).is_none()) {
         return Err(format!("{}: line {id} to {to} is acknowledged and not stored", client.name));
     }
+    let history = store.direct_history(&client.name);
     for (other, ids) in &client.direct_heard {
         let (Some(first), Some(last)) = (ids.first(), ids.last()) else { continue };
         let theirs = clients.iter().find(|client| client.name == *other);
         let said = theirs.into_iter().flat_map(|client| &client.direct_acknowledged);
-        let mut said = said.filter(|(to, id)| *to == client.name && (first..=last).contains(&id));
+        let mut said = said.filter(|(to, id)| *to == client.name && *id > history && (first..=last).contains(&id));
         if let Some((_, id)) = said.find(|(_, id)| ids.binary_search(id).is_err()) {
             return Err(format!("{} did not hear line {id} from {other}", client.name));
         }

@@ -40,6 +40,8 @@ pub struct Store {
     pub lines: Vec<Stored>,
     /// Direct lines, likewise.
     pub direct: Vec<Stored>,
+    /// How many there were when an account's client asked last where they begin for it: those are its history.
+    begun: BTreeMap<UserId, u64>,
     /// Acts of moderators; what they change is the kernel's to remember.
     acts: u64,
     /// What commands on the machine did, oldest first.
@@ -203,6 +205,12 @@ impl Store {
         }
     }
 
+    /// The last direct line that a client need not be told live, because it was stored before the client came: one whose
+    /// announcement died with the server is in the history, and unread (PROTOCOL M85).
+    pub fn direct_history(&self, name: &str) -> u64 {
+        self.user(name).and_then(|user| self.begun.get(&user)).copied().unwrap_or(0)
+    }
+
     /// The account of a name, if it is there.
     pub fn user(&self, name: &str) -> Option<UserId> {
         self.accounts.get(name).map(|(user, ..)| *user)
@@ -271,10 +279,13 @@ impl Store {
     }
 
     /// Pages are shorter than the real ones, so that several follow each other.
-    fn read(&self, read: ChatRead) -> StoreOutcome {
+    fn read(&mut self, read: ChatRead) -> StoreOutcome {
         let ChatRead::History { user, view, room_name, from, count } = read else {
             return StoreOutcome::Chat(ChatOutcome::Unread { list: Vec::new(), more: false });
         };
+        if view.is_none() && from == From::Before(0) {
+            self.begun.insert(user, self.direct.len() as u64);
+        }
         let lines = if let Some(View::Room(_)) = view { &self.lines } else { &self.direct };
         let is_it = |line: &Stored| match (&view, line.place) {
             (Some(View::Room(room)), place) => place == Place::Room(*room),

@@ -121,6 +121,12 @@ impl Network {
         Ok(Self::new(mapped(address), bits + 128 - most))
     }
 
+    /// Those that one subscriber has: an IPv4 address, an IPv6 /64.
+    pub(crate) fn of_one_place(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self::new(mapped(address), if address.is_ipv4() { 128 } else { 64 })
+    }
+
     fn new(address: u128, bits: u32) -> Self {
         let kept = address & mask(bits);
         Self { bits, high: (kept >> 64) as u64, low: kept as u64 }

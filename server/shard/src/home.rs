@@ -26,7 +26,7 @@ use crate::mesh::{
 };
 use crate::moderation::lacks;
 use crate::rights::{Access, Person, Right, Role};
-use crate::rooms::{Properties, SlowMode};
+use crate::rooms::{Properties, SlowMode, Turn};
 use crate::saving::SavedSession;
 use crate::voice::Speakers;
 
@@ -109,14 +109,15 @@ impl HomeRoom {
         }
     }
 
-    /// How long a member must wait before its next line. Who mutes others writes as they like.
-    fn slow_mode_wait(&mut self, now: Now, id: SessionId) -> Option<u32> {
-        let user = self.members.get(&id)?.user;
+    /// A member's turn for its next line, or how long it must wait. Who mutes others writes as they like.
+    fn slow_mode_turn(&mut self, now: Now, id: SessionId, client_id: &str) -> Result<Turn, u32> {
         let seconds = self.properties.slow_mode_seconds;
-        if seconds > 0 && self.may(id, Right::Mute) {
-            return None;
+        match self.members.get(&id).map(|member| member.user) {
+            Some(user) if seconds == 0 || !self.may(id, Right::Mute) => {
+                self.slow_mode.turn(now.time, user, client_id, seconds)
+            }
+            _ => Ok(Turn::default()),
         }
-        self.slow_mode.wait_ms(now.time, user, seconds)
     }
 
     /// Speakers heard at once; 0: all.

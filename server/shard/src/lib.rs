@@ -413,12 +413,21 @@ impl Shard {
 
     /// Sends a job to the store, if it has room for one more.
     fn ask_store(&mut self, job: Job, store: StoreJob, effects: &mut Effects) -> bool {
-        if self.jobs.storing() >= self.config.limits.store_requests_max {
-            return false;
+        let has_room = self.store_has_room();
+        if has_room {
+            self.send_to_store(job, store, effects);
         }
+        has_room
+    }
+
+    fn store_has_room(&self) -> bool {
+        self.jobs.storing() < self.config.limits.store_requests_max
+    }
+
+    /// Sends a job to the store, which has room for it.
+    fn send_to_store(&mut self, job: Job, store: StoreJob, effects: &mut Effects) {
         let token = self.jobs.insert(job);
         effects.list.push(Effect::Store(StoreRequest { token, job: store }));
-        true
     }
 
     fn stored(&mut self, now: Now, reply: StoreReply, effects: &mut Effects) {

@@ -149,7 +149,7 @@ pub(crate) struct Order {
     /// What a room is to be set to; its password is in here until it is hashed.
     #[prost(message, optional, tag = "12")]
     pub(crate) properties: Option<RoomProperties>,
-    /// The address that asks: whose turn it is to have a password hashed.
+    /// The address that asks: whose turn it is to have a password hashed, or who reports.
     #[prost(string, tag = "13")]
     pub(crate) remote: String,
     #[prost(string, optional, tag = "14")]

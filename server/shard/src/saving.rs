@@ -114,38 +114,45 @@ impl Shard {
         if self.saving.is_saving || (self.saving.dirty.is_empty() && self.saving.gone.is_empty()) {
             return;
         }
-        let mut gone: Vec<SessionId> = self.saving.gone.iter().copied().take(SAVE_MAX).collect();
-        let ids: Vec<SessionId> = self.saving.dirty.iter().copied().take(SAVE_MAX).collect();
-        let mut sessions = Vec::with_capacity(ids.len());
-        for id in &ids {
-            let Some(session) = self.sessions.get_mut(id) else { continue };
-            if session.rooms.is_empty() {
-                session.is_saved = false;
-                session.is_current = false;
-                gone.push(*id);
-                continue;
-            }
-            session.is_saved = true;
-            session.is_current = true;
-            sessions.push(session.saved());
-        }
-        let job = Job::Save(ids.clone(), gone.clone());
-        if self.ask_store(job, StoreJob::SaveSessions { sessions, gone: gone.clone() }, effects) {
-            self.saving.is_saving = true;
-            self.saving.dirty.retain(|id| !ids.contains(id));
-            self.saving.gone.retain(|id| !gone.contains(id));
-        }
-    }
-
-    pub(crate) fn sessions_saved(&mut self, ids: &[SessionId], gone: Vec<SessionId>, outcome: &StoreOutcome) {
-        self.saving.is_saving = false;
-        if *outcome == StoreOutcome::SessionsSaved {
+        if !self.store_has_room() {
             return;
         }
-        for id in ids {
-            self.save_later(*id);
+        let ended: Vec<SessionId> = self.saving.gone.iter().copied().take(SAVE_MAX).collect();
+        let ids: Vec<SessionId> = self.saving.dirty.iter().copied().take(SAVE_MAX).collect();
+        let mut gone = ended.clone();
+        let mut sessions = Vec::with_capacity(ids.len());
+        for id in &ids {
+            self.saving.dirty.remove(id);
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            // From here on the store may have it, whatever it answers, so its end is to be stored too.
+            session.is_saved = true;
+            if session.rooms.is_empty() {
+                gone.push(*id);
+            } else {
+                sessions.push(session.saved());
+            }
         }
-        self.saving.gone.extend(gone);
+        for id in &ended {
+            self.saving.gone.remove(id);
+        }
+        self.saving.is_saving = true;
+        self.send_to_store(Job::Save(ids, ended), StoreJob::SaveSessions { sessions, gone }, effects);
+    }
+
+    pub(crate) fn sessions_saved(&mut self, ids: &[SessionId], ended: Vec<SessionId>, outcome: &StoreOutcome) {
+        self.saving.is_saving = false;
+        if *outcome != StoreOutcome::SessionsSaved {
+            for id in ids {
+                self.save_later(*id);
+            }
+            self.saving.gone.extend(ended);
+            return;
+        }
+        for id in ids.iter().filter(|id| !self.saving.dirty.contains(id)) {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.is_current = true;
+            }
+        }
     }
 
     /// At the first input: the sessions of the last run are here, and wait to be resumed; they are members of the

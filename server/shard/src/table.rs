@@ -8,7 +8,7 @@ use crate::accounts::AccountJob;
 use crate::chat::Pending;
 use crate::jobs::{Act, JobToken};
 use crate::mesh::{Asker, Order};
-use crate::rooms::{PendingJoin, PendingRoom};
+use crate::rooms::{PendingJoin, PendingRoom, Turn};
 
 /// What to go on with when the reply comes.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub(crate) enum Job {
     RoomPassword(Box<PendingJoin>),
     EndRoom(RoomNumber),
     Sweep,
-    /// Sessions to keep, and those that ended.
+    /// Sessions that are written as they are, and those that ended.
     Save(Vec<SessionId>, Vec<SessionId>),
     Chat(Box<ChatJob>),
     /// Whom an order is about.
@@ -51,6 +51,7 @@ pub(crate) struct ChatJob {
     pub(crate) room: RoomNumber,
     pub(crate) session: SessionId,
     pub(crate) line: ChatMsg,
+    pub(crate) turn: Turn,
 }
 
 #[derive(Debug, Default)]

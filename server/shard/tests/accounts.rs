@@ -347,6 +347,39 @@ fn signing_out_others() {
     );
 }
 
+/// Goal: an account whose devices sign each other out all the time does not keep others from it (PROTOCOL M65).
+#[test]
+fn sign_outs_of_one_account_take_one_place() {
+    let mut cluster = Cluster::new(1);
+    for _ in 0..4_097 {
+        let ann = person(&mut cluster, 0, "ann");
+        done(&mut cluster, ann, about(Action::AaSignOutOthers));
+        cluster.now.time = cluster.now.time.after_us(1);
+    }
+    assert_eq!(cluster.closed.len(), 4_096);
+}
+
+/// Goal: an account that revokes tokens all the time is told to wait, and does not keep others from it, nor itself from
+/// signing others out (PROTOCOL M62, M65).
+#[test]
+fn an_account_does_not_fill_the_memory_of_sign_outs() {
+    let mut cluster = Cluster::new(2);
+    let bob = person(&mut cluster, 0, "bob");
+    let revoke = |id| Account { id, ..about(Action::AaRevokeToken) };
+    for _ in 0..64 {
+        let id = done(&mut cluster, bob, about(Action::AaNewToken)).id;
+        done(&mut cluster, bob, revoke(id));
+    }
+    let id = done(&mut cluster, bob, about(Action::AaNewToken)).id;
+    assert_eq!(refused(&mut cluster, bob, revoke(id)), S::StatusTryAgain);
+    done(&mut cluster, bob, about(Action::AaSignOutOthers));
+    let ann = person(&mut cluster, 1, "ann");
+    let id = done(&mut cluster, ann, about(Action::AaNewToken)).id;
+    done(&mut cluster, ann, revoke(id));
+    cluster.pass(61 * SECOND_US);
+    done(&mut cluster, bob, revoke(id - 1));
+}
+
 /// Goal: a login or a resume that is under way when the account signs others out does not slip through, whatever
 /// comes first where (PROTOCOL M65). Method: the sign-out at each step of the other's way.
 #[test]
@@ -416,6 +449,7 @@ fn without_the_store_nothing_changes() {
         Action::AaNewToken,
         Action::AaListTokens,
         Action::AaRevokeToken,
+        Action::AaSignOutOthers,
         Action::AaInvite,
         Action::AaListInvitations,
         Action::AaRevokeInvitation,

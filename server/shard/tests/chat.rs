@@ -3,10 +3,10 @@
 
 mod cluster;
 
-use cluster::{Client, Cluster, action, chat, code};
+use cluster::{Client, Cluster, action, chat, code, rooms};
 use echomesh_proto::control::{
-    Body, ChatAction, ChatActionType as Action, ChatMsg, ChatState, ModerationAction, Role, RoomActionType, StatusCode,
-    Unread,
+    Body, ChatAction, ChatActionType as Action, ChatMsg, ChatState, ModerationAction, Role, RoomActionType,
+    RoomProperties, StatusCode, Unread,
 };
 
 const MINUTE_US: u64 = 60_000_000;
@@ -285,6 +285,62 @@ fn marks_wait_for_the_store() {
     let ann = cluster.member(0, "ann", "hall");
     let full = ChatAction { message_id: 1, ..about(Action::CaSeen, "hall") };
     assert_eq!(refused(&mut cluster, ann, full), StatusCode::StatusTryAgain);
+}
+
+/// Goal: one account's marks, whatever names it makes up, leave place for those of others (PROTOCOL M87).
+#[test]
+fn an_account_has_so_many_marks_at_a_time() {
+    let mut cluster = Cluster::new(1);
+    let [ann, bob] = ["ann", "bob"].map(|name| cluster.member(0, name, "hall"));
+    say(&mut cluster, ann, chat("hall", "one"));
+    let seen = |name: &str, id| ChatAction { message_id: id, ..with(Action::CaSeen, name) };
+    for number in 0..128 {
+        ask(&mut cluster, ann, seen(&format!("n{number}"), 1));
+    }
+    assert_eq!(refused(&mut cluster, ann, seen("one more", 1)), StatusCode::StatusTryAgain);
+    ask(&mut cluster, ann, seen("n5", 2));
+    ask(&mut cluster, bob, ChatAction { message_id: 1, ..about(Action::CaSeen, "hall") });
+    cluster.pass(1_100_000);
+    ask(&mut cluster, ann, seen("one more", 1));
+}
+
+/// Goal: who is not in a room any more, and is not shown it or let in, is not told what is unread there (PROTOCOL M87).
+#[test]
+fn unread_tells_nothing_of_closed_rooms() {
+    let mut cluster = Cluster::new(2);
+    let ann = cluster.member(0, "ann", "hall");
+    let bob = cluster.member(1, "bob", "hall");
+    for room in ["den", "vault", "cellar"] {
+        assert_eq!(cluster.code(ann, action(RoomActionType::RaCreate, room)), StatusCode::StatusOk);
+        for client in [ann, bob] {
+            assert_eq!(cluster.code(client, action(RoomActionType::RaJoin, room)), StatusCode::StatusOk);
+        }
+        say(&mut cluster, ann, chat(room, "one"));
+        let mark = cluster.memory.lines.len() as u64;
+        ask(&mut cluster, bob, ChatAction { message_id: mark, ..about(Action::CaSeen, room) });
+        say(&mut cluster, ann, chat(room, "two"));
+    }
+    let hidden = RoomProperties { hidden: Some(true), ..RoomProperties::default() };
+    let invite_only = RoomProperties { invite_only: Some(true), ..RoomProperties::default() };
+    assert_eq!(cluster.code(ann, rooms::set("den", hidden)), StatusCode::StatusOk);
+    assert_eq!(cluster.code(ann, rooms::set("vault", invite_only)), StatusCode::StatusOk);
+    let names = |cluster: &mut Cluster, client| -> Vec<String> {
+        let mut names: Vec<String> = unread(cluster, client).into_iter().map(|unread| unread.room_id).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&mut cluster, bob), ["cellar", "den", "vault"], "members of all");
+    for room in ["den", "vault", "cellar"] {
+        assert_eq!(cluster.code(bob, action(RoomActionType::RaLeave, room)), StatusCode::StatusOk);
+    }
+    assert_eq!(names(&mut cluster, bob), ["cellar"]);
+    // Who manages them sees them from outside.
+    for room in ["den", "vault"] {
+        ask(&mut cluster, ann, ChatAction { message_id: 1, ..about(Action::CaSeen, room) });
+        assert_eq!(cluster.code(ann, action(RoomActionType::RaLeave, room)), StatusCode::StatusOk);
+    }
+    let all = ask(&mut cluster, ann, about(Action::CaUnread, "")).unread;
+    assert_eq!(all.len(), 2, "{all:?}");
 }
 
 /// Goal: one shard has old lines deleted, a step at a time, and rests between rounds (PROTOCOL M88).

@@ -5,11 +5,11 @@ mod cluster;
 
 use cluster::{Client, Cluster, action, announce, chat, code, login, moderation};
 use echomesh_proto::control::{
-    Body, ClaimRequest, Moderation, ModerationAction as Action, ModerationState, ResumeRequest, Right, Role,
-    RoomActionType, RoomDelta, RoomEventType, RoomMessage, StatusCode, Who,
+    Body, ClaimRequest, LoginRequest, Moderation, ModerationAction as Action, ModerationState, ResumeRequest, Right,
+    Role, RoomActionType, RoomDelta, RoomEventType, RoomMessage, StatusCode, Who,
 };
 use echomesh_shard::rights::Rights;
-use echomesh_shard::{CloseReason, Drop};
+use echomesh_shard::{CloseReason, Drop, Security};
 
 const ROLES: [Role; 5] = [Role::Guest, Role::Member, Role::Moderator, Role::Admin, Role::Owner];
 
@@ -432,6 +432,42 @@ fn reports_reach_those_who_moderate() {
     assert_eq!(cluster.code(tim, Body::Moderation(report.clone())), StatusCode::StatusLimit);
     cluster.pass(3_601_000_000);
     assert_eq!(cluster.code(tim, Body::Moderation(report)), StatusCode::StatusOk);
+}
+
+/// Goal: guests, who come under another name at will, report by their address, and all of them together leave place for
+/// those who have an account (PROTOCOL M58).
+#[test]
+fn guests_report_by_address() {
+    let mut cluster = Cluster::with(2, |config| config.guests = true);
+    let tim = cluster.member(0, "tim", "hall");
+    let report = || about(Action::MaReport, "hall", "tim");
+    let mut names = 0;
+    let mut guest = |cluster: &mut Cluster, address: &str| {
+        names += 1;
+        let client = cluster.connect_as(names % 2, &format!("{address}:4000"), Security::Tls);
+        let login = LoginRequest { username: format!("g{names}"), guest: true, ..LoginRequest::default() };
+        assert_eq!(cluster.code(client, Body::LoginRequest(login)), StatusCode::StatusOk);
+        let answer = cluster.code(client, report());
+        cluster.close(client);
+        answer
+    };
+    for _ in 0..5 {
+        assert_eq!(guest(&mut cluster, "192.0.2.7"), StatusCode::StatusOk);
+        assert_eq!(guest(&mut cluster, "[2001:db8::7]"), StatusCode::StatusOk);
+    }
+    assert_eq!(guest(&mut cluster, "192.0.2.7"), StatusCode::StatusLimit);
+    assert_eq!(guest(&mut cluster, "[2001:db8::8]"), StatusCode::StatusLimit, "of one line to the Internet");
+    assert_eq!(cluster.code(tim, report()), StatusCode::StatusOk);
+    let mut taken = 10;
+    for address in 0..=255 {
+        for _ in 0..5 {
+            taken += usize::from(guest(&mut cluster, &format!("198.51.100.{address}")) == StatusCode::StatusOk);
+        }
+    }
+    assert_eq!(taken, 1_024);
+    assert_eq!(cluster.code(tim, report()), StatusCode::StatusOk);
+    cluster.pass(3_601_000_000);
+    assert_eq!(guest(&mut cluster, "192.0.2.7"), StatusCode::StatusOk);
 }
 
 /// Goal: packets that arrive late, after newer ones that were withheld, are no way around a mute (PROTOCOL M51).

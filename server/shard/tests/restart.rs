@@ -6,11 +6,11 @@ mod cluster;
 use cluster::rooms::{create, join_with};
 use cluster::{Client, Cluster, action, chat, moderation};
 use echomesh_proto::control::{
-    Body, LoginResponse, ModerationAction as Action, ResumeRequest, Role, RoomActionType as Kind, RoomDelta,
-    RoomEventType, RoomProperties, StatusCode as S,
+    Account, AccountAction, Body, LoginRequest, LoginResponse, ModerationAction as Action, ResumeRequest, Role,
+    RoomActionType as Kind, RoomDelta, RoomEventType, RoomProperties, StatusCode as S,
 };
-use echomesh_proto::ids::{RoomNumber, UserId};
-use echomesh_shard::{Ban, Input};
+use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
+use echomesh_shard::{Ban, ClosedCause, Input, Properties, SavedSession, StoredRoom};
 
 /// Long enough for what changed to be stored.
 const WRITTEN_US: u64 = 500_000;
@@ -193,4 +193,132 @@ fn sessions_are_written_behind() {
     assert_eq!(cluster.stored.sessions.len(), 1);
     cluster.restart(|_| {});
     assert_eq!(resume(&mut cluster, 1, &token).1.status_code(), S::StatusOk);
+}
+
+/// Goal: a password that is only hashed anew ends no session over a restart; after it was changed, who changed it and
+/// whom a token let in come back, and the others do not, though the server was killed at once (PROTOCOL M64, M67, M92).
+#[test]
+fn a_password_ends_the_sessions_that_it_is_to_end() {
+    for shards in [1, 3] {
+        let mut cluster = Cluster::new(shards);
+        let at = |shard: usize| shard % usize::from(shards);
+        cluster.make_account("ann", "old secret", Role::Member);
+        let (ann, own) = member(&mut cluster, at(0), "ann", "hall");
+        cluster.pass(WRITTEN_US);
+        "old secret".clone_into(cluster.password_hash("ann"));
+        let (_, other) = member(&mut cluster, at(1), "ann", "hall");
+        assert_eq!(cluster.password_hash("ann").as_str(), "secret");
+        let new_token = Account { action: AccountAction::AaNewToken as i32, ..Account::default() };
+        let Body::AccountState(made) = cluster.ask(ann, Body::Account(new_token)) else { panic!("no token") };
+        let device = cluster.connect(at(2));
+        let login = LoginRequest { token: made.secret, features: 1, ..LoginRequest::default() };
+        let Body::LoginResponse(response) = cluster.ask(device, Body::LoginRequest(login)) else { panic!("no login") };
+        let by_token = response.resume_token.to_vec();
+        assert_eq!(cluster.code(device, action(Kind::RaJoin, "hall")), S::StatusOk);
+        cluster.pass(WRITTEN_US);
+        cluster.restart(|_| {});
+        let (ann, response) = resume(&mut cluster, at(1), &own);
+        assert_eq!(response.status_code(), S::StatusOk, "a rehash ends nothing");
+        cluster.pass(WRITTEN_US);
+        let change = Account {
+            action: AccountAction::AaChangePassword as i32,
+            password: "secret".into(),
+            new_password: "new".into(),
+            ..Account::default()
+        };
+        assert_eq!(cluster.code(ann, Body::Account(change)), S::StatusOk);
+        cluster.restart(|_| {});
+        for (token, expected) in [(&own, S::StatusOk), (&by_token, S::StatusOk), (&other, S::StatusSessionGone)] {
+            assert_eq!(resume(&mut cluster, at(2), token).1.status_code(), expected);
+        }
+    }
+}
+
+/// Goal: sessions that another device signed out do not come back, though the server was killed as soon as it had
+/// answered (PROTOCOL M65, M67, M92).
+#[test]
+fn signed_out_is_signed_out() {
+    let mut cluster = Cluster::new(3);
+    let (ann, own) = member(&mut cluster, 0, "ann", "hall");
+    let (_, other) = member(&mut cluster, 1, "ann", "hall");
+    let (_, bob) = member(&mut cluster, 2, "bob", "hall");
+    cluster.pass(WRITTEN_US);
+    let sign_out = Account { action: AccountAction::AaSignOutOthers as i32, ..Account::default() };
+    assert_eq!(cluster.code(ann, Body::Account(sign_out)), S::StatusOk);
+    cluster.restart(|_| {});
+    for (token, expected) in [(&own, S::StatusOk), (&other, S::StatusSessionGone), (&bob, S::StatusOk)] {
+        assert_eq!(resume(&mut cluster, 0, token).1.status_code(), expected);
+    }
+}
+
+/// Goal: a session that left its rooms and ended while the store's queue was full is forgotten when there is room again;
+/// one that left them while the store failed, and came back to one, is not (PROTOCOL M90, M92).
+#[test]
+fn an_end_is_stored_when_there_is_room() {
+    let mut cluster = Cluster::with(1, |config| config.limits.store_requests_max = 1);
+    let (ann, _) = member(&mut cluster, 0, "ann", "hall");
+    let (tim, token) = member(&mut cluster, 0, "tim", "hall");
+    cluster.pass(WRITTEN_US);
+    assert_eq!(cluster.stored.sessions.len(), 2);
+    let full = cluster.connect(0);
+    cluster.send(full, 1, cluster::login("eve", "secret", 0));
+    cluster.send(ann, 2, action(Kind::RaLeave, "hall"));
+    for _ in 0..10 {
+        cluster.input(0, Input::Tick);
+    }
+    cluster.input(0, Input::Closed { connection: ann.id, cause: ClosedCause::PeerClosed });
+    cluster.pass(WRITTEN_US);
+    assert_eq!(cluster.stored.sessions.len(), 1);
+    cluster.store_fails = true;
+    assert_eq!(cluster.code(tim, action(Kind::RaLeave, "hall")), S::StatusOk);
+    cluster.pass(WRITTEN_US);
+    cluster.store_fails = false;
+    assert_eq!(cluster.code(tim, action(Kind::RaJoin, "hall")), S::StatusOk);
+    cluster.pass(2 * WRITTEN_US);
+    cluster.restart(|_| {});
+    assert_eq!(resume(&mut cluster, 0, &token).1.status_code(), S::StatusOk);
+}
+
+/// Goal: thousands of sessions of before that nobody comes back to end without a ring being given more than it may
+/// wait for, and all of them end (PROTOCOL M91).
+#[test]
+fn many_sessions_end_a_part_at_a_time() {
+    let rooms: Vec<StoredRoom> = (1..=60)
+        .map(|number| StoredRoom {
+            number: RoomNumber(number),
+            key: format!("room {number}"),
+            name: format!("room {number}"),
+            properties: Properties::default(),
+            creator: UserId(1),
+            newest_line: 0,
+            standings: Vec::new(),
+        })
+        .collect();
+    let session = |id: u64| SavedSession {
+        id: SessionId(id),
+        user: UserId(id),
+        username: format!("m{id}"),
+        role: Role::Member,
+        secret_hash: vec![1; 32],
+        token: 0,
+        rooms: rooms.iter().map(|room| room.number).collect(),
+    };
+    let mut cluster = Cluster::new(3);
+    cluster.stored.rooms = rooms.iter().map(|room| (room.key.clone(), room.clone())).collect();
+    cluster.stored.sessions = (1..=500).map(|id| (id, session(id))).collect();
+    cluster.restart(|config| {
+        config.limits.outbox_bytes_max = 32 * 1_024;
+        config.limits.resume_us_max = 1_000_000;
+    });
+    let members = |cluster: &Cluster| -> usize {
+        let shards = cluster.shards.iter();
+        shards
+            .flat_map(|shard| (1..=60).filter_map(|number| shard.home_members(RoomNumber(number))))
+            .map(|of| of.len())
+            .sum()
+    };
+    cluster.pass(900_000);
+    assert_eq!(members(&cluster), 60 * 500);
+    cluster.pass(5_000_000);
+    assert_eq!(members(&cluster), 0);
 }

@@ -6,7 +6,7 @@ mod cluster;
 use cluster::rooms::{about, create, join_with, set};
 use cluster::{Client, Cluster, action, chat, code, moderation, open};
 use echomesh_proto::control::{
-    Body, ModerationAction as Action, Role, RoomAction, RoomActionType as Kind, RoomDelta, RoomEventType,
+    Body, ChatMsg, ModerationAction as Action, Role, RoomAction, RoomActionType as Kind, RoomDelta, RoomEventType,
     RoomProperties, StatusCode as S,
 };
 use echomesh_proto::ids::RoomNumber;
@@ -150,6 +150,19 @@ fn a_password_is_asked_for() {
         assert_eq!(cluster.code(ann, set("hall", password(""))), S::StatusOk);
         assert_eq!(cluster.code(kim, action(Kind::RaJoin, "hall")), S::StatusOk, "it has none any more");
     }
+}
+
+/// Goal: a password that was hashed at a cost that is not wanted any more lets in as any other (PROTOCOL M71).
+#[test]
+fn a_password_hashed_at_another_cost_counts() {
+    let mut cluster = Cluster::new(2);
+    let ann = cluster.member(0, "ann", "attic");
+    assert_eq!(cluster.code(ann, create("hall", password("sesame"))), S::StatusOk);
+    cluster.stored.rooms.get_mut("hall").unwrap().properties.password_hash = "old sesame".into();
+    cluster.restart(|_| {});
+    let tim = cluster.member(1, "tim", "attic");
+    assert_eq!(cluster.code(tim, join_with("hall", "guess")), S::StatusBadCredentials);
+    assert_eq!(cluster.code(tim, join_with("hall", "sesame")), S::StatusOk);
 }
 
 /// Goal: a room by invitation lets in whom someone in it invited, until that is taken back; nobody invites
@@ -325,6 +338,70 @@ fn slow_mode_slows_chat() {
     assert_eq!(cluster.code(tim, chat("hall", "five")), S::StatusTryAgain, "leaving does not help");
     cluster.pass(6_000_000);
     assert_eq!(cluster.code(tim, chat("hall", "six")), S::StatusOk);
+}
+
+/// Goal: slow mode does not stand against a line that is sent again under its id, which is no new line and makes nobody
+/// wait; nor does one count that the store's queue had no room for (PROTOCOL M21, M76).
+#[test]
+fn slow_mode_lets_a_line_be_resent() {
+    let said = |room: &str, content: &str, client_id: &str| {
+        let (room_id, content, client_id) = (room.to_owned(), content.to_owned(), client_id.to_owned());
+        Body::ChatMsg(ChatMsg { room_id, content, client_id, ..ChatMsg::default() })
+    };
+    let mut cluster = Cluster::with(1, |config| config.limits.store_requests_max = 1);
+    let ann = cluster.member(0, "ann", "hall");
+    let tim = cluster.member(0, "tim", "hall");
+    cluster.ask(ann, action(Kind::RaCreate, "attic"));
+    for client in [ann, tim] {
+        assert_eq!(cluster.code(client, action(Kind::RaJoin, "attic")), S::StatusOk);
+    }
+    let slow = RoomProperties { slow_mode_seconds: Some(10), ..RoomProperties::default() };
+    assert_eq!(cluster.code(ann, set("hall", slow)), S::StatusOk);
+    // The store's queue is full.
+    cluster.inbox.clear();
+    cluster.send(ann, 1, chat("attic", "first"));
+    cluster.send(tim, 2, chat("hall", "too many"));
+    cluster.run();
+    assert_eq!(code(&cluster.take(tim)[0]), S::StatusTryAgain);
+    let Body::ChatMsg(first) = cluster.ask(tim, said("hall", "one", "t-1")) else { panic!("a wait for nothing") };
+    for _ in 0..2 {
+        let Body::ChatMsg(again) = cluster.ask(tim, said("hall", "one", "t-1")) else { panic!("not resent") };
+        assert_eq!(again.message_id, first.message_id);
+        cluster.pass(2_000_000);
+    }
+    let Body::Status(status) = cluster.ask(tim, said("hall", "two", "t-2")) else { panic!("stored") };
+    assert_eq!((status.status_code(), status.retry_after_ms), (S::StatusTryAgain, 6_000));
+    cluster.pass(6_000_000);
+    assert_eq!(cluster.code(tim, said("hall", "one", "t-1")), S::StatusOk);
+    assert_eq!(cluster.code(tim, said("hall", "two", "t-2")), S::StatusOk, "a line of before is no line of now");
+    // One of before that slow mode has forgotten, or never knew.
+    cluster.pass(10_000_000);
+    assert_eq!(cluster.code(tim, said("attic", "three", "t-3")), S::StatusOk);
+    assert_eq!(cluster.code(tim, said("hall", "three", "t-3")), S::StatusOk);
+    assert_eq!(cluster.code(tim, said("hall", "two", "t-2")), S::StatusOk);
+    assert_eq!(cluster.code(tim, said("hall", "four", "t-4")), S::StatusOk);
+}
+
+/// Goal: what members invite leaves place for what those who moderate say of accounts (PROTOCOL M72).
+#[test]
+fn invitations_leave_place_for_moderators() {
+    let mut cluster = Cluster::with(2, |config| config.limits.room_standings_max = 8);
+    let ann = cluster.member(0, "ann", "hall");
+    let tim = cluster.member(1, "tim", "hall");
+    let mia = cluster.person(1, "mia", "hall", Role::Moderator);
+    for number in 0..8 {
+        cluster.make_account(&format!("p{number}"), "secret", Role::Member);
+    }
+    let invite = |name: &str| about(Kind::RaInvite, "hall", name);
+    for number in 0..6 {
+        assert_eq!(cluster.code(tim, invite(&format!("p{number}"))), S::StatusOk);
+    }
+    assert_eq!(cluster.code(tim, invite("p6")), S::StatusLimit);
+    assert_eq!(cluster.code(mia, invite("p6")), S::StatusLimit, "nor does a moderator, who does not manage the room");
+    assert_eq!(cluster.code(tim, invite("p5")), S::StatusOk, "who is invited already takes no place");
+    assert_eq!(cluster.code(mia, Body::Moderation(moderation(Action::MaMute, "hall", "tim"))), S::StatusOk);
+    assert_eq!(cluster.code(ann, invite("p6")), S::StatusOk, "who manages the room has all of it");
+    assert_eq!(cluster.code(ann, invite("p7")), S::StatusLimit);
 }
 
 /// Goal: a room in a room is made by who manages that one, one level deep; lists go by prefix, in pages

@@ -7,7 +7,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use echomesh_proto::control::{DeviceToken, Invitation, Role};
-use echomesh_proto::ids::UserId;
+use echomesh_proto::ids::{SessionId, UserId};
 use echomesh_shard::StoreOutcome;
 use echomesh_shard::accounts::{AccountsJob, AccountsOutcome, OperatorAct};
 
@@ -25,7 +25,9 @@ pub(super) fn is_one_statement(job: &AccountsJob) -> bool {
     is_read(job)
         || matches!(
             job,
-            AccountsJob::TouchToken { .. } | AccountsJob::RevokeToken { .. } | AccountsJob::SetPassword { .. }
+            AccountsJob::TouchToken { .. }
+                | AccountsJob::RevokeToken { .. }
+                | AccountsJob::SetPassword { changed_by: None, .. }
         )
 }
 
@@ -64,11 +66,15 @@ pub(super) async fn carry_out(connection: &mut Connection, job: &AccountsJob) ->
             let sql = "DELETE FROM device_tokens WHERE id = $1 AND account = $2";
             done(connection.execute(sql, &[number(*token), number(user.0)]).await?)
         }
-        AccountsJob::SetPassword { user, old, new } => {
-            let sql = "UPDATE accounts SET password_hash = $1, session_epoch = session_epoch + 1
-                       WHERE id = $2 AND password_hash = $3";
-            done(connection.execute(sql, &[Text(new), number(user.0), Text(old)]).await?)
+        AccountsJob::SetPassword { user, old, new, changed_by } => {
+            let sql = "UPDATE accounts SET password_hash = $1 WHERE id = $2 AND password_hash = $3";
+            let is_set = connection.execute(sql, &[Text(new), number(user.0), Text(old)]).await? != 0;
+            match changed_by {
+                Some(session) if is_set => end_sessions(connection, *user, *session, true).await?,
+                _ => is_set.then_some(AccountsOutcome::Done),
+            }
         }
+        AccountsJob::EndSessions { user, except } => end_sessions(connection, *user, *except, false).await?,
         AccountsJob::Delete { user, time_ms, entry } => {
             let outcome = delete(connection, *user, *time_ms).await?;
             if outcome == Some(AccountsOutcome::Done) {
@@ -106,6 +112,21 @@ pub(super) async fn carry_out(connection: &mut Connection, job: &AccountsJob) ->
 
 fn done(rows: u64) -> Option<AccountsOutcome> {
     (rows != 0).then_some(AccountsOutcome::Done)
+}
+
+/// The account's sessions are of a new epoch from now on: of those that are stored, only the one, and if so those of
+/// tokens, go over to it. Not by deleting the others: a shard that has not been told may write one again.
+async fn end_sessions(connection: &mut Connection, user: UserId, except: SessionId, spares_tokens: bool) -> Found {
+    let sql = "UPDATE accounts SET session_epoch = session_epoch + 1 WHERE id = $1 AND deleted_ms = 0";
+    if connection.execute(sql, &[number(user.0)]).await? == 0 {
+        return Ok(None);
+    }
+    let sql = "UPDATE sessions SET epoch = (SELECT session_epoch FROM accounts WHERE accounts.id = $1)
+               WHERE account = $1 AND (id = $2 OR (token <> 0 AND $3 = 1))
+               AND epoch = (SELECT session_epoch - 1 FROM accounts WHERE accounts.id = $1)";
+    let values = [number(user.0), Number(except.0 as i64), Number(spares_tokens.into())];
+    connection.execute(sql, &values).await?;
+    Ok(Some(AccountsOutcome::Done))
 }
 
 async fn find_token(connection: &mut Connection, hash: &str) -> Found {

@@ -1,7 +1,7 @@
 //! Sessions as SQL: written behind while the server runs, read once at its start.
 //!
-//! Not the rules. Read are those of accounts that are there and have the epoch the session was first written with;
-//! the others are deleted. Bounds: `ROWS_MAX` rows a statement, each length of which stays prepared.
+//! Not the rules. Read are those of accounts that are there and have the epoch of the session: that of its first writing,
+//! or the one to which `accounts` took it over. The others are deleted. Bounds: `ROWS_MAX` rows a statement, each length of which stays prepared.
 
 use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};

@@ -3,6 +3,8 @@
 //! Cost: the tables that logins and rooms live by are checked page by page at each start; chat, which
 //! may be gigabytes, is not, and SQLite tells damage there when it is met.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,11 +18,17 @@ use super::open::OpenError;
 /// How long to wait for another process that holds the database: less than `super::PATIENCE`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Mode of a new file, and so of the logs beside it, which SQLite makes after it: it has everybody's chat, and what
+/// passwords are guessed from.
+const MODE: u32 = 0o600;
+
 /// Opens the file, makes it if it is missing, and looks for damage in its small tables.
 ///
 /// # Errors
 /// It cannot be read and written, or is damaged.
 pub(super) async fn open(path: &Path) -> Result<Connection, OpenError> {
+    // If that fails, SQLite says why.
+    let _ = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)

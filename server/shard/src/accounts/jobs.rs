@@ -4,7 +4,7 @@
 //! Bounds: `Limits::{account_tokens_max, invitations_max}`, which the job carries, and pages.
 
 use echomesh_proto::control::{AuditEntry, DeviceToken, Invitation, Role};
-use echomesh_proto::ids::UserId;
+use echomesh_proto::ids::{SessionId, UserId};
 
 use crate::bans::Ban;
 
@@ -21,8 +21,12 @@ pub enum AccountsJob {
     ListTokens { user: UserId },
     /// The account's token is gone: `Done` or `NotFound`.
     RevokeToken { user: UserId, token: u64 },
-    /// Another hash, if the stored one is still `old`: `Done` or `NotFound`.
-    SetPassword { user: UserId, old: String, new: String },
+    /// Another hash, if the stored one is still `old`: `Done` or `NotFound`. With `changed_by` it is another password:
+    /// of the account's stored sessions only that one and those of tokens are there after the next start. Without, it
+    /// is the same password hashed anew.
+    SetPassword { user: UserId, old: String, new: String, changed_by: Option<SessionId> },
+    /// Of the account's stored sessions only this one is there after the next start: `Done` or `NotFound`.
+    EndSessions { user: UserId, except: SessionId },
     /// The account is gone with its tokens and invitations, its name is free, its lines stay: `Done`, `NotFound`, or
     /// `OnlyOwner`. The entry goes to the audit log.
     Delete { user: UserId, time_ms: u64, entry: AuditEntry },

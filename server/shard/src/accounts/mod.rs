@@ -68,10 +68,11 @@ pub(crate) struct AccountJob {
 impl Shard {
     /// A client's request, at its shard.
     pub(crate) fn account(&mut self, now: Now, asker: Asker, id: SessionId, msg: Account, effects: &mut Effects) {
-        if self.congested() || !self.may_sign_out() {
+        let session = &self.sessions[&id];
+        let revokes_too_many = msg.action() == Action::AaRevokeToken && !self.may_revoke(session.user);
+        if self.congested() || !self.may_sign_out() || revokes_too_many {
             return self.account_busy(asker, effects);
         }
-        let session = &self.sessions[&id];
         let job = AccountJob {
             asker,
             session: id,
@@ -95,12 +96,7 @@ impl Shard {
                 let key = names::username(&job.username).map(|name| name.key).unwrap_or_default();
                 return self.account_store(job, StoreJob::FindAccount { key }, effects);
             }
-            Action::AaSignOutOthers => {
-                let text = "signed out by another of your devices".to_owned();
-                let sign_out = SignOut { user: user.0, except: job.session.0, text, ..SignOut::default() };
-                self.tell_sign_out(now, sign_out);
-                return self.account_done(&job, AccountState::default());
-            }
+            Action::AaSignOutOthers => AccountsJob::EndSessions { user, except: job.session },
             Action::AaNewToken => {
                 job.kept = self.new_token();
                 AccountsJob::NewToken {
@@ -181,6 +177,12 @@ impl Shard {
                 except: job.session.0,
                 by_password: true,
                 text: "the account's password was changed: log in with the new one".to_owned(),
+                ..SignOut::default()
+            }),
+            Action::AaSignOutOthers => Some(SignOut {
+                user,
+                except: job.session.0,
+                text: "signed out by another of your devices".to_owned(),
                 ..SignOut::default()
             }),
             Action::AaRevokeToken => Some(SignOut {

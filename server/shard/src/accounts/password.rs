@@ -39,7 +39,8 @@ impl Shard {
                 self.count_guess(self.now, asker.connection(), effects);
             }
             HashOutcome::Hashed(new) => {
-                let store = AccountsJob::SetPassword { user: job.user, old: job.kept.clone(), new };
+                let (user, old, changed_by) = (job.user, job.kept.clone(), Some(job.session));
+                let store = AccountsJob::SetPassword { user, old, new, changed_by };
                 self.account_store(job, StoreJob::Accounts(Box::new(store)), effects);
             }
             HashOutcome::Busy => {
@@ -78,7 +79,7 @@ impl Shard {
 
     pub(crate) fn rehashed(&mut self, user: UserId, old: String, outcome: HashOutcome, effects: &mut Effects) {
         if let HashOutcome::Hashed(new) = outcome {
-            let store = AccountsJob::SetPassword { user, old, new };
+            let store = AccountsJob::SetPassword { user, old, new, changed_by: None };
             self.ask_store(Job::Aside, StoreJob::Accounts(Box::new(store)), effects);
         }
     }

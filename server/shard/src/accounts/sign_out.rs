@@ -3,7 +3,8 @@
 //! The shard that decides says when it did, on the clock that all shards share; whatever session asked for its login
 //! before that is meant. A later one has seen what the store holds now. So each shard remembers it for as long as a
 //! login or a resume may be under way, and looks when one arrives.
-//! Bounds: `REMEMBERED_MAX` at once, beyond which nothing more is decided; one pass over the sessions for each.
+//! Bounds: `REMEMBERED_MAX` at once, beyond which nothing more is decided, and `ACCOUNT_TOKENS_MAX` revoked tokens of one
+//! account; one pass over the sessions for each.
 
 use echomesh_proto::control::StatusCode;
 use echomesh_proto::ids::{SessionId, UserId};
@@ -20,6 +21,10 @@ const REMEMBERED_US: u64 = 60 * SECOND_US;
 
 /// Sign-outs of one minute that are remembered.
 const REMEMBERED_MAX: usize = 4_096;
+
+/// Tokens of one account that were revoked in that time and are remembered: twice as many as it has. What else it does is
+/// joined to one sign-out.
+const ACCOUNT_TOKENS_MAX: usize = 64;
 
 /// Sessions of an account are to end.
 #[derive(Clone, PartialEq, Message)]
@@ -41,6 +46,10 @@ pub(crate) struct SignOut {
     /// What they are told.
     #[prost(string, tag = "6")]
     pub(crate) text: String,
+    /// Nobody is spared who asked earlier than this: this is also the memory of an earlier sign-out that spared another,
+    /// or nobody.
+    #[prost(uint64, tag = "7")]
+    pub(crate) all_before_us: u64,
 }
 
 /// What says whether a session is meant.
@@ -57,15 +66,23 @@ pub(crate) struct Opened {
 impl SignOut {
     fn means(&self, opened: Opened) -> bool {
         self.user == opened.user.0
-            && self.except != opened.session.0
+            && (self.except != opened.session.0 || opened.since.0 < self.all_before_us)
             && (self.token == 0 || self.token == opened.token)
             && !(self.by_password && opened.token != 0)
             && opened.since.0 <= self.until_us
     }
 
-    fn replaces(&self, other: &Self) -> bool {
-        (self.user, self.except, self.token, self.by_password)
-            == (other.user, other.except, other.token, other.by_password)
+    /// Whether both are about the same sessions, but for when they came and who is spared.
+    fn is_like(&self, other: &Self) -> bool {
+        (self.user, self.token, self.by_password) == (other.user, other.token, other.by_password)
+    }
+
+    /// One that means whom either of them means, so that devices that sign each other out all the time do not fill the
+    /// memory.
+    fn joined(self, other: Self) -> Self {
+        let (earlier, later) = if self.until_us < other.until_us { (self, other) } else { (other, self) };
+        let all_before_us = if earlier.except == later.except { earlier.all_before_us } else { earlier.until_us + 1 };
+        Self { all_before_us: all_before_us.max(later.all_before_us), ..later }
     }
 }
 
@@ -73,6 +90,12 @@ impl Shard {
     /// Whether one more may be decided.
     pub(crate) fn may_sign_out(&self) -> bool {
         self.sign_outs.len() < REMEMBERED_MAX
+    }
+
+    /// Whether an account may revoke one more token.
+    pub(crate) fn may_revoke(&self, user: UserId) -> bool {
+        let is_own = |sign_out: &SignOut| sign_out.user == user.0 && sign_out.token != 0;
+        self.sign_outs.iter().filter(|(_, sign_out)| is_own(sign_out)).count() < ACCOUNT_TOKENS_MAX
     }
 
     /// Tells every shard, this one included.
@@ -90,8 +113,10 @@ impl Shard {
         for id in meant {
             self.expel_session(id, StatusCode::StatusKicked, &sign_out.text, CloseReason::SignedOut, effects);
         }
-        self.sign_outs.retain(|(_, older)| !sign_out.replaces(older));
-        self.sign_outs.push_back((now.time, sign_out));
+        let like = self.sign_outs.iter().position(|(_, other)| sign_out.is_like(other));
+        let other = like.and_then(|at| self.sign_outs.remove(at)).map(|(_, other)| other);
+        let joined = if let Some(other) = other { sign_out.joined(other) } else { sign_out };
+        self.sign_outs.push_back((now.time, joined));
     }
 
     /// What ended a session that was on its way here.
@@ -103,6 +128,37 @@ impl Shard {
     pub(crate) fn forget_sign_outs(&mut self, now: Now) {
         while self.sign_outs.front().is_some_and(|(time, _)| now.time.since_us(*time) > REMEMBERED_US) {
             self.sign_outs.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: sign-outs that are joined, in whatever order they come, mean whom one of them means and nobody else
+    /// (PROTOCOL M65). Method: all triples of few sessions, times and exceptions.
+    #[test]
+    fn joined_sign_outs_mean_whom_one_of_them_means() {
+        let all: Vec<SignOut> = (0..9)
+            .map(|case| SignOut { user: 1, except: case % 3, until_us: 2 * (case / 3), ..SignOut::default() })
+            .collect();
+        let opened = (0..24).map(|case| Opened {
+            session: SessionId(1 + case % 3),
+            user: UserId(1),
+            token: 0,
+            since: Time(case / 3),
+        });
+        let opened: Vec<Opened> = opened.collect();
+        for (first, second, third) in (0..729).map(|case: usize| (&all[case % 9], &all[case / 9 % 9], &all[case / 81]))
+        {
+            let joined = first.clone().joined(second.clone().joined(third.clone()));
+            let other_way = third.clone().joined(second.clone()).joined(first.clone());
+            for opened in &opened {
+                let expected = [first, second, third].iter().any(|one| one.means(*opened));
+                assert_eq!(joined.means(*opened), expected, "{first:?} {second:?} {third:?} {opened:?}");
+                assert_eq!(other_way.means(*opened), expected, "{first:?} {second:?} {third:?} {opened:?}");
+            }
         }
     }
 }

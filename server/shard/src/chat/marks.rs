@@ -2,12 +2,13 @@
 //!
 //! Not stored before they are answered: a mark that is lost with the process is set again by the next one. So a room of
 //! twenty that marks each line costs the store twenty rows a second and no commit of their own while people chat.
-//! Bounds: `Limits::marks_max` marks that wait; a job of `JOB_MARKS`.
+//! Names are not looked up, the store passes over those that are nobody's.
+//! Bounds: `Limits::marks_max` marks that wait, `ACCOUNT_MARKS_MAX` of an account; a job of `JOB_MARKS`.
 
 use std::collections::BTreeMap;
 
 use echomesh_proto::control::{Body, ChatAction, ChatActionType, StatusCode};
-use echomesh_proto::ids::{SessionId, UserId};
+use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
 use echomesh_proto::time::{Now, SECOND_US, Time};
 
 use super::jobs::{ChatWrite, Mark, View};
@@ -22,6 +23,9 @@ const GATHER_US: u64 = SECOND_US;
 
 /// Marks of one job: a statement or two.
 const JOB_MARKS: usize = 256;
+
+/// Rooms and conversations that an account marks before they are stored: those it is in, and as many conversations.
+const ACCOUNT_MARKS_MAX: usize = 128;
 
 /// Marks that are not stored yet.
 #[derive(Debug, Default)]
@@ -41,9 +45,17 @@ impl Marks {
 
     /// Those of an account.
     pub(super) fn of(&self, user: UserId) -> Vec<Mark> {
-        let own = self.waiting.range((user, View::Room(echomesh_proto::ids::RoomNumber(0)))..);
-        let own = own.take_while(|((other, _), _)| *other == user);
-        own.map(|((user, view), seen)| Mark { user: *user, view: view.clone(), seen: *seen }).collect()
+        self.own(user).map(|((user, view), seen)| Mark { user: *user, view: view.clone(), seen: *seen }).collect()
+    }
+
+    fn own(&self, user: UserId) -> impl Iterator<Item = (&(UserId, View), &u64)> {
+        let own = self.waiting.range((user, View::Room(RoomNumber(0)))..);
+        own.take_while(move |((other, _), _)| *other == user)
+    }
+
+    /// Whether an account's mark may wait beside its others.
+    fn takes(&self, user: UserId, view: &View) -> bool {
+        self.own(user).count() < ACCOUNT_MARKS_MAX || self.own(user).any(|((_, other), _)| other == view)
     }
 
     fn take(&mut self) -> Vec<Mark> {
@@ -78,6 +90,11 @@ impl Shard {
         }
         let now = self.now.time;
         let user = self.sessions[&id].user;
+        if !self.marks.takes(user, &view) {
+            self.counters.busy += 1;
+            let text = "you marked very much as seen at once: mark this again in a second";
+            return self.refuse(asker, StatusCode::StatusTryAgain, text, effects);
+        }
         if seen > 0 {
             self.marks.note(now, Mark { user, view, seen });
         }

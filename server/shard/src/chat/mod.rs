@@ -195,10 +195,10 @@ impl Shard {
         let StoreOutcome::Chat(ChatOutcome::Unread { list, more }) = outcome else {
             return self.refuse(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects);
         };
-        // Who is banned from a room learns nothing of it any more.
+        // Who may not enter a room learns nothing of it any more.
         let unread = list
             .into_iter()
-            .filter(|view| view.room.is_none_or(|room| self.room_ban(id, room).is_none()))
+            .filter(|view| view.room.is_none_or(|room| self.may_know_of(id, room)))
             .filter_map(|view| self.shown(view))
             .collect();
         let state = ChatState { unread, more, ..done(Action::CaUnread) };

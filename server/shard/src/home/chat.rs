@@ -25,10 +25,16 @@ impl Shard {
         chat: ChatMsg,
         effects: &mut Effects,
     ) {
-        let Some(home) = self.homes.get_mut(&room) else { return };
-        if let Some(wait_ms) = home.slow_mode_wait(now, id) {
-            return self.slow_down(asker, wait_ms, effects);
+        // First, so that a line that is refused for it takes no turn.
+        if !self.store_has_room() {
+            self.counters.busy += 1;
+            return self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
         }
+        let Some(home) = self.homes.get_mut(&room) else { return };
+        let turn = match home.slow_mode_turn(now, id, &chat.client_id) {
+            Ok(turn) => turn,
+            Err(wait_ms) => return self.slow_down(asker, wait_ms, effects),
+        };
         let Some(member) = home.members.get(&id) else { return };
         let (user, username) = (member.user, member.username.clone());
         let client_id = chat.client_id.clone();
@@ -44,15 +50,17 @@ impl Shard {
         };
         let user = UserId(user);
         let store = StoreJob::AppendChat { room, user, client_id, content, mentions, time_ms: now.unix_ms };
-        let job = Job::Chat(Box::new(ChatJob { asker, room, session: id, line }));
-        if !self.ask_store(job, store, effects) {
-            self.counters.busy += 1;
-            self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
-        }
+        let job = Job::Chat(Box::new(ChatJob { asker, room, session: id, line, turn }));
+        self.send_to_store(job, store, effects);
     }
 
     pub(crate) fn chat_stored(&mut self, job: ChatJob, outcome: StoreOutcome, effects: &mut Effects) {
         let mut line = job.line;
+        if !matches!(outcome, StoreOutcome::ChatStored { .. })
+            && let Some(home) = self.homes.get_mut(&job.room)
+        {
+            home.slow_mode.take_back(line.user_id, job.turn);
+        }
         match outcome {
             StoreOutcome::ChatStored { message_id } => {
                 self.counters.chat_stored += 1;
@@ -69,12 +77,7 @@ impl Shard {
             StoreOutcome::ChatDuplicate { message_id, content, mentions, time_ms, edited_ms, deleted, .. } => {
                 line = ChatMsg { message_id, content, mentions, time_ms, edited_ms, deleted, ..line };
             }
-            _ => {
-                if let Some(home) = self.homes.get_mut(&job.room) {
-                    home.slow_mode.take_back(line.user_id);
-                }
-                return self.refuse(job.asker, StatusCode::StatusTryAgain, STORE_FAILED, effects);
-            }
+            _ => return self.refuse(job.asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
         }
         let msg = EchoMsg::new(0, Body::ChatMsg(line));
         self.tell(job.asker.shard(), Mesh::Answer(Answer { asker: job.asker, msg }));

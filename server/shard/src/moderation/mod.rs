@@ -5,7 +5,8 @@
 //! all shards see them in one order. An act takes effect, and is acknowledged, when it and its entry of the
 //! audit log are stored.
 //!
-//! Layout: `needs` (what each action needs), `listing` (pages), `effects` (what every shard does when it is told).
+//! Layout: `needs` (what each action needs), `listing` (pages), `effects` (what every shard does when it is told),
+//! `reports` (who may report how often).
 //! In: `Moderation` of a client, `Order` between shards. Out: `ModerationState`, or a `Status` that refuses.
 //! Bounds: one order a connection; `Limits::{bans_max, room_standings_max, reports_max}`; nothing is decided
 //! while a ring is congested.
@@ -13,15 +14,14 @@
 mod effects;
 mod listing;
 mod needs;
-
-use std::collections::VecDeque;
+mod reports;
 
 use echomesh_proto::control::{
     AuditEntry, Body, Moderation, ModerationAction as Action, ModerationState, Role, StatusCode,
 };
 use echomesh_proto::ids::{RoomNumber, SessionId, ShardId, UserId};
 use echomesh_proto::limits::{REASON_BYTES_MAX, ROOM_NAME_BYTES_MAX, USERNAME_BYTES_MAX};
-use echomesh_proto::time::{Now, SECOND_US, Time};
+use echomesh_proto::time::Now;
 
 use crate::accounts::guest_id;
 use crate::bans::{Ban, Network};
@@ -36,6 +36,7 @@ use crate::rooms::is_of_rooms;
 use crate::{Job, Shard};
 pub(crate) use effects::RoleChange;
 use needs::{Place, Whom, needs};
+use reports::Reports;
 
 /// Where requests about the server are decided.
 pub(crate) const STAFF_SHARD: ShardId = ShardId(0);
@@ -45,12 +46,6 @@ const STORE_FAILED: &str = "the server cannot store this now (disk full or store
 
 /// Longest `page` that a list ever gave: a number.
 const PAGE_BYTES_MAX: usize = 8;
-
-/// How long a report counts against who sent it, microseconds.
-const REPORT_US: u64 = 3_600 * SECOND_US;
-
-/// Reports remembered at once: beyond, nobody may report until the oldest is over.
-const REPORTS_MAX: usize = 4_096;
 
 /// The server itself says nothing of roles and accounts.
 static SERVER: Access = Access::server();
@@ -65,8 +60,7 @@ fn refusal<T>(code: StatusCode, text: &str) -> Result<T, Refusal> {
 /// What the staff shard remembers.
 #[derive(Debug, Default)]
 pub(crate) struct Staff {
-    /// Reports of the last hour, oldest first.
-    reports: VecDeque<(Time, u64)>,
+    reports: Reports,
 }
 
 impl Order {
@@ -123,6 +117,9 @@ impl Shard {
             role: session.role as i32,
             ..Order::default()
         };
+        if msg.action() == Action::MaReport {
+            order.remote = session.remote.map(|remote| remote.to_string()).unwrap_or_default();
+        }
         if needs.whom == Whom::PersonOrAddress && !msg.address.is_empty() {
             order.network = Some(self.network(&msg.address, session.remote)?);
         }
@@ -201,21 +198,9 @@ impl Shard {
             return refusal(StatusCode::StatusDenied, "only admins ban addresses: ban the account by its username");
         }
         if action == Action::MaReport {
-            return self.may_report(now, order.user);
+            let reports_max = self.config.limits.reports_max;
+            return self.staff.reports.take(now.time, order, reports_max);
         }
-        Ok(())
-    }
-
-    fn may_report(&mut self, now: Now, user: u64) -> Result<(), Refusal> {
-        let reports = &mut self.staff.reports;
-        while reports.front().is_some_and(|(time, _)| now.time.since_us(*time) > REPORT_US) {
-            reports.pop_front();
-        }
-        let own = reports.iter().filter(|(_, reporter)| *reporter == user).count();
-        if own >= self.config.limits.reports_max as usize || reports.len() >= REPORTS_MAX {
-            return refusal(StatusCode::StatusLimit, "you reported often in the last hour: wait, or ask an admin");
-        }
-        reports.push_back((now.time, user));
         Ok(())
     }
 
@@ -369,12 +354,9 @@ impl Shard {
     pub(crate) fn store_order(&mut self, now: Now, order: Order, effects: &mut Effects) {
         let room = RoomNumber(order.room);
         let holder = order.holder();
-        let is_standing = needs(order.msg.action()).is_some_and(|needs| needs.is_standing);
-        let standings_max = self.config.limits.room_standings_max;
         let changes_room = matches!(order.msg.action(), Action::MaSetRoom | Action::MaDeleteRoom);
-        if is_standing && !self.access(order.room).is_some_and(|access| access.has_room(holder, standings_max)) {
-            let text = "the room has as many entries about accounts as it may have: take old ones back first";
-            return self.refuse(order.asker, StatusCode::StatusLimit, text, effects);
+        if let Err((code, text)) = self.has_room_for_standing(&order, holder) {
+            return self.refuse(order.asker, code, &text, effects);
         }
         let user = UserId(order.target_user);
         let restrain = |muted, deafened| Act::Restrain { room, user, muted, deafened };
@@ -406,6 +388,29 @@ impl Shard {
             }
             self.order_busy(asker, effects);
         }
+    }
+
+    /// Whether one more entry about an account, if it takes one, stays below the room's bound. Who invites and does not
+    /// manage the room has three quarters of it: the rest is for those who moderate.
+    fn has_room_for_standing(&self, order: &Order, holder: Holder) -> Result<(), Refusal> {
+        let action = order.msg.action();
+        if !needs(action).is_some_and(|needs| needs.is_standing) {
+            return Ok(());
+        }
+        let Some(access) = self.access(order.room) else {
+            return refusal(StatusCode::StatusNotFound, "there is no such room any more");
+        };
+        let most = self.config.limits.room_standings_max;
+        if !access.has_room(holder, most) {
+            let text = "the room has as many entries about accounts as it may have: take old ones back first";
+            return refusal(StatusCode::StatusLimit, text);
+        }
+        let manages = access.rights(order.actor()).has(Right::Manage);
+        if action == Action::MaInvite && !manages && !access.has_room(holder, most - most / 4) {
+            let text = "the room has as many invitations as its members may give: ask someone who manages it";
+            return refusal(StatusCode::StatusLimit, text);
+        }
+        Ok(())
     }
 
     /// The log's entry.

@@ -13,6 +13,7 @@ use super::messages::COUNTS_MAX;
 use crate::effect::Effects;
 use crate::mesh::{Asker, Mesh};
 use crate::names;
+use crate::session::Session;
 use crate::{KnownRoom, Shard};
 
 /// Rooms in one page: of at most 620 bytes each.
@@ -24,6 +25,10 @@ const COUNT_TICKS: usize = 20;
 impl KnownRoom {
     fn shown(&self) -> Room {
         self.properties.shown(&self.name, self.number.0, self.members)
+    }
+
+    fn is_managed_by(&self, session: &Session) -> bool {
+        session.role >= Role::Admin || self.managers.binary_search(&session.user.0).is_ok()
     }
 }
 
@@ -51,13 +56,21 @@ impl Shard {
     fn is_listed(&self, id: SessionId, key: &str, known: &KnownRoom) -> bool {
         let Some(session) = self.sessions.get(&id) else { return false };
         let knows = |key: &str, known: &KnownRoom| {
-            !known.properties.hidden
-                || session.role >= Role::Admin
-                || session.rooms.contains_key(key)
-                || known.managers.binary_search(&session.user.0).is_ok()
+            !known.properties.hidden || session.rooms.contains_key(key) || known.is_managed_by(session)
         };
         let parent = names::parent_of(key).and_then(|parent| self.directory.get_key_value(parent));
         session.rooms.contains_key(key) || (knows(key, known) && parent.is_none_or(|(key, parent)| knows(key, parent)))
+    }
+
+    /// Whether someone who is perhaps not in a room any more may be told what goes on in it: as far as every shard knows,
+    /// it is listed, and not for those alone who are invited.
+    pub(crate) fn may_know_of(&self, id: SessionId, number: RoomNumber) -> bool {
+        let Some(session) = self.sessions.get(&id) else { return false };
+        let Some((key, known)) = self.room_keys.get(&number).and_then(|key| self.directory.get_key_value(key)) else {
+            return false;
+        };
+        let enters = session.rooms.contains_key(key) || !known.properties.invite_only || known.is_managed_by(session);
+        enters && self.is_listed(id, key, known) && self.room_ban(id, number).is_none()
     }
 
     /// A room as the directory has it.

@@ -27,7 +27,7 @@ pub(crate) use entering::PendingJoin;
 pub(crate) use messages::{Counts, Join, NewRoom, Relocation, Secret};
 pub use properties::Properties;
 pub(crate) use settings::is_of_rooms;
-pub(crate) use slow_mode::SlowMode;
+pub(crate) use slow_mode::{SlowMode, Turn};
 
 use echomesh_proto::control::StatusCode;
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use echomesh_proto::control::{DeviceToken, Invitation, Role};
 use echomesh_proto::ids::UserId;
-use echomesh_shard::StoreOutcome;
 use echomesh_shard::accounts::{AccountsJob, AccountsOutcome, OperatorAct};
+use echomesh_shard::{SavedSession, StoreOutcome};
 
 use super::Cluster;
 
@@ -87,9 +87,18 @@ impl Cluster {
                 self.kept.tokens.retain(|_, (owner, kept)| *owner != user || kept.token_id != token);
                 done(self.kept.tokens.len() < before)
             }
-            AccountsJob::SetPassword { user, old, new } => {
+            AccountsJob::SetPassword { user, old, new, changed_by } => {
                 let account = self.accounts.values_mut().find(|account| account.0 == user.0 && account.2 == old);
-                done(account.map(|account| account.2 = new).is_some())
+                let is_set = account.map(|account| account.2 = new).is_some();
+                if let Some(id) = changed_by.filter(|_| is_set) {
+                    let stays = |session: &SavedSession| session.id == id || session.token != 0;
+                    self.stored.sessions.retain(|_, session| session.user != user || stays(session));
+                }
+                done(is_set)
+            }
+            AccountsJob::EndSessions { user, except } => {
+                self.stored.sessions.retain(|_, session| session.user != user || session.id == except);
+                done(self.accounts.values().any(|account| account.0 == user.0))
             }
             AccountsJob::Delete { user, entry, .. } => {
                 let role = self.accounts.values().find(|account| account.0 == user.0).map(|account| account.3);

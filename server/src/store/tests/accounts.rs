@@ -1,8 +1,9 @@
 //! Tokens, invitations, passwords, deleted accounts and the operator's commands, on both databases.
 
 use echomesh_proto::control::{AuditEntry, Invitation};
+use echomesh_proto::ids::SessionId;
 use echomesh_shard::accounts::{AccountsJob, AccountsOutcome, OperatorAct};
-use echomesh_shard::{Act, Ban, LoggedAct, Network};
+use echomesh_shard::{Act, Ban, LoggedAct, Network, SavedSession};
 
 use super::*;
 use crate::store::operator::{Change, Desk};
@@ -109,11 +110,74 @@ fn uses_and_accounts_are_one_transaction() {
 fn a_password_is_replaced_once() {
     on_both(|place| {
         let mut store = furnished(place);
-        let set = |old: &str, new: &str| AccountsJob::SetPassword { user: UserId(1), old: old.into(), new: new.into() };
+        let set = |old: &str, new: &str| {
+            let (user, changed_by) = (UserId(1), Some(SessionId(7)));
+            AccountsJob::SetPassword { user, old: old.into(), new: new.into(), changed_by }
+        };
         assert_eq!(ask(&mut store, set("h", "i")), is(AccountsOutcome::Done));
         assert_eq!(ask(&mut store, set("h", "j")), StoreOutcome::NotFound);
         let found = one(&mut store, &StoreJob::FindAccount { key: "ada".into() });
         assert!(matches!(found, StoreOutcome::Account { password_hash, .. } if password_hash == "i"));
+    });
+}
+
+/// Goal: after the next start those sessions are there that the account did not end: all after its password was only
+/// hashed anew, who changed it and tokens' after a change, one after it signed others out; also if a shard that had not
+/// been told wrote its own once more (PROTOCOL M64, M65, M67, M92).
+#[test]
+fn an_account_ends_its_stored_sessions() {
+    on_both(|place| {
+        let mut store = furnished(place);
+        let user = UserId(1);
+        let token = AccountsJob::NewToken { user, hash: "a".into(), label: String::new(), time_ms: 3, tokens_max: 2 };
+        assert_eq!(ask(&mut store, token), is(AccountsOutcome::Made { id: 1 }));
+        let bob = match one(&mut store, &account("bob")) {
+            StoreOutcome::AccountCreated { user } => user,
+            other => panic!("{other:?}"),
+        };
+        let big = u64::MAX - 5;
+        let session = |id: u64, user: UserId, token: u64| SavedSession {
+            id: SessionId(id),
+            user,
+            username: "Ada".into(),
+            role: Role::Member,
+            secret_hash: vec![1; 32],
+            token,
+            rooms: vec![RoomNumber(1)],
+        };
+        let sessions = vec![session(big, user, 0), session(2, user, 0), session(3, user, 1), session(4, bob, 0)];
+        let save = |sessions| StoreJob::SaveSessions { sessions, gone: Vec::new() };
+        one(&mut store, &save(sessions));
+        let reopened = |store: Store| {
+            close(store);
+            let (store, loaded) = open(place);
+            let mut ids: Vec<u64> = loaded.sessions.iter().map(|session| session.id.0).collect();
+            ids.sort_unstable();
+            (store, ids)
+        };
+        let set = |old: &str, new: &str, changed_by| AccountsJob::SetPassword {
+            user,
+            old: old.into(),
+            new: new.into(),
+            changed_by,
+        };
+        assert_eq!(ask(&mut store, set("h", "i", None)), is(AccountsOutcome::Done));
+        let by_hand = Some(SessionId(big));
+        assert_eq!(ask(&mut store, set("wrong", "k", by_hand)), StoreOutcome::NotFound);
+        let (mut store, ids) = reopened(store);
+        assert_eq!(ids, [2, 3, 4, big]);
+        assert_eq!(ask(&mut store, set("i", "j", by_hand)), is(AccountsOutcome::Done));
+        one(&mut store, &save(vec![session(2, user, 0), session(big, user, 0)]));
+        let (mut store, ids) = reopened(store);
+        assert_eq!(ids, [3, 4, big]);
+        let end = |except| AccountsJob::EndSessions { user, except: SessionId(except) };
+        assert_eq!(ask(&mut store, end(3)), is(AccountsOutcome::Done));
+        one(&mut store, &save(vec![session(5, user, 0)]));
+        let (mut store, ids) = reopened(store);
+        assert_eq!(ids, [3, 4, 5], "one of after it too");
+        let nobody = AccountsJob::EndSessions { user: UserId(99), except: SessionId(1) };
+        assert_eq!(ask(&mut store, nobody), StoreOutcome::NotFound);
+        close(store);
     });
 }
 

@@ -1,5 +1,7 @@
 //! What only a file can suffer.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -77,4 +79,21 @@ fn unusable_databases_are_refused() {
 
     let nowhere = directory.path().join("none").join("db");
     assert!(refused(&nowhere).contains("data directory exists"), "{}", refused(&nowhere));
+}
+
+/// Goal: a new database and the logs beside it are the server's alone to read; what mode an old one was given stays.
+#[test]
+fn a_new_file_is_the_servers_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let mode = |name: &str| fs::metadata(directory.path().join(name)).unwrap().permissions().mode() & 0o777;
+    let store = furnished(&file(&path));
+    for name in ["db", "db-wal", "db-shm"] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+    close(store);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let (store, _) = Store::open(&file(&path)).unwrap();
+    assert_eq!((mode("db"), mode("db-wal")), (0o640, 0o640));
+    close(store);
 }
