@@ -211,9 +211,11 @@ async fn mark_conversation(connection: &mut Connection, user: UserId, key: &str,
     let row = connection.row("SELECT id FROM accounts WHERE key = $1", &[Text(key)]).await?;
     let Some(peer) = row.map(|row| row.number(0)).transpose()? else { return Ok(()) };
     let peer = UserId(peer as u64);
+    // Not max(id): with the rest of the statement SQLite would read the whole conversation for it.
     let sql = "INSERT INTO chat_seen (account, room, peer, seen)
-               SELECT $1, 0, $2, CASE WHEN max(id) < $3 THEN max(id) ELSE $3 END FROM direct_lines
-               WHERE low = $4 AND high = $5 HAVING max(id) IS NOT NULL
+               SELECT $1, 0, $2, CASE WHEN newest < $3 THEN newest ELSE $3 END FROM
+                   (SELECT id AS newest FROM direct_lines WHERE low = $4 AND high = $5 ORDER BY id DESC LIMIT 1) line
+               WHERE newest > 0
                ON CONFLICT (account, room, peer) DO UPDATE SET seen = excluded.seen
                WHERE excluded.seen > chat_seen.seen";
     let seen = Number(i64::try_from(seen).unwrap_or(i64::MAX));

@@ -3,6 +3,7 @@
 mod accounts;
 mod chat;
 mod community;
+mod costs;
 mod files;
 #[path = "../../../tests/running/postgres.rs"]
 mod postgres;
