@@ -16,12 +16,13 @@ use super::{accounts, community, rooms, sessions};
 use crate::hex::hex;
 
 /// The steps to today's schema, in order. A released one never changes.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_community.sql"),
     include_str!("../../migrations/0003_accounts.sql"),
     include_str!("../../migrations/0004_rooms.sql"),
     include_str!("../../migrations/0005_chat.sql"),
+    include_str!("../../migrations/0006_indexes.sql"),
 ];
 
 /// Random bytes of the claim code: 80 bits, out of reach of guessing at five a connection.

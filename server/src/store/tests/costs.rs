@@ -67,3 +67,14 @@ fn a_mark_does_not_read_the_conversation() {
         one(store, &StoreJob::Chat(Box::new(ChatWrite::Mark(vec![mark]))));
     });
 }
+
+/// Goal: a room that ended is swept without a look at what was seen of others.
+#[test]
+fn a_sweep_does_not_read_all_marks() {
+    let marks = rows("chat_seen (account, room, peer, seen)", "n, 2, 0, 1");
+    costs_the_same(&marks, |store| {
+        one(store, &StoreJob::EndRoom { room: RoomNumber(1) });
+        let swept = one(store, &StoreJob::SweepRoom { room: RoomNumber(1) });
+        assert_eq!(swept, StoreOutcome::Swept { is_done: true });
+    });
+}

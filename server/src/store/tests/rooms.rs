@@ -96,6 +96,8 @@ fn rooms_end_with_their_lines() {
         one(&mut store, &room("tent", Properties { temporary: true, ..Properties::default() }));
         store.carry_out((0..600).map(|number| line(1, number)).collect());
         store.carry_out(vec![line(2, 0)]);
+        let seen: Vec<String> = (0..1_100).map(|user| format!("({user}, 1, 0, 1), ({user}, 0, 1, 1)")).collect();
+        script(&mut store, &format!("INSERT INTO chat_seen (account, room, peer, seen) VALUES {}", seen.join(", ")));
         let invited = Act::Invite { room: RoomNumber(1), user: UserId(1), invited: true };
         store.carry_out(vec![act(invited), act(Act::DeleteRoom { room: RoomNumber(1) })]);
         assert_eq!(
@@ -104,7 +106,9 @@ fn rooms_end_with_their_lines() {
         );
         one(&mut store, &line(3, 1));
         let sweep = |store: &mut Store, room| one(store, &StoreJob::SweepRoom { room: RoomNumber(room) });
-        assert_eq!(sweep(&mut store, 1), StoreOutcome::Swept { is_done: false });
+        for _ in 0..2 {
+            assert_eq!(sweep(&mut store, 1), StoreOutcome::Swept { is_done: false });
+        }
         close(store);
         let (mut store, loaded) = open(place);
         assert_eq!(loaded.rooms.iter().map(|room| room.number.0).collect::<Vec<_>>(), [3]);
@@ -112,6 +116,10 @@ fn rooms_end_with_their_lines() {
         for room in [1, 2] {
             assert_eq!(sweep(&mut store, room), StoreOutcome::Swept { is_done: true });
         }
+        let sql = "SELECT count(*), max(room) FROM chat_seen";
+        let left = store.runtime.block_on(store.session.connection().row(sql, &[])).unwrap().unwrap();
+        let left = [0, 1].map(|column| left.number(column).unwrap());
+        assert_eq!(left, [1_100, 0], "what was seen of conversations stays, of rooms it goes");
         one(&mut store, &room("tent", Properties { temporary: true, ..Properties::default() }));
         assert_eq!(one(&mut store, &StoreJob::EndRoom { room: RoomNumber(4) }), StoreOutcome::Swept { is_done: false });
         assert_eq!(sweep(&mut store, 4), StoreOutcome::Swept { is_done: true });
