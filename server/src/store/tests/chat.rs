@@ -207,11 +207,6 @@ fn lines_are_changed_and_deleted() {
     });
 }
 
-fn count(store: &mut Store, sql: &str) -> i64 {
-    let connection = store.session.connection();
-    store.runtime.block_on(connection.row(sql, &[])).unwrap().unwrap().number(0).unwrap()
-}
-
 /// Goal: what was deleted is not in SQLite's file any more either.
 #[test]
 fn deleted_content_leaves_the_file() {

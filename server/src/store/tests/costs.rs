@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicU64;
 
+use echomesh_proto::control::AuditEntry;
+use echomesh_shard::accounts::{AccountsJob, AccountsOutcome};
 use echomesh_shard::chat_jobs::{ChatWrite, Mark, View};
 
 use super::super::connection::Connection;
@@ -76,5 +78,17 @@ fn a_sweep_does_not_read_all_marks() {
         one(store, &StoreJob::EndRoom { room: RoomNumber(1) });
         let swept = one(store, &StoreJob::SweepRoom { room: RoomNumber(1) });
         assert_eq!(swept, StoreOutcome::Swept { is_done: true });
+    });
+}
+
+/// Goal: an account is deleted without a look at all others, and at all that rooms say of accounts.
+#[test]
+fn a_deletion_does_not_read_all_accounts() {
+    let accounts = rows("accounts (key, name, password_hash, created_ms)", "'u' || n, 'U', 'h', 1");
+    let standings = rows("room_standings (room, role, account, allow)", "1, -1, n + 9, 1");
+    costs_the_same(&format!("{accounts}; {standings}"), |store| {
+        let delete = AccountsJob::Delete { user: ADA, time_ms: 9, entry: AuditEntry::default() };
+        let deleted = one(store, &StoreJob::Accounts(Box::new(delete)));
+        assert_eq!(deleted, StoreOutcome::Accounts(AccountsOutcome::Done));
     });
 }
