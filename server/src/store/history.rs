@@ -1,7 +1,8 @@
 //! Reads of chat: pages of lines, and what is unread.
 //!
 //! Not who may read what: the kernel decides that. All is read as it was stored last.
-//! Bounds: a page has `PAGE_BYTES_MAX` bytes; `VIEWS_MAX` rooms and conversations are looked at, `UNREAD_MAX` lines of each.
+//! Bounds: a page has `PAGE_BYTES_MAX` bytes; `VIEWS_MAX` rooms and conversations are counted, `UNREAD_MAX` of the newest
+//! `LOOK_MAX` lines of each.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,9 @@ pub(super) const PAGE_BYTES_MAX: usize = 32 * 1024;
 
 /// Rooms and conversations of one account that are looked at for what is unread.
 const VIEWS_MAX: usize = 200;
+
+/// Lines looked at for what others said: who writes very much and marks nothing may not hold up the others' reads.
+const LOOK_MAX: u32 = 10 * UNREAD_MAX;
 
 /// Bytes of a line beside its texts, at most: numbers, tags, lengths.
 const LINE_BYTES: usize = 96;
@@ -267,8 +271,10 @@ async fn count(connection: &mut Connection, user: UserId, of: &Of, seen: u64) ->
     let mentions = if room.is_some() { "mentions" } else { "''" };
     let sql = format!(
         "SELECT count(*), COALESCE(sum(CASE WHEN m LIKE $5 THEN 1 ELSE 0 END), 0) FROM (
-             SELECT {mentions} AS m FROM {table}
-             WHERE {is_it} AND id > $3 AND account <> $4 AND deleted = 0 ORDER BY id LIMIT {UNREAD_MAX}) counted"
+             SELECT m FROM (
+                 SELECT id, account, deleted, {mentions} AS m FROM {table}
+                 WHERE {is_it} AND id > $3 ORDER BY id DESC LIMIT {LOOK_MAX}) newest
+             WHERE account <> $4 AND deleted = 0 ORDER BY id DESC LIMIT {UNREAD_MAX}) counted"
     );
     let pattern = format!("%,{},%", user.0);
     let values = [one, other, number(seen), number(user.0), Text(&pattern)];

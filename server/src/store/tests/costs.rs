@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use echomesh_proto::control::AuditEntry;
 use echomesh_shard::accounts::{AccountsJob, AccountsOutcome};
-use echomesh_shard::chat_jobs::{ChatWrite, Mark, View};
+use echomesh_shard::chat_jobs::{ChatRead, ChatWrite, Mark, View};
 
 use super::super::connection::Connection;
 use super::*;
@@ -91,4 +91,17 @@ fn a_deletion_does_not_read_all_accounts() {
         let deleted = one(store, &StoreJob::Accounts(Box::new(delete)));
         assert_eq!(deleted, StoreOutcome::Accounts(AccountsOutcome::Done));
     });
+}
+
+/// Goal: what is unread is counted in bounded time, however much an account wrote itself since its mark.
+#[test]
+fn own_lines_are_not_all_read() {
+    let lines = rows("chat_lines (room, account, client_id, content, time_ms)", "1, 1, '', 'own', n");
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = peopled(&file(&directory.path().join("db")));
+    script(&mut store, &lines);
+    let steps = cost(&mut store, |store| {
+        store.read(&ChatRead::Unread { user: ADA, view: Some(View::Room(RoomNumber(1))), fresh: Vec::new() });
+    });
+    assert!(steps < 2_000, "{steps} hundred steps");
 }
