@@ -194,11 +194,17 @@ async fn mark(connection: &mut Connection, marks: &[Mark]) -> Result<(), Failure
     Ok(())
 }
 
+/// Of rooms and accounts that are there: a room may have ended since, and guests have no account. Their marks would
+/// stay for ever.
 async fn mark_rooms(connection: &mut Connection, marks: &[[Value<'static>; 3]]) -> Result<(), Failure> {
-    let row = |at: usize| format!("(${}, ${}, 0, ${})", 3 * at + 1, 3 * at + 2, 3 * at + 3);
+    let row = |at: usize| format!("(${}, ${}, ${})", 3 * at + 1, 3 * at + 2, 3 * at + 3);
     let rows: Vec<String> = (0..marks.len()).map(row).collect();
+    // Both databases name the columns of VALUES so.
     let sql = format!(
-        "INSERT INTO chat_seen (account, room, peer, seen) VALUES {}
+        "INSERT INTO chat_seen (account, room, peer, seen)
+         SELECT column1, column2, 0, column3 FROM (VALUES {}) marks
+         WHERE EXISTS (SELECT 1 FROM rooms WHERE id = column2 AND gone = 0)
+         AND EXISTS (SELECT 1 FROM accounts WHERE id = column1 AND deleted_ms = 0)
          ON CONFLICT (account, room, peer) DO UPDATE SET seen = excluded.seen WHERE excluded.seen > chat_seen.seen",
         rows.join(", ")
     );

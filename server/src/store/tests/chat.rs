@@ -189,8 +189,7 @@ fn lines_are_changed_and_deleted() {
         assert_eq!(write(&mut store, change(ids[1], None)), StoreOutcome::NotFound);
         assert_eq!(write(&mut store, change(ids[1], Some("again"))), StoreOutcome::NotFound);
         let act = Act::DeleteLine { room: HALL, message_id: ids[2], time_ms: 10 };
-        let entry =
-            echomesh_proto::control::AuditEntry { action: ModerationAction::MaDeleteLine as i32, ..Default::default() };
+        let entry = AuditEntry { action: ModerationAction::MaDeleteLine as i32, ..Default::default() };
         let logged = StoreJob::Moderate(Box::new(LoggedAct { act, actor: ADA, target: TIM, entry }));
         assert!(matches!(one(&mut store, &logged), StoreOutcome::Moderated { .. }));
         assert_eq!(one(&mut store, &logged), StoreOutcome::NotFound);
@@ -290,11 +289,35 @@ fn unread_is_counted_from_marks() {
         store.carry_out((0..1_200).map(|at| said(1, 2, "more", &[1], 100 + at)).collect());
         assert_eq!(unread(&mut store, ADA, Some(hall), &[])[0].2, 1_000);
         // Many marks at once, as the store is given them.
+        for user in 4..=100 {
+            one(&mut store, &account(&format!("u{user}")));
+        }
         let marks = (1..=100).map(|user| Mark { user: UserId(user), view: View::Room(HALL), seen: 7 }).collect();
         assert_eq!(write(&mut store, ChatWrite::Mark(marks)), StoreOutcome::Chat(ChatOutcome::Marked));
         assert_eq!(count(&mut store, "SELECT count(*) FROM chat_seen WHERE room = 1 AND seen = 7"), 100);
         direct(&mut store, 2, 1, "", "psst again");
         assert_eq!(unread(&mut store, ADA, Some(with_tim), &[])[0].2, 1, "a new line does not take the mark back");
+    });
+}
+
+/// Goal: marks of who has no account, as guests, and of rooms that ended meanwhile leave nothing behind.
+#[test]
+fn marks_of_nobody_and_nowhere_are_not_kept() {
+    on_both(|place| {
+        let mut store = peopled(place);
+        let (guest, hall) = (UserId(1 << 62 | 7), View::Room(HALL));
+        let mark = |user, view: View| Mark { user, view, seen: 3 };
+        direct(&mut store, 2, 1, "", "psst");
+        one(&mut store, &StoreJob::EndRoom { room: RoomNumber(2) });
+        let attic = View::Room(RoomNumber(2));
+        let marks =
+            vec![mark(ADA, hall.clone()), mark(ADA, attic), mark(guest, hall), mark(TIM, View::Room(RoomNumber(9)))];
+        for _ in 0..2 {
+            let marked = write(&mut store, ChatWrite::Mark(marks.clone()));
+            assert_eq!(marked, StoreOutcome::Chat(ChatOutcome::Marked));
+        }
+        assert_eq!(count(&mut store, "SELECT count(*) FROM chat_seen WHERE room <> 0"), 1);
+        assert_eq!(count(&mut store, "SELECT count(*) FROM chat_seen WHERE account = 1 AND room = 1 AND seen = 3"), 1);
     });
 }
 
