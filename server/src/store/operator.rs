@@ -58,6 +58,17 @@ pub enum Change {
     Delete,
 }
 
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is made.
+    Done,
+    /// Nothing: nobody would be owner then.
+    OnlyOwner,
+    /// Nothing: the account was deleted meanwhile.
+    Gone,
+}
+
 /// A connection for one command.
 pub struct Desk {
     runtime: tokio::runtime::Runtime,
@@ -180,13 +191,16 @@ impl Desk {
         })
     }
 
-    /// Changes an account; false if it is the only owner and would be gone, or none.
+    /// Changes an account that was looked up before.
     ///
     /// # Errors
     /// The database failed.
-    pub fn change_user(&mut self, user: &User, change: &Change) -> Result<bool, StartError> {
+    pub fn change_user(&mut self, user: &User, change: &Change) -> Result<Changed, StartError> {
         self.change(async |connection| {
             let id = number(user.id.0);
+            if connection.row("SELECT 1 FROM accounts WHERE id = $1 AND deleted_ms = 0", &[id]).await?.is_none() {
+                return Ok(Changed::Gone);
+            }
             let (action, detail) = match change {
                 Change::Password(hash) => {
                     connection
@@ -199,7 +213,7 @@ impl Desk {
                 }
                 Change::Role(role) => {
                     if *role != Role::Owner && is_only_owner(connection, user.id).await? {
-                        return Ok(false);
+                        return Ok(Changed::OnlyOwner);
                     }
                     let values = [Number(*role as i64), id];
                     connection.execute("UPDATE accounts SET role = $1 WHERE id = $2", &values).await?;
@@ -211,9 +225,10 @@ impl Desk {
                     (Action::MaSetRole, detail)
                 }
                 Change::Delete => {
-                    let outcome = accounts::delete(connection, user.id, now_ms()).await?;
-                    if outcome != Some(AccountsOutcome::Done) {
-                        return Ok(false);
+                    match accounts::delete(connection, user.id, now_ms()).await? {
+                        Some(AccountsOutcome::Done) => {}
+                        Some(_) => return Ok(Changed::OnlyOwner),
+                        None => return Ok(Changed::Gone),
                     }
                     (Action::MaAccount, "account deleted".to_owned())
                 }
@@ -224,7 +239,7 @@ impl Desk {
             };
             note(connection, act, user.id.0, role).await?;
             log(connection, UserId(0), user.id, &entry(action, &user.name, detail)).await?;
-            Ok(true)
+            Ok(Changed::Done)
         })
     }
 

@@ -5,7 +5,7 @@ use echomesh_shard::accounts::{AccountsJob, AccountsOutcome, OperatorAct};
 use echomesh_shard::{Act, Ban, LoggedAct, Network};
 
 use super::*;
-use crate::store::operator::{Change, Desk};
+use crate::store::operator::{Change, Changed, Desk};
 
 /// The rules' answer to a job about accounts.
 fn ask(store: &mut Store, job: AccountsJob) -> StoreOutcome {
@@ -162,10 +162,10 @@ fn the_operators_acts_are_told() {
         assert!(desk.create("bob", "Bob", "h", Role::Member).unwrap());
         assert!(!desk.create("bob", "Bob", "h", Role::Member).unwrap());
         let bob = desk.user("bob").unwrap().unwrap();
-        assert!(desk.change_user(&bob, &Change::Role(Role::Owner)).unwrap());
-        assert!(!desk.change_user(&bob, &Change::Role(Role::Admin)).unwrap(), "the only owner");
-        assert!(!desk.change_user(&bob, &Change::Delete).unwrap(), "likewise");
-        assert!(desk.change_user(&bob, &Change::Password("i".into())).unwrap());
+        assert_eq!(desk.change_user(&bob, &Change::Role(Role::Owner)).unwrap(), Changed::Done);
+        assert_eq!(desk.change_user(&bob, &Change::Role(Role::Admin)).unwrap(), Changed::OnlyOwner);
+        assert_eq!(desk.change_user(&bob, &Change::Delete).unwrap(), Changed::OnlyOwner);
+        assert_eq!(desk.change_user(&bob, &Change::Password("i".into())).unwrap(), Changed::Done);
         let network = Network::parse("192.0.2.0/24").ok();
         let ban = Ban { network, by: "the operator".into(), by_role: 4, time_ms: 1, ..Ban::default() };
         let id = desk.ban(&ban, 9).unwrap().unwrap();
@@ -194,6 +194,27 @@ fn the_operators_acts_are_told() {
         let (mut store, loaded) = open(place);
         assert_eq!(loaded.bans.iter().map(|ban| ban.id).collect::<Vec<_>>(), [id]);
         assert_eq!(ask(&mut store, look(0)), is(AccountsOutcome::OperatorActs(Vec::new())), "a start knows them");
+    });
+}
+
+/// Goal: who was looked up and is deleted before the change is not changed, and is no owner that nobody can log in as.
+#[test]
+fn a_deleted_account_is_not_changed() {
+    on_both(|place| {
+        let (store, loaded) = open(place);
+        close(store);
+        let mut store = furnished(place);
+        let mut desk = Desk::open(place).unwrap();
+        desk.create("bob", "Bob", "h", Role::Member).unwrap();
+        let bob = desk.user("bob").unwrap().unwrap();
+        assert_eq!(desk.change_user(&bob, &Change::Delete).unwrap(), Changed::Done);
+        for change in [Change::Role(Role::Owner), Change::Password("i".into()), Change::Delete] {
+            assert_eq!(desk.change_user(&bob, &change).unwrap(), Changed::Gone);
+        }
+        let claim = |user| StoreJob::Claim { user, code: loaded.claim_code.clone().unwrap(), entry: Box::default() };
+        assert_eq!(one(&mut store, &claim(bob.id)), StoreOutcome::Denied);
+        assert_eq!(count(&mut store, "SELECT count(*) FROM accounts WHERE role = 4 OR password_hash = 'i'"), 0);
+        assert_eq!(one(&mut store, &claim(UserId(1))), StoreOutcome::Claimed, "the code is not used up");
     });
 }
 
