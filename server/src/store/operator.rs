@@ -91,6 +91,8 @@ impl Desk {
                         .synchronous(SqliteSynchronous::Full)
                         .busy_timeout(BUSY_MAX)
                         .foreign_keys(true)
+                        // What is deleted is overwritten, as by the server.
+                        .pragma("secure_delete", "ON")
                         .disable_statement_logging();
                     Connection::Sqlite(options.connect().await?)
                 }

@@ -218,6 +218,38 @@ fn a_deleted_account_is_not_changed() {
     });
 }
 
+/// Goal: of a password that an operator replaced, and of an account that was deleted so, nothing is left in SQLite's file.
+#[test]
+fn what_a_command_deletes_leaves_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = file(&directory.path().join("db"));
+    let mut store = furnished(&place);
+    let mut desk = Desk::open(&place).unwrap();
+    let (name, hash) = (format!("xyzzy{}", "n".repeat(50)), format!("plugh{}", "h".repeat(200)));
+    for at in 0..40 {
+        desk.create(&format!("user {at}"), &format!("{name}{at}"), &hash, Role::Member).unwrap();
+    }
+    let users = desk.users(UserId(1)).unwrap();
+    let (gone, kept) = users.split_at(20);
+    for user in kept {
+        desk.change_user(user, &Change::Password("h".into())).unwrap();
+    }
+    for user in gone {
+        desk.change_user(user, &Change::Delete).unwrap();
+    }
+    script(&mut store, "DELETE FROM audit");
+    drop(desk);
+    close(store);
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in ["plugh", "xyzzy"] {
+            let left = bytes.windows(secret.len()).filter(|window| *window == secret.as_bytes()).count();
+            let expected = if secret == "xyzzy" { 20 } else { 0 };
+            assert_eq!(left, expected, "{secret}");
+        }
+    }
+}
+
 /// Goal: bans and invitations that are over do not stay in the table.
 #[test]
 fn what_is_over_is_forgotten() {
