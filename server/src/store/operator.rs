@@ -20,6 +20,7 @@ use super::connection::Value::{Number, Text};
 use super::connection::{Connection, Row};
 use super::open::{OpenError, in_time};
 use super::place::Place;
+use super::postgres::see_that_it_is_fit;
 use super::{runtime, schema};
 use crate::start_error::StartError;
 
@@ -98,7 +99,12 @@ impl Desk {
                 }
                 Place::Postgres(place) => {
                     let options = place.options().clone().application_name("echomesh-server command");
-                    in_time(BUSY_MAX, async move { Ok(Connection::Postgres(options.connect().await?)) }).await?
+                    let connecting = async move {
+                        let mut connection = Connection::Postgres(options.connect().await?);
+                        see_that_it_is_fit(&mut connection).await?;
+                        Ok(connection)
+                    };
+                    in_time(BUSY_MAX, connecting).await?
                 }
             };
             let is_current = schema::is_current(&mut connection).await?;
@@ -380,4 +386,13 @@ async fn is_only_owner(connection: &mut Connection, user: UserId) -> Result<bool
                WHERE id = $1 AND role = 4";
     let others = connection.row(sql, &[number(user.0)]).await?;
     others.map_or(Ok(false), |row| Ok(number_of(&row, 0)? == 0))
+}
+
+#[cfg(test)]
+impl Desk {
+    /// A setting of its session, PostgreSQL's.
+    pub(super) fn setting(&mut self, name: &str) -> String {
+        let sql = format!("SELECT current_setting('{name}')");
+        self.read(async |connection| connection.row(&sql, &[]).await?.expect("a row").text(0)).expect("an answer")
+    }
 }

@@ -250,6 +250,18 @@ fn what_a_command_deletes_leaves_the_file() {
     }
 }
 
+/// Goal: what a command says it did is on PostgreSQL's disk, however the database is set.
+#[test]
+fn commands_commit_durably() {
+    let postgres = Postgres::shared();
+    let url = postgres.database();
+    close(furnished(&server(&url)));
+    let name = postgres.sql(&url, "SELECT current_database()");
+    postgres.sql(&url, &format!("ALTER DATABASE {name} SET synchronous_commit = off"));
+    let mut desk = Desk::open(&server(&url)).unwrap();
+    assert_eq!(desk.setting("synchronous_commit"), "on");
+}
+
 /// Goal: bans and invitations that are over do not stay in the table.
 #[test]
 fn what_is_over_is_forgotten() {
