@@ -101,11 +101,19 @@ fn count_as_done(connection: &Connection, steps: usize) -> String {
     }
 }
 
-/// Reads what shards start with.
+/// Reads what shards start with, and has what does not outlive a start end: all of it or nothing, and one commit
+/// however much it is.
 ///
 /// # Errors
-/// The database fails.
+/// The database fails; the connection is of no more use.
 pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenError> {
+    connection.begin().await?;
+    let loaded = read(connection).await?;
+    connection.script("COMMIT").await?;
+    Ok(loaded)
+}
+
+async fn read(connection: &mut Connection) -> Result<Loaded, OpenError> {
     // What commands did is in what is read below; what they do from here on is the server's to look for.
     connection.script("DELETE FROM operator_acts").await?;
     let now_ms = accounts::now_ms();

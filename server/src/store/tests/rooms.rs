@@ -129,6 +129,33 @@ fn rooms_end_with_their_lines() {
     });
 }
 
+/// Goal: what a start does to the database happens as a whole or not at all: a temporary room that ended by half could
+/// not be swept. Method: a trigger that lets the second statement of a room's end fail.
+#[test]
+fn a_start_that_fails_ends_no_room_by_half() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("db");
+    let (mut store, _) = open(&file(&path));
+    one(&mut store, &account("ann"));
+    one(&mut store, &room("tent", Properties { temporary: true, ..Properties::default() }));
+    one(&mut store, &act(Act::Invite { room: RoomNumber(1), user: UserId(1), invited: true }));
+    let forbid = "CREATE TRIGGER forbid BEFORE DELETE ON room_standings BEGIN SELECT RAISE(ABORT, 'forbidden'); END";
+    script(&mut store, forbid);
+    close(store);
+    assert!(Store::open(&file(&path)).is_err());
+    let gone = runtime().unwrap().block_on(async {
+        let mut connection = sqlite::open(&path).await.unwrap();
+        connection.script("DROP TRIGGER forbid").await.unwrap();
+        let row = connection.row("SELECT gone FROM rooms", &[]).await.unwrap().unwrap();
+        connection.close().await.unwrap();
+        row.number(0).unwrap()
+    });
+    assert_eq!(gone, 0);
+    let (mut store, loaded) = open(&file(&path));
+    assert_eq!(loaded.ended_rooms, [RoomNumber(1)]);
+    assert_eq!(one(&mut store, &StoreJob::SweepRoom { room: RoomNumber(1) }), StoreOutcome::Swept { is_done: true });
+}
+
 /// Goal: sessions are read as they were last written, but not those that ended, whose account is gone, or whose
 /// account had an epoch of sessions since.
 #[test]
