@@ -3,6 +3,8 @@
 //! Cost: the tables that logins and rooms live by are checked page by page at each start; chat, which
 //! may be gigabytes, is not, and SQLite tells damage there when it is met.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,11 +18,16 @@ use super::open::OpenError;
 /// How long to wait for another process that holds the database: less than `super::PATIENCE`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Mode of a new file, and with it of its log: it has everybody's chat, and what passwords are guessed from.
+pub(super) const MODE: u32 = 0o600;
+
 /// Opens the file, makes it if it is missing, and looks for damage in its small tables.
 ///
 /// # Errors
 /// It cannot be read and written, or is damaged.
 pub(super) async fn open(path: &Path) -> Result<Connection, OpenError> {
+    // What goes wrong here goes wrong again below, and is told there; that it is there already is the rule.
+    let _ = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
     let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)

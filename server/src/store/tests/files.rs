@@ -1,5 +1,6 @@
 //! What only a file can suffer.
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::time::Instant;
 
@@ -56,6 +57,23 @@ fn a_hanging_file_fails_jobs_in_time() {
     let again = one(&mut store, &line(1, "a", "y", 1));
     assert!(matches!(again, StoreOutcome::ChatDuplicate { message_id: 1, .. }), "{again:?}");
     assert_eq!(stored(&one(&mut store, &line(1, "b", "x", 1))), 2);
+}
+
+/// Goal: nobody else on the machine reads chat and passwords' hashes, whoever may look into the directory.
+#[test]
+fn the_files_are_the_servers_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = directory.path().join("db");
+    let store = furnished(&file(&path));
+    let files = std::fs::read_dir(directory.path()).unwrap().map(Result::unwrap);
+    let modes: Vec<_> = files.map(|file| (file.file_name(), file.metadata().unwrap().mode() & 0o777)).collect();
+    assert!(modes.len() > 1 && modes.iter().all(|(_, mode)| *mode == 0o600), "{modes:?}");
+    close(store);
+    // What an operator has set stays.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    close(Store::open(&file(&path)).unwrap().0);
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o640);
 }
 
 /// Goal: damage and a missing directory are refused with a sentence that says what to do.
