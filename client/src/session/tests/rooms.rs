@@ -1,6 +1,6 @@
 //! Rooms themselves, as a session asks for them and is told of them.
 
-use echomesh_proto::control::{Room as Shown, RoomAction, RoomProperties};
+use echomesh_proto::control::{Account, AccountAction, Room as Shown, RoomAction, RoomProperties};
 
 use super::*;
 
@@ -92,4 +92,19 @@ fn properties_of_a_room_follow_its_deltas() {
     stage.receive(&EchoMsg::new(0, Body::RoomEvent(event)));
     assert_eq!(stage.events.pop(), Some(Event::RoomChanged { room: "Lobby".into() }));
     assert_eq!(stage.room().properties().capacity, 6);
+}
+
+/// Goal: what shows a session, as a log does, shows no password and no token.
+#[test]
+fn secrets_are_not_shown() {
+    let mut stage = Stage::in_room();
+    stage.session.join_with_password(stage.now, "den", "tr0ub4dor").unwrap();
+    let action = AccountAction::AaChangePassword as i32;
+    let account = Account { action, new_password: "c0rrect".into(), ..Account::default() };
+    stage.session.account(stage.now, account).unwrap();
+    stage.sent();
+    let shown = format!("{:?}", stage.session);
+    for secret in ["secret", "tr0ub4dor", "c0rrect", "token\""] {
+        assert!(!shown.contains(secret), "{secret}");
+    }
 }
