@@ -12,8 +12,8 @@ use echomesh_proto::time::Now;
 use super::Session;
 use super::counters::Drop;
 use super::event::{DisconnectReason, Done, Event, LoggedIn, MemberChange, Outcome, RequestId};
-use super::requests::{Kind, Pending, action, answer, open_voice};
-use super::room::Room;
+use super::requests::{Kind, Pending, REQUESTS_MAX, action, answer, open_voice};
+use super::room::{ROOMS_MAX, Room};
 use super::secret::{Password, ResumeToken};
 use super::voice::VoiceRoom;
 
@@ -318,6 +318,11 @@ impl Session {
     /// Someone moved this session into a room: it is in, and not out of the other one yet.
     fn moved(&mut self, now: Now, state: RoomState, events: &mut Vec<Event>) {
         let name = Room::new(&state.room_id, &state).name().clone();
+        let is_full = self.rooms.len() >= ROOMS_MAX && !self.is_in(&name);
+        // The driver's own are fewer than half of these.
+        if is_full || self.pending.len() >= 2 * REQUESTS_MAX {
+            return self.counters.drop(Drop::RoomLimit);
+        }
         events.push(Event::Moved { room: name.clone() });
         self.joined(now, None, (&name, Password::default()), false, state, events);
     }
