@@ -42,6 +42,8 @@ const MARK_US: u64 = SECOND_US;
 /// A chat line on its way. The id makes sending it again harmless.
 #[derive(Clone, Debug)]
 struct Line {
+    /// In the order in which they were typed.
+    number: u64,
     text: String,
     client_id: String,
 }
@@ -57,6 +59,7 @@ struct Stay<'a> {
     statistics: Statistics,
     lines: mpsc::Receiver<String>,
     lines_ended: bool,
+    lines_read: u64,
     unsent: VecDeque<Line>,
     unacknowledged: BTreeMap<RequestId, Line>,
     /// What the others see of this voice, and what they were told.
@@ -107,6 +110,7 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         statistics: Statistics::default(),
         lines: read_lines(),
         lines_ended: false,
+        lines_read: 0,
         unsent: VecDeque::new(),
         unacknowledged: BTreeMap::new(),
         announce,
@@ -169,6 +173,12 @@ fn read_lines() -> mpsc::Receiver<String> {
         }
     });
     receiver
+}
+
+/// A line that must be sent again, to its place before those that were never sent.
+fn put_back(unsent: &mut VecDeque<Line>, line: Line) {
+    let at = unsent.partition_point(|other| other.number < line.number);
+    unsent.insert(at, line);
 }
 
 fn client_id() -> Result<String, Failure> {
@@ -248,7 +258,10 @@ impl Stay<'_> {
     fn line(&mut self, line: Option<String>) -> Result<(), Failure> {
         match line {
             Some(text) if self.switched(&text) => {}
-            Some(text) => self.unsent.push_back(Line { text, client_id: client_id()? }),
+            Some(text) => {
+                self.lines_read += 1;
+                self.unsent.push_back(Line { number: self.lines_read, text, client_id: client_id()? });
+            }
             None => self.lines_ended = true,
         }
         Ok(())
@@ -424,7 +437,7 @@ impl Stay<'_> {
         let line = self.unacknowledged.remove(&answer.request);
         match (line, answer.outcome) {
             (Some(_), Outcome::Done(Done::Chat(_))) => self.statistics.lines_stored += 1,
-            (Some(line), Outcome::TimedOut | Outcome::ConnectionLost) => self.unsent.push_back(line),
+            (Some(line), Outcome::TimedOut | Outcome::ConnectionLost) => put_back(&mut self.unsent, line),
             (_, Outcome::Refused { message, .. }) => eprintln!("echomesh: {}", printable(&message)),
             _ => {}
         }
@@ -454,5 +467,21 @@ impl Stay<'_> {
             return;
         }
         stay::leave(&mut self.link, &self.room).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what was on its way when a connection was lost is said again before what was typed after it.
+    #[test]
+    fn lines_keep_their_order_when_sent_again() {
+        let line = |number| Line { number, text: String::new(), client_id: String::new() };
+        let mut unsent = VecDeque::from([line(4), line(5)]);
+        for number in [1, 3, 2] {
+            put_back(&mut unsent, line(number));
+        }
+        assert_eq!(unsent.iter().map(|line| line.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     }
 }
