@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use echomesh_proto::control::{Body, EchoMsg, LoginResponse, StatusCode};
+use echomesh_proto::control::{Body, EchoMsg, LoginResponse, RoomActionType, RoomState, Status, StatusCode};
 use echomesh_proto::framing::FrameDecoder;
 use prost::Message;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -35,23 +35,29 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Takes one connection and answers its login with this.
-fn answer_login(mut stream: impl Read + Write, answer: LoginResponse) {
+/// Answers what comes on one connection, until the client hangs up.
+fn answer(mut stream: impl Read + Write, mut answers: impl FnMut(Body) -> Vec<(bool, Body)>) {
     let (mut decoder, mut bytes) = (FrameDecoder::default(), [0; 4096]);
-    let login = loop {
-        let count = stream.read(&mut bytes).unwrap();
-        assert!(count > 0, "the client must log in");
+    while let Ok(count) = stream.read(&mut bytes)
+        && count > 0
+    {
         decoder.push(&bytes[..count]);
-        if let Some(frame) = decoder.next_frame().unwrap() {
-            break EchoMsg::decode(frame).unwrap();
+        let mut out = Vec::new();
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            let asked = EchoMsg::decode(frame).unwrap();
+            for (is_answer, body) in answers(asked.body.unwrap()) {
+                EchoMsg::new(if is_answer { asked.request_id } else { 0 }, body).append_frame(&mut out);
+            }
         }
-    };
-    let mut out = Vec::new();
-    EchoMsg::new(login.request_id, Body::LoginResponse(answer)).append_frame(&mut out);
-    stream.write_all(&out).unwrap();
-    stream.flush().unwrap();
-    // The client hangs up.
-    while matches!(stream.read(&mut bytes), Ok(count) if count > 0) {}
+        if stream.write_all(&out).and_then(|()| stream.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes one connection and answers its login with this.
+fn answer_login(stream: impl Read + Write, response: LoginResponse) {
+    answer(stream, |_| vec![(true, Body::LoginResponse(response.clone()))]);
 }
 
 fn refusal(status: StatusCode) -> LoginResponse {
@@ -136,6 +142,37 @@ fn refused_logins_are_told_apart() {
         let output = echomesh(home.path(), &["rooms", "--plaintext", "--server", &server]);
         assert_eq!(code(&output), expected, "{}", text(&output));
         assert!(text(&output).contains("because"), "{}", text(&output));
+        answering.join().unwrap();
+    }
+}
+
+/// Goal: what a server says cannot drive the terminal, however the program ends.
+#[test]
+fn a_refusal_is_made_printable() {
+    let home = tempfile::tempdir().unwrap();
+    let odd = || "be\u{1b}[2J\ncause".to_owned();
+    for (logs_in, arguments) in [(false, &["rooms"][..]), (true, &["rooms"]), (true, &["join", "hall"])] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap().to_string();
+        let answering = std::thread::spawn(move || {
+            let refused =
+                move || Status { status_code: StatusCode::StatusDenied as i32, message: odd(), ..Status::default() };
+            answer(listener.accept().unwrap().0, |asked| match asked {
+                Body::LoginRequest(_) if !logs_in => {
+                    let response = LoginResponse { message: odd(), ..refusal(StatusCode::StatusLimit) };
+                    vec![(true, Body::LoginResponse(response))]
+                }
+                Body::LoginRequest(_) => vec![(true, Body::LoginResponse(LoginResponse::default()))],
+                Body::RoomAction(action) if action.action_type() == RoomActionType::RaJoin => {
+                    let banned = Status { status_code: StatusCode::StatusBanned as i32, ..refused() };
+                    vec![(true, Body::RoomState(RoomState::default())), (false, Body::Status(banned))]
+                }
+                _ => vec![(true, Body::Status(refused()))],
+            });
+        });
+        let output = echomesh(home.path(), &[arguments, &["--plaintext", "--server", &server]].concat());
+        assert_eq!(code(&output), 1, "{}", text(&output));
+        assert!(text(&output).contains("cause") && !text(&output).contains('\u{1b}'), "{}", text(&output));
         answering.join().unwrap();
     }
 }
