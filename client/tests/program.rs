@@ -9,7 +9,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use echomesh_proto::control::{Body, EchoMsg, LoginResponse, RoomActionType, RoomState, Status, StatusCode};
+use echomesh_proto::control::{
+    Body, ChatMsg, ChatState, EchoMsg, LoginResponse, RoomActionType, RoomState, Status, StatusCode,
+};
 use echomesh_proto::framing::FrameDecoder;
 use prost::Message;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -175,6 +177,50 @@ fn a_refusal_is_made_printable() {
         assert!(text(&output).contains("cause") && !text(&output).contains('\u{1b}'), "{}", text(&output));
         answering.join().unwrap();
     }
+}
+
+/// Goal: a line that came live and is in the history too is shown once, also where the server is too busy to say what is
+/// unread.
+#[test]
+fn a_line_of_the_history_is_shown_once() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let answering = std::thread::spawn(move || {
+        let line = |message_id: u64| ChatMsg {
+            room_id: "hall".into(),
+            username: "bob".into(),
+            content: format!("line {message_id}"),
+            message_id,
+            ..ChatMsg::default()
+        };
+        let busy =
+            Status { status_code: StatusCode::StatusTryAgain as i32, message: "busy".into(), ..Status::default() };
+        answer(listener.accept().unwrap().0, |asked| match asked {
+            Body::LoginRequest(_) => vec![(true, Body::LoginResponse(LoginResponse::default()))],
+            Body::RoomAction(action) => {
+                let state = RoomState {
+                    action_type: action.action_type,
+                    room_id: "hall".into(),
+                    newest_line: 6,
+                    ..RoomState::default()
+                };
+                vec![(true, Body::RoomState(state)), (false, Body::ChatMsg(line(7)))]
+            }
+            Body::ChatAction(action) if action.room_id == "hall" => {
+                let lines = vec![line(7), line(6)];
+                vec![
+                    (true, Body::ChatState(ChatState { lines, ..ChatState::default() })),
+                    (false, Body::ChatMsg(line(8))),
+                ]
+            }
+            _ => vec![(true, Body::Status(busy.clone()))],
+        });
+    });
+    let output = echomesh(home.path(), &["join", "hall", "--for", "1", "--plaintext", "--server", &server]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(shown.lines().collect::<Vec<_>>(), ["bob: line 6", "bob: line 7", "bob: line 8"], "{}", text(&output));
+    answering.join().unwrap();
 }
 
 /// Goal: the certificate of first use is pinned, holds, and a changed one is refused before the password

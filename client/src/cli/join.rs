@@ -129,20 +129,18 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
 /// Shows what was said before, and where else something is unread. Gives the number of the newest line. That a server
 /// does not tell is no reason not to stay.
 async fn show_before(link: &mut Link, join: &Join) -> Result<u64, Failure> {
-    match history(link, join).await {
-        Err(Failure::Refused(text)) => {
-            eprintln!("echomesh: what was said before: {}", printable(&text));
-            Ok(0)
-        }
-        outcome => outcome,
+    let mut shown = 0;
+    match show_history(link, join, &mut shown).await {
+        Err(Failure::Refused(text)) => eprintln!("echomesh: what was said before: {text}"),
+        outcome => outcome?,
     }
+    Ok(shown)
 }
 
-async fn history(link: &mut Link, join: &Join) -> Result<u64, Failure> {
-    let mut shown = 0;
+async fn show_history(link: &mut Link, join: &Join, shown: &mut u64) -> Result<(), Failure> {
     if join.history > 0 {
         for line in chat::last_lines(link, &join.room, join.history).await? {
-            shown = line.message_id;
+            *shown = line.message_id;
             print_line(&chat::shown(&line))?;
         }
     }
@@ -150,7 +148,7 @@ async fn history(link: &mut Link, join: &Join) -> Result<u64, Failure> {
         let name = printable(&of.username);
         eprintln!("echomesh: {} from {name}: echomesh history '@{name}'", of.count);
     }
-    Ok(shown)
+    Ok(())
 }
 
 /// Reads standard input on a thread of its own: a read of a terminal cannot be cancelled, only left
