@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use echomesh_proto::control::{
-    Body, ChatMsg, ChatState, EchoMsg, LoginResponse, RoomActionType, RoomState, Status, StatusCode,
+    Body, ChatActionType, ChatMsg, ChatState, EchoMsg, LoginResponse, RoomActionType, RoomState, Status, StatusCode,
 };
 use echomesh_proto::framing::FrameDecoder;
 use prost::Message;
@@ -37,7 +37,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Answers what comes on one connection, until the client hangs up.
+/// Answers what comes on one connection, until the client hangs up, or there are no answers, which hangs up too.
 fn answer(mut stream: impl Read + Write, mut answers: impl FnMut(Body) -> Vec<(bool, Body)>) {
     let (mut decoder, mut bytes) = (FrameDecoder::default(), [0; 4096]);
     while let Ok(count) = stream.read(&mut bytes)
@@ -47,7 +47,11 @@ fn answer(mut stream: impl Read + Write, mut answers: impl FnMut(Body) -> Vec<(b
         let mut out = Vec::new();
         while let Some(frame) = decoder.next_frame().unwrap() {
             let asked = EchoMsg::decode(frame).unwrap();
-            for (is_answer, body) in answers(asked.body.unwrap()) {
+            let bodies = answers(asked.body.unwrap());
+            if bodies.is_empty() {
+                return;
+            }
+            for (is_answer, body) in bodies {
                 EchoMsg::new(if is_answer { asked.request_id } else { 0 }, body).append_frame(&mut out);
             }
         }
@@ -64,6 +68,11 @@ fn answer_login(stream: impl Read + Write, response: LoginResponse) {
 
 fn refusal(status: StatusCode) -> LoginResponse {
     LoginResponse { status_code: status as i32, message: "because".to_owned(), ..LoginResponse::default() }
+}
+
+/// Ends a stay.
+fn kick() -> Body {
+    Body::Status(Status { status_code: StatusCode::StatusKicked as i32, ..Status::default() })
 }
 
 /// A server of TLS 1.3 with a certificate of its own, for one connection; a failed handshake ends it.
@@ -214,12 +223,62 @@ fn a_line_of_the_history_is_shown_once() {
                     (false, Body::ChatMsg(line(8))),
                 ]
             }
+            Body::ChatAction(action) if action.action() == ChatActionType::CaUnread => {
+                vec![(true, Body::Status(busy.clone())), (false, kick())]
+            }
             _ => vec![(true, Body::Status(busy.clone()))],
         });
     });
-    let output = echomesh(home.path(), &["join", "hall", "--for", "1", "--plaintext", "--server", &server]);
+    let output = echomesh(home.path(), &["join", "hall", "--for", "60", "--plaintext", "--server", &server]);
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(shown.lines().collect::<Vec<_>>(), ["bob: line 6", "bob: line 7", "bob: line 8"], "{}", text(&output));
+    answering.join().unwrap();
+}
+
+/// Goal: a database that was restored numbers its lines anew: they are shown.
+#[test]
+fn lines_of_a_restored_database_are_shown() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let answering = std::thread::spawn(move || {
+        let line = |message_id: u64| ChatMsg {
+            room_id: "hall".into(),
+            username: "bob".into(),
+            content: format!("line {message_id}"),
+            message_id,
+            ..ChatMsg::default()
+        };
+        for (newest_line, lines, then) in [(60, vec![line(60)], None), (2, Vec::new(), Some(line(3)))] {
+            answer(listener.accept().unwrap().0, |asked| match asked {
+                Body::LoginRequest(_) => vec![(true, Body::LoginResponse(LoginResponse::default()))],
+                Body::RoomAction(action) => {
+                    let (action_type, room_id) = (action.action_type, "hall".into());
+                    let state = RoomState { action_type, room_id, newest_line, ..RoomState::default() };
+                    vec![(true, Body::RoomState(state))]
+                }
+                Body::ChatAction(action)
+                    if action.room_id == "hall" && action.action() == ChatActionType::CaHistory =>
+                {
+                    let lines = lines.clone();
+                    let mut out = vec![(true, Body::ChatState(ChatState { lines, ..ChatState::default() }))];
+                    if let Some(line) = then.clone() {
+                        out.extend([(false, Body::ChatMsg(line)), (false, kick())]);
+                    }
+                    out
+                }
+                // What is unread is told, and where direct lines begin.
+                Body::ChatAction(action) if then.is_some() || action.action() != ChatActionType::CaSeen => {
+                    vec![(true, Body::ChatState(ChatState::default()))]
+                }
+                // The first connection ends with the mark that the history was seen.
+                _ => Vec::new(),
+            });
+        }
+    });
+    let output = echomesh(home.path(), &["join", "hall", "--for", "60", "--plaintext", "--server", &server]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(shown.lines().collect::<Vec<_>>(), ["bob: line 60", "bob: line 3"], "{}", text(&output));
     answering.join().unwrap();
 }
 

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::pin::{Pin, pin};
 
 use echomesh_client::{
-    Announce, Answer, Done, Event, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
+    Announce, Answer, Done, Event, LoggedIn, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
 };
 use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::Ssrc;
@@ -67,7 +67,9 @@ struct Stay<'a> {
     announced: Announce,
     /// UDP is blocked, as the person was told.
     tunnelled: bool,
-    /// Newest line that was shown, and the one marked as seen, when, by which request.
+    /// Newest line of those that were shown at first, until one after it is told: then none of them comes any more.
+    before: u64,
+    /// The line that was shown last, and the one marked as seen, when, by which request.
     shown: u64,
     seen: u64,
     marked: Time,
@@ -116,6 +118,7 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         announce,
         announced: announce,
         tunnelled: false,
+        before: shown,
         shown,
         seen: 0,
         marked: Time(0),
@@ -350,13 +353,18 @@ impl Stay<'_> {
     fn event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Chat(line) => {
-                // It may have been among those shown before.
-                if line.message_id > self.shown && !self.own_came(&line) {
+                if line.message_id <= self.before {
+                    return Ok(());
+                }
+                self.before = 0;
+                if !self.own_came(&line) {
                     self.statistics.lines_heard += 1;
                     print_line(&chat::shown(&line))?;
                 }
-                self.shown = self.shown.max(line.message_id);
+                self.shown = line.message_id;
             }
+            // The database may be another one, which numbers its lines anew.
+            Event::LoggedIn(LoggedIn { resumed: false, .. }) => self.before = 0,
             Event::Direct(line) | Event::ChatChanged(line) => print_line(&chat::shown(&line))?,
             Event::Answer(answer) => self.answer(answer),
             Event::Member { change, member, .. } => {
@@ -398,7 +406,7 @@ impl Stay<'_> {
         eprintln!("echomesh: moved to {}", printable(room));
         self.room = room.to_owned();
         // Lines have their numbers by room.
-        (self.shown, self.seen) = (0, 0);
+        (self.before, self.shown, self.seen) = (0, 0, 0);
         if self.speech.is_some() {
             let flags = OpenVoice { muted: self.announce.muted, deafened: self.announce.deafened };
             if let Err(error) = self.link.session.open_voice(clock::now(), room, flags) {
@@ -419,7 +427,7 @@ impl Stay<'_> {
     /// Marks what was shown as seen, now and then.
     fn mark_seen(&mut self) {
         let now = clock::monotonic();
-        if self.join.keep_unread || self.shown <= self.seen || now.since_us(self.marked) < MARK_US {
+        if self.join.keep_unread || self.shown == self.seen || now.since_us(self.marked) < MARK_US {
             return;
         }
         if let Ok(id) = self.link.session.seen(clock::now(), &self.room, self.shown) {
