@@ -9,7 +9,9 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use echomesh_proto::control::{Body, EchoMsg, LoginResponse, StatusCode};
+use echomesh_proto::control::{
+    Body, ChatActionType, ChatMsg, ChatState, EchoMsg, LoginResponse, RoomActionType, RoomState, Status, StatusCode,
+};
 use echomesh_proto::framing::FrameDecoder;
 use prost::Message;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -35,27 +37,42 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Takes one connection and answers its login with this.
-fn answer_login(mut stream: impl Read + Write, answer: LoginResponse) {
+/// Answers what comes on one connection, until the client hangs up, or there are no answers, which hangs up too.
+fn answer(mut stream: impl Read + Write, mut answers: impl FnMut(Body) -> Vec<(bool, Body)>) {
     let (mut decoder, mut bytes) = (FrameDecoder::default(), [0; 4096]);
-    let login = loop {
-        let count = stream.read(&mut bytes).unwrap();
-        assert!(count > 0, "the client must log in");
+    while let Ok(count) = stream.read(&mut bytes)
+        && count > 0
+    {
         decoder.push(&bytes[..count]);
-        if let Some(frame) = decoder.next_frame().unwrap() {
-            break EchoMsg::decode(frame).unwrap();
+        let mut out = Vec::new();
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            let asked = EchoMsg::decode(frame).unwrap();
+            let bodies = answers(asked.body.unwrap());
+            if bodies.is_empty() {
+                return;
+            }
+            for (is_answer, body) in bodies {
+                EchoMsg::new(if is_answer { asked.request_id } else { 0 }, body).append_frame(&mut out);
+            }
         }
-    };
-    let mut out = Vec::new();
-    EchoMsg::new(login.request_id, Body::LoginResponse(answer)).append_frame(&mut out);
-    stream.write_all(&out).unwrap();
-    stream.flush().unwrap();
-    // The client hangs up.
-    while matches!(stream.read(&mut bytes), Ok(count) if count > 0) {}
+        if stream.write_all(&out).and_then(|()| stream.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+/// Takes one connection and answers its login with this.
+fn answer_login(stream: impl Read + Write, response: LoginResponse) {
+    answer(stream, |_| vec![(true, Body::LoginResponse(response.clone()))]);
 }
 
 fn refusal(status: StatusCode) -> LoginResponse {
     LoginResponse { status_code: status as i32, message: "because".to_owned(), ..LoginResponse::default() }
+}
+
+/// Ends a stay.
+fn kick() -> Body {
+    Body::Status(Status { status_code: StatusCode::StatusKicked as i32, ..Status::default() })
 }
 
 /// A server of TLS 1.3 with a certificate of its own, for one connection; a failed handshake ends it.
@@ -138,6 +155,131 @@ fn refused_logins_are_told_apart() {
         assert!(text(&output).contains("because"), "{}", text(&output));
         answering.join().unwrap();
     }
+}
+
+/// Goal: what a server says cannot drive the terminal, however the program ends.
+#[test]
+fn a_refusal_is_made_printable() {
+    let home = tempfile::tempdir().unwrap();
+    let odd = || "be\u{1b}[2J\ncause".to_owned();
+    for (logs_in, arguments) in [(false, &["rooms"][..]), (true, &["rooms"]), (true, &["join", "hall"])] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap().to_string();
+        let answering = std::thread::spawn(move || {
+            let refused =
+                move || Status { status_code: StatusCode::StatusDenied as i32, message: odd(), ..Status::default() };
+            answer(listener.accept().unwrap().0, |asked| match asked {
+                Body::LoginRequest(_) if !logs_in => {
+                    let response = LoginResponse { message: odd(), ..refusal(StatusCode::StatusLimit) };
+                    vec![(true, Body::LoginResponse(response))]
+                }
+                Body::LoginRequest(_) => vec![(true, Body::LoginResponse(LoginResponse::default()))],
+                Body::RoomAction(action) if action.action_type() == RoomActionType::RaJoin => {
+                    let banned = Status { status_code: StatusCode::StatusBanned as i32, ..refused() };
+                    vec![(true, Body::RoomState(RoomState::default())), (false, Body::Status(banned))]
+                }
+                _ => vec![(true, Body::Status(refused()))],
+            });
+        });
+        let output = echomesh(home.path(), &[arguments, &["--plaintext", "--server", &server]].concat());
+        assert_eq!(code(&output), 1, "{}", text(&output));
+        assert!(text(&output).contains("cause") && !text(&output).contains('\u{1b}'), "{}", text(&output));
+        answering.join().unwrap();
+    }
+}
+
+/// Goal: a line that came live and is in the history too is shown once, also where the server is too busy to say what is
+/// unread.
+#[test]
+fn a_line_of_the_history_is_shown_once() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let answering = std::thread::spawn(move || {
+        let line = |message_id: u64| ChatMsg {
+            room_id: "hall".into(),
+            username: "bob".into(),
+            content: format!("line {message_id}"),
+            message_id,
+            ..ChatMsg::default()
+        };
+        let busy =
+            Status { status_code: StatusCode::StatusTryAgain as i32, message: "busy".into(), ..Status::default() };
+        answer(listener.accept().unwrap().0, |asked| match asked {
+            Body::LoginRequest(_) => vec![(true, Body::LoginResponse(LoginResponse::default()))],
+            Body::RoomAction(action) => {
+                let state = RoomState {
+                    action_type: action.action_type,
+                    room_id: "hall".into(),
+                    newest_line: 6,
+                    ..RoomState::default()
+                };
+                vec![(true, Body::RoomState(state)), (false, Body::ChatMsg(line(7)))]
+            }
+            Body::ChatAction(action) if action.room_id == "hall" => {
+                let lines = vec![line(7), line(6)];
+                vec![
+                    (true, Body::ChatState(ChatState { lines, ..ChatState::default() })),
+                    (false, Body::ChatMsg(line(8))),
+                ]
+            }
+            Body::ChatAction(action) if action.action() == ChatActionType::CaUnread => {
+                vec![(true, Body::Status(busy.clone())), (false, kick())]
+            }
+            _ => vec![(true, Body::Status(busy.clone()))],
+        });
+    });
+    let output = echomesh(home.path(), &["join", "hall", "--for", "60", "--plaintext", "--server", &server]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(shown.lines().collect::<Vec<_>>(), ["bob: line 6", "bob: line 7", "bob: line 8"], "{}", text(&output));
+    answering.join().unwrap();
+}
+
+/// Goal: a database that was restored numbers its lines anew: they are shown.
+#[test]
+fn lines_of_a_restored_database_are_shown() {
+    let home = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    let answering = std::thread::spawn(move || {
+        let line = |message_id: u64| ChatMsg {
+            room_id: "hall".into(),
+            username: "bob".into(),
+            content: format!("line {message_id}"),
+            message_id,
+            ..ChatMsg::default()
+        };
+        for (newest_line, lines, then) in [(60, vec![line(60)], None), (2, Vec::new(), Some(line(3)))] {
+            answer(listener.accept().unwrap().0, |asked| match asked {
+                Body::LoginRequest(_) => vec![(true, Body::LoginResponse(LoginResponse::default()))],
+                Body::RoomAction(action) => {
+                    let (action_type, room_id) = (action.action_type, "hall".into());
+                    let state = RoomState { action_type, room_id, newest_line, ..RoomState::default() };
+                    vec![(true, Body::RoomState(state))]
+                }
+                Body::ChatAction(action)
+                    if action.room_id == "hall" && action.action() == ChatActionType::CaHistory =>
+                {
+                    let lines = lines.clone();
+                    let mut out = vec![(true, Body::ChatState(ChatState { lines, ..ChatState::default() }))];
+                    if let Some(line) = then.clone() {
+                        out.extend([(false, Body::ChatMsg(line)), (false, kick())]);
+                    }
+                    out
+                }
+                // What is unread is told, and where direct lines begin.
+                Body::ChatAction(action) if then.is_some() || action.action() != ChatActionType::CaSeen => {
+                    vec![(true, Body::ChatState(ChatState::default()))]
+                }
+                // The first connection ends with the mark that the history was seen.
+                _ => Vec::new(),
+            });
+        }
+    });
+    let output = echomesh(home.path(), &["join", "hall", "--for", "60", "--plaintext", "--server", &server]);
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(shown.lines().collect::<Vec<_>>(), ["bob: line 60", "bob: line 3"], "{}", text(&output));
+    answering.join().unwrap();
 }
 
 /// Goal: the certificate of first use is pinned, holds, and a changed one is refused before the password

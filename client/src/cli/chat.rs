@@ -97,8 +97,10 @@ pub async fn unread(link: &mut Link) -> Result<Vec<UnreadOf>, Failure> {
 
 /// A line of chat for a terminal.
 pub fn shown(line: &ChatMsg) -> String {
-    let author = printable(&line.username);
-    let author = if line.to.is_empty() { author } else { format!("{author} to {}", printable(&line.to)) };
+    // Lines of a deleted account stay, without a name.
+    let name = |name: &str| if name.is_empty() { "(deleted account)".to_owned() } else { printable(name) };
+    let author = name(&line.username);
+    let author = if line.room_id.is_empty() { format!("{author} to {}", name(&line.to)) } else { author };
     let edited = if line.edited_ms == 0 || line.deleted { "" } else { " (edited)" };
     let content = if line.deleted { "(deleted)".to_owned() } else { printable(&line.content) };
     format!("{author}: {content}{edited}")
@@ -231,13 +233,24 @@ mod tests {
     /// terminal.
     #[test]
     fn lines_are_shown_safely() {
-        let line = ChatMsg { username: "ann\u{1b}".into(), content: "a\u{1b}[2J\nb".into(), ..ChatMsg::default() };
+        let (username, content, room_id) = ("ann\u{1b}".into(), "a\u{1b}[2J\nb".into(), "hall".into());
+        let line = ChatMsg { username, content, room_id, ..ChatMsg::default() };
         assert_eq!(shown(&line), "ann\u{FFFD}: a\u{FFFD}[2J\u{FFFD}b");
-        let edited = ChatMsg { to: "bob".into(), edited_ms: 1, ..line.clone() };
+        let edited = ChatMsg { to: "bob".into(), edited_ms: 1, room_id: String::new(), ..line.clone() };
         assert_eq!(shown(&edited), "ann\u{FFFD} to bob: a\u{FFFD}[2J\u{FFFD}b (edited)");
         assert_eq!(shown(&ChatMsg { deleted: true, edited_ms: 1, ..line.clone() }), "ann\u{FFFD}: (deleted)");
         let fields = json(&line_fields(&ChatMsg { content: "\u{202e}x\u{1b}".into(), ..line }));
         assert!(!fields.contains('\u{1b}') && !fields.contains('\u{202e}'), "{fields}");
+    }
+
+    /// Goal: a line of an account that is deleted, or to one, does not look like another's or like one of a room (PROTOCOL
+    /// M66).
+    #[test]
+    fn deleted_accounts_are_named_as_such() {
+        let line = ChatMsg { content: "hi".into(), room_id: "hall".into(), ..ChatMsg::default() };
+        assert_eq!(shown(&line), "(deleted account): hi");
+        let direct = ChatMsg { username: "ann".into(), room_id: String::new(), ..line };
+        assert_eq!(shown(&direct), "ann to (deleted account): hi");
     }
 
     /// Goal: dates are those of the calendar.

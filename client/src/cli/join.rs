@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::pin::{Pin, pin};
 
 use echomesh_client::{
-    Announce, Answer, Done, Event, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
+    Announce, Answer, Done, Event, LoggedIn, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
 };
 use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::Ssrc;
@@ -42,6 +42,8 @@ const MARK_US: u64 = SECOND_US;
 /// A chat line on its way. The id makes sending it again harmless.
 #[derive(Clone, Debug)]
 struct Line {
+    /// In the order in which they were typed.
+    number: u64,
     text: String,
     client_id: String,
 }
@@ -57,6 +59,7 @@ struct Stay<'a> {
     statistics: Statistics,
     lines: mpsc::Receiver<String>,
     lines_ended: bool,
+    lines_read: u64,
     unsent: VecDeque<Line>,
     unacknowledged: BTreeMap<RequestId, Line>,
     /// What the others see of this voice, and what they were told.
@@ -64,7 +67,9 @@ struct Stay<'a> {
     announced: Announce,
     /// UDP is blocked, as the person was told.
     tunnelled: bool,
-    /// Newest line that was shown, and the one marked as seen, when, by which request.
+    /// Newest line of those that were shown at first, until one after it is told: then none of them comes any more.
+    before: u64,
+    /// The line that was shown last, and the one marked as seen, when, by which request.
     shown: u64,
     seen: u64,
     marked: Time,
@@ -107,11 +112,13 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         statistics: Statistics::default(),
         lines: read_lines(),
         lines_ended: false,
+        lines_read: 0,
         unsent: VecDeque::new(),
         unacknowledged: BTreeMap::new(),
         announce,
         announced: announce,
         tunnelled: false,
+        before: shown,
         shown,
         seen: 0,
         marked: Time(0),
@@ -125,20 +132,18 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
 /// Shows what was said before, and where else something is unread. Gives the number of the newest line. That a server
 /// does not tell is no reason not to stay.
 async fn show_before(link: &mut Link, join: &Join) -> Result<u64, Failure> {
-    match history(link, join).await {
-        Err(Failure::Refused(text)) => {
-            eprintln!("echomesh: what was said before: {}", printable(&text));
-            Ok(0)
-        }
-        outcome => outcome,
+    let mut shown = 0;
+    match show_history(link, join, &mut shown).await {
+        Err(Failure::Refused(text)) => eprintln!("echomesh: what was said before: {text}"),
+        outcome => outcome?,
     }
+    Ok(shown)
 }
 
-async fn history(link: &mut Link, join: &Join) -> Result<u64, Failure> {
-    let mut shown = 0;
+async fn show_history(link: &mut Link, join: &Join, shown: &mut u64) -> Result<(), Failure> {
     if join.history > 0 {
         for line in chat::last_lines(link, &join.room, join.history).await? {
-            shown = line.message_id;
+            *shown = line.message_id;
             print_line(&chat::shown(&line))?;
         }
     }
@@ -146,7 +151,7 @@ async fn history(link: &mut Link, join: &Join) -> Result<u64, Failure> {
         let name = printable(&of.username);
         eprintln!("echomesh: {} from {name}: echomesh history '@{name}'", of.count);
     }
-    Ok(shown)
+    Ok(())
 }
 
 /// Reads standard input on a thread of its own: a read of a terminal cannot be cancelled, only left
@@ -169,6 +174,12 @@ fn read_lines() -> mpsc::Receiver<String> {
         }
     });
     receiver
+}
+
+/// A line that must be sent again, to its place before those that were never sent.
+fn put_back(unsent: &mut VecDeque<Line>, line: Line) {
+    let at = unsent.partition_point(|other| other.number < line.number);
+    unsent.insert(at, line);
 }
 
 fn client_id() -> Result<String, Failure> {
@@ -248,7 +259,10 @@ impl Stay<'_> {
     fn line(&mut self, line: Option<String>) -> Result<(), Failure> {
         match line {
             Some(text) if self.switched(&text) => {}
-            Some(text) => self.unsent.push_back(Line { text, client_id: client_id()? }),
+            Some(text) => {
+                self.lines_read += 1;
+                self.unsent.push_back(Line { number: self.lines_read, text, client_id: client_id()? });
+            }
             None => self.lines_ended = true,
         }
         Ok(())
@@ -339,13 +353,18 @@ impl Stay<'_> {
     fn event(&mut self, event: Event) -> Result<(), Failure> {
         match event {
             Event::Chat(line) => {
-                // It may have been among those shown before.
-                if line.message_id > self.shown && !self.own_came(&line) {
+                if line.message_id <= self.before {
+                    return Ok(());
+                }
+                self.before = 0;
+                if !self.own_came(&line) {
                     self.statistics.lines_heard += 1;
                     print_line(&chat::shown(&line))?;
                 }
-                self.shown = self.shown.max(line.message_id);
+                self.shown = line.message_id;
             }
+            // The database may be another one, which numbers its lines anew.
+            Event::LoggedIn(LoggedIn { resumed: false, .. }) => self.before = 0,
             Event::Direct(line) | Event::ChatChanged(line) => print_line(&chat::shown(&line))?,
             Event::Answer(answer) => self.answer(answer),
             Event::Member { change, member, .. } => {
@@ -387,7 +406,7 @@ impl Stay<'_> {
         eprintln!("echomesh: moved to {}", printable(room));
         self.room = room.to_owned();
         // Lines have their numbers by room.
-        (self.shown, self.seen) = (0, 0);
+        (self.before, self.shown, self.seen) = (0, 0, 0);
         if self.speech.is_some() {
             let flags = OpenVoice { muted: self.announce.muted, deafened: self.announce.deafened };
             if let Err(error) = self.link.session.open_voice(clock::now(), room, flags) {
@@ -408,7 +427,7 @@ impl Stay<'_> {
     /// Marks what was shown as seen, now and then.
     fn mark_seen(&mut self) {
         let now = clock::monotonic();
-        if self.join.keep_unread || self.shown <= self.seen || now.since_us(self.marked) < MARK_US {
+        if self.join.keep_unread || self.shown == self.seen || now.since_us(self.marked) < MARK_US {
             return;
         }
         if let Ok(id) = self.link.session.seen(clock::now(), &self.room, self.shown) {
@@ -424,7 +443,7 @@ impl Stay<'_> {
         let line = self.unacknowledged.remove(&answer.request);
         match (line, answer.outcome) {
             (Some(_), Outcome::Done(Done::Chat(_))) => self.statistics.lines_stored += 1,
-            (Some(line), Outcome::TimedOut | Outcome::ConnectionLost) => self.unsent.push_back(line),
+            (Some(line), Outcome::TimedOut | Outcome::ConnectionLost) => put_back(&mut self.unsent, line),
             (_, Outcome::Refused { message, .. }) => eprintln!("echomesh: {}", printable(&message)),
             _ => {}
         }
@@ -454,5 +473,21 @@ impl Stay<'_> {
             return;
         }
         stay::leave(&mut self.link, &self.room).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what was on its way when a connection was lost is said again before what was typed after it.
+    #[test]
+    fn lines_keep_their_order_when_sent_again() {
+        let line = |number| Line { number, text: String::new(), client_id: String::new() };
+        let mut unsent = VecDeque::from([line(4), line(5)]);
+        for number in [1, 3, 2] {
+            put_back(&mut unsent, line(number));
+        }
+        assert_eq!(unsent.iter().map(|line| line.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     }
 }

@@ -170,7 +170,7 @@ impl Link {
                     }
                     return Ok(link);
                 }
-                Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
+                Event::LoginRefused { status, message, .. } => return Err(login_refused(status, &message)),
                 Event::Disconnected(reason) => return Err(Failure::Connection(reason.to_string())),
                 _ => {}
             }
@@ -440,7 +440,8 @@ impl VoiceSocket {
 }
 
 /// How a refused login ends the program.
-pub fn login_refused(status: StatusCode, message: String) -> Failure {
+pub fn login_refused(status: StatusCode, message: &str) -> Failure {
+    let message = printable(message);
     match status {
         StatusCode::StatusBadCredentials | StatusCode::StatusRegistrationClosed | StatusCode::StatusNameInvalid => {
             Failure::Credentials(format!("the server refused the login: {message}"))
@@ -452,7 +453,7 @@ pub fn login_refused(status: StatusCode, message: String) -> Failure {
 fn outcome(outcome: Outcome) -> Result<Done, Refusal> {
     let (status, failure) = match outcome {
         Outcome::Done(done) => return Ok(done),
-        Outcome::Refused { status, message, .. } => (Some(status), Failure::Refused(message)),
+        Outcome::Refused { status, message, .. } => (Some(status), Failure::Refused(printable(&message))),
         Outcome::TimedOut => (None, Failure::Connection("the server did not answer: try again".to_owned())),
         Outcome::ConnectionLost => {
             (None, Failure::Connection("the connection was lost before the answer: try again".to_owned()))

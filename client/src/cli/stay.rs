@@ -60,14 +60,15 @@ pub async fn reconnect(link: &mut Link, stop: Pin<&mut impl Future<Output = ()>>
 pub fn event(link: &mut Link, event: Event) -> Result<(), Failure> {
     match event {
         Event::RoomLost { room, message } => {
-            return Err(Failure::Refused(format!("not in {} any more: {message}", printable(&room))));
+            let (room, message) = (printable(&room), printable(&message));
+            return Err(Failure::Refused(format!("not in {room} any more: {message}")));
         }
         // After a restart everyone comes back at once: wait for one's turn.
         Event::LoginRefused { status: StatusCode::StatusTryAgain, retry_after_ms, .. } => {
             link.disconnect_for(retry_after_ms);
         }
-        Event::LoginRefused { status, message, .. } => return Err(login_refused(status, message)),
-        Event::Expelled { message, .. } => return Err(Failure::Refused(message)),
+        Event::LoginRefused { status, message, .. } => return Err(login_refused(status, &message)),
+        Event::Expelled { message, .. } => return Err(Failure::Refused(printable(&message))),
         Event::Notice { message, .. } => eprintln!("echomesh: the server says: {}", printable(&message)),
         _ => {}
     }

@@ -12,9 +12,9 @@ use echomesh_proto::time::Now;
 use super::Session;
 use super::counters::Drop;
 use super::event::{DisconnectReason, Done, Event, LoggedIn, MemberChange, Outcome, RequestId};
-use super::requests::{Kind, Pending, action, answer, open_voice};
-use super::room::Room;
-use super::room_requests::RoomPassword;
+use super::requests::{Kind, Pending, REQUESTS_MAX, action, answer, open_voice};
+use super::room::{ROOMS_MAX, Room};
+use super::secret::{Password, ResumeToken};
 use super::voice::VoiceRoom;
 
 /// Whether the connection may go on.
@@ -116,7 +116,7 @@ impl Session {
                 answer(public, Outcome::Done(Done::Moderation(state)), events);
             }
             (Kind::Account { new_password }, Body::AccountState(state)) => {
-                if let Some(password) = new_password {
+                if let Some(Password(password)) = new_password {
                     self.config.password = password;
                 }
                 answer(public, Outcome::Done(Done::Account(state)), events);
@@ -161,7 +161,7 @@ impl Session {
         if status != StatusCode::StatusOk {
             // The session is gone, or this server never knew it: the rooms can be entered again.
             if resuming && status != StatusCode::StatusTryAgain {
-                self.resume_token = bytes::Bytes::new();
+                self.resume_token = ResumeToken::default();
                 return self.log_in(now);
             }
             let LoginResponse { message, retry_after_ms, .. } = response;
@@ -173,7 +173,7 @@ impl Session {
         self.id = SessionId(response.session_id);
         let token = std::mem::take(&mut response.resume_token);
         if !token.is_empty() || !resuming {
-            self.resume_token = token;
+            self.resume_token = ResumeToken(token);
         }
         let there = std::mem::take(&mut response.rooms);
         events.push(Event::LoggedIn(LoggedIn { resumed: resuming, response }));
@@ -203,7 +203,7 @@ impl Session {
     /// Back in the rooms of before. Joining twice is allowed and brings the roster, so a resumed session
     /// does the same as a new one.
     fn enter_again(&mut self, now: Now) {
-        let rooms: Vec<(String, bool, RoomPassword)> =
+        let rooms: Vec<(String, bool, Password)> =
             self.rooms.iter().map(|room| (room.name().to_string(), room.leaving, room.password.clone())).collect();
         for (room, leaving, password) in rooms {
             let (kind, asked) = if leaving {
@@ -221,7 +221,7 @@ impl Session {
         &mut self,
         now: Now,
         public: Option<RequestId>,
-        (typed, password): (&str, RoomPassword),
+        (typed, password): (&str, Password),
         again: bool,
         state: RoomState,
         events: &mut Vec<Event>,
@@ -318,8 +318,13 @@ impl Session {
     /// Someone moved this session into a room: it is in, and not out of the other one yet.
     fn moved(&mut self, now: Now, state: RoomState, events: &mut Vec<Event>) {
         let name = Room::new(&state.room_id, &state).name().clone();
+        let is_full = self.rooms.len() >= ROOMS_MAX && !self.is_in(&name);
+        // The driver's own are fewer than half of these.
+        if is_full || self.pending.len() >= 2 * REQUESTS_MAX {
+            return self.counters.drop(Drop::RoomLimit);
+        }
         events.push(Event::Moved { room: name.clone() });
-        self.joined(now, None, (&name, RoomPassword::default()), false, state, events);
+        self.joined(now, None, (&name, Password::default()), false, state, events);
     }
 
     /// Put out of a room: nothing of it comes after this.
@@ -331,7 +336,7 @@ impl Session {
 
     /// The session is over for good; the connection ends with this.
     fn expelled(&mut self, status: Status, events: &mut Vec<Event>) {
-        self.resume_token = bytes::Bytes::new();
+        self.resume_token = ResumeToken::default();
         self.rooms.clear();
         self.voice.clear();
         events.push(Event::Expelled { status: status.status_code(), message: status.message });

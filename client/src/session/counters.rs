@@ -31,6 +31,8 @@ pub enum Drop {
     RoomGone,
     /// A member without id, or beyond `MEMBERS_MAX`.
     BadMember,
+    /// A move into one more room than `ROOMS_MAX`, or while far too many requests wait.
+    RoomLimit,
     /// Lines that came while the connection was lost and cannot be had: the server refuses them.
     LinesMissed,
     /// A message this client has no use for.
@@ -39,7 +41,7 @@ pub enum Drop {
 
 impl Drop {
     /// All of them, in order.
-    pub const ALL: [Drop; 16] = [
+    pub const ALL: [Drop; 17] = [
         Drop::NotRtp,
         Drop::BadPacket,
         Drop::UnknownSsrc,
@@ -54,6 +56,7 @@ impl Drop {
         Drop::UnknownRoom,
         Drop::RoomGone,
         Drop::BadMember,
+        Drop::RoomLimit,
         Drop::LinesMissed,
         Drop::Unsupported,
     ];
@@ -76,6 +79,7 @@ impl Drop {
             Drop::UnknownRoom => "unknown_room",
             Drop::RoomGone => "room_gone",
             Drop::BadMember => "bad_member",
+            Drop::RoomLimit => "room_limit",
             Drop::LinesMissed => "lines_missed",
             Drop::Unsupported => "unsupported",
         }

@@ -38,6 +38,8 @@ struct Behind {
 pub(super) struct Follow {
     /// Newest line when it began; `None`: not known yet.
     base: Option<u64>,
+    /// When to ask again where it began.
+    base_retry: Option<Time>,
     /// First line that came live. Not one of one's own: an old one that was sent again is acknowledged, too.
     first: Option<u64>,
     last: u64,
@@ -49,12 +51,13 @@ pub(super) struct Follow {
 impl Follow {
     /// In a room whose newest line is this.
     pub(super) fn room(newest: u64) -> Self {
-        Self { base: Some(newest), first: None, last: newest, is_direct: false, told: BTreeSet::new(), behind: None }
+        Self { base: Some(newest), last: newest, is_direct: false, ..Self::direct() }
     }
 
     /// In direct lines, of which nothing is known yet.
     pub(super) fn direct() -> Self {
-        Self { base: None, first: None, last: 0, is_direct: true, told: BTreeSet::new(), behind: None }
+        let told = BTreeSet::new();
+        Self { base: None, base_retry: None, first: None, last: 0, is_direct: true, told, behind: None }
     }
 
     /// Whether it is known where it began.
@@ -65,14 +68,25 @@ impl Follow {
     /// The newest line is this. What came live meanwhile is not older than where it began, though it may have been
     /// stored later than lines that are still to come.
     pub(super) fn set_base(&mut self, newest: u64) {
-        let first = self.first.filter(|first| *first + DIRECT_SLACK > newest);
+        let first = self.first.filter(|first| first.saturating_add(DIRECT_SLACK) > newest);
         self.base.get_or_insert(first.map_or(newest, |first| newest.min(first.saturating_sub(1))));
         self.last = self.last.max(newest);
         self.behind = None;
     }
 
+    /// Where it began was not told: ask again then.
+    pub(super) fn ask_base_at(&mut self, time: Time) {
+        self.base_retry = Some(time);
+    }
+
+    /// Whether to ask where it began.
+    pub(super) fn asks_base(&mut self, now: Time) -> bool {
+        self.base_retry.take_if(|retry| now >= *retry).is_some()
+    }
+
     /// The connection is lost: what comes from now on must be fetched.
     pub(super) fn lost(&mut self) {
+        self.base_retry = None;
         // Where it began may have stayed untold: then with the first line that came.
         let Some(base) = self.base.or_else(|| self.first.map(|id| id.saturating_sub(1))) else { return };
         self.base = Some(base);

@@ -104,6 +104,10 @@ impl Session {
         if self.direct.has_base() {
             return self.fetch_missed(now, &Missed::Direct);
         }
+        self.ask_direct_base(now);
+    }
+
+    fn ask_direct_base(&mut self, now: Now) {
         let action = ChatAction { action: ChatActionType::CaHistory as i32, count: 1, ..ChatAction::default() };
         self.send_request(now, None, Kind::Missed(Missed::DirectBase), Body::ChatAction(action));
     }
@@ -153,6 +157,7 @@ impl Session {
             _ => None,
         };
         match (self.follow(of), wait_us) {
+            (Some(follow), Some(wait_us)) if *of == Missed::DirectBase => follow.ask_base_at(now.after_us(wait_us)),
             (Some(follow), Some(wait_us)) => follow.retry_at(now.after_us(wait_us)),
             (Some(follow), None) => {
                 follow.give_up();
@@ -169,6 +174,9 @@ impl Session {
         let direct = self.direct.is_waiting().then_some(Missed::Direct);
         for of in rooms.iter().chain(&direct) {
             self.fetch_missed(now, of);
+        }
+        if self.direct.asks_base(now.time) {
+            self.ask_direct_base(now);
         }
     }
 }

@@ -8,7 +8,7 @@
 //! # Layout
 //! - `config`, `event`, `counters`: the boundary. `requests`, `room_requests`: what may be asked. `answers`: what comes.
 //! - `lines`, `follow`: chat, and what was missed of it. `room`: a room's roster. `voice`: keys, numbering, packets.
-//!   `report`: RTCP. `handover`: voice by another program.
+//!   `report`: RTCP. `handover`: voice by another program. `secret`: what is not printed.
 
 mod answers;
 mod config;
@@ -21,6 +21,7 @@ mod report;
 mod requests;
 mod room;
 mod room_requests;
+mod secret;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -30,7 +31,6 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use echomesh_proto::control::{Body, EchoMsg, LoginRequest, Ping, ResumeRequest};
 use echomesh_proto::framing::FrameDecoder;
 use echomesh_proto::ids::{SessionId, UserId};
@@ -50,6 +50,7 @@ pub use voice::{Datagram, SentVoice, Voice, VoiceError, VoiceFrame};
 
 use follow::Follow;
 use requests::{Kind, Pending, answer};
+use secret::ResumeToken;
 use tunnel::Way;
 use voice::{DatagramQueue, VoiceRoom};
 
@@ -88,7 +89,7 @@ pub struct Session {
     resumed: bool,
     user: UserId,
     id: SessionId,
-    resume_token: Bytes,
+    resume_token: ResumeToken,
     decoder: FrameDecoder,
     output: Vec<u8>,
     pending: VecDeque<Pending>,
@@ -139,7 +140,7 @@ impl Session {
             resumed: false,
             user: UserId(0),
             id: SessionId(0),
-            resume_token: Bytes::new(),
+            resume_token: ResumeToken::default(),
             decoder: FrameDecoder::default(),
             output: Vec::new(),
             pending: VecDeque::new(),
@@ -387,10 +388,10 @@ impl Session {
         }
         self.connected = true;
         self.last_received = now.time;
-        if self.resume_token.is_empty() {
+        if self.resume_token.0.is_empty() {
             return self.log_in(now);
         }
-        let resume = ResumeRequest { resume_token: self.resume_token.clone() };
+        let resume = ResumeRequest { resume_token: self.resume_token.0.clone() };
         self.send_request(now, None, Kind::Resume, Body::ResumeRequest(resume));
     }
 

@@ -12,7 +12,7 @@ use echomesh_proto::control::{
 use echomesh_proto::time::{Now, SECOND_US, Time};
 
 use super::lines::Missed;
-use super::room_requests::RoomPassword;
+use super::secret::Password;
 use super::{Event, Outcome, RequestId, Session};
 use crate::session::event::Answer;
 
@@ -80,7 +80,7 @@ pub(super) enum Kind {
     Join {
         room: String,
         again: bool,
-        password: RoomPassword,
+        password: Password,
     },
     Leave {
         room: String,
@@ -99,7 +99,7 @@ pub(super) enum Kind {
     Moderate,
     /// With the password that it sets, for logins after it is done.
     Account {
-        new_password: Option<String>,
+        new_password: Option<Password>,
     },
     /// Claim, announce, room message: answered with a status.
     Plain,
@@ -212,7 +212,7 @@ impl Session {
     /// [`RequestError`].
     pub fn account(&mut self, now: Now, account: Account) -> Result<RequestId, RequestError> {
         let changes = account.action() == AccountAction::AaChangePassword;
-        let new_password = changes.then(|| account.new_password.clone());
+        let new_password = changes.then(|| Password(account.new_password.clone()));
         self.ask(now, Kind::Account { new_password }, Body::Account(account))
     }
 

@@ -5,7 +5,7 @@
 //! a page nor a delta of that fetch confirmed is gone when the last page is in. Sequences may skip (the
 //! server gathers deltas) but never fall; one that falls means the server's copy began anew, and the
 //! roster is fetched again.
-//! Bounds: `MEMBERS_MAX` members.
+//! Bounds: `MEMBERS_MAX` members; a session is moved into `ROOMS_MAX` rooms at most.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,13 @@ use echomesh_proto::ids::{RoomNumber, SessionId, Ssrc};
 
 use super::event::MemberChange;
 use super::follow::Follow;
-use super::room_requests::RoomPassword;
+use super::secret::Password;
 
 /// Members kept of one room: twice what a server allows by default.
 pub(super) const MEMBERS_MAX: usize = 10_000;
+
+/// Rooms that a session is in when a server moves it into another: four times what a server allows by default.
+pub(super) const ROOMS_MAX: usize = 256;
 
 #[derive(Clone, Debug)]
 struct Known {
@@ -41,7 +44,7 @@ pub struct Room {
     pub(super) wants_voice: Option<super::OpenVoice>,
     pub(super) deafened: bool,
     /// It is entered with this again.
-    pub(super) password: RoomPassword,
+    pub(super) password: Password,
     properties: RoomShown,
     /// A leave is unanswered: not entered again after a lost connection.
     pub(super) leaving: bool,
@@ -62,7 +65,7 @@ impl Room {
             complete: false,
             wants_voice: None,
             deafened: false,
-            password: RoomPassword::default(),
+            password: Password::default(),
             properties: RoomShown::default(),
             leaving: false,
             follow: Follow::room(state.newest_line),
@@ -127,7 +130,7 @@ impl Room {
     }
 
     /// The session is in, with this password; the first page of the roster follows.
-    pub(super) fn entered(&mut self, password: RoomPassword, state: &RoomState) {
+    pub(super) fn entered(&mut self, password: Password, state: &RoomState) {
         if !password.0.is_empty() {
             self.password = password;
         }

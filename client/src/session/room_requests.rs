@@ -7,17 +7,8 @@ use echomesh_proto::control::{Body, RoomAction, RoomActionType, RoomProperties};
 use echomesh_proto::time::Now;
 
 use super::requests::{Kind, action};
+use super::secret::Password;
 use super::{RequestError, RequestId, Session};
-
-/// A room's password, which is not printed.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(super) struct RoomPassword(pub(super) String);
-
-impl std::fmt::Debug for RoomPassword {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_empty() { "none" } else { "a password" })
-    }
-}
 
 impl Session {
     /// Makes a room with these properties. Does not join it.
@@ -62,7 +53,7 @@ impl Session {
     /// # Errors
     /// [`RequestError`].
     pub fn join_with_password(&mut self, now: Now, room: &str, password: &str) -> Result<RequestId, RequestError> {
-        let kept = RoomPassword(password.to_owned());
+        let kept = Password(password.to_owned());
         let kind = Kind::Join { room: room.to_owned(), again: false, password: kept };
         let action = RoomAction { password: password.to_owned(), ..action(RoomActionType::RaJoin, room) };
         let id = self.ask(now, kind, Body::RoomAction(action))?;

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::hash;
 use crate::start_error::StartError;
-use crate::store::operator::{Change, Desk, OPERATOR, User, word};
+use crate::store::operator::{Change, Changed, Desk, OPERATOR, User, word};
 use args::RoleName;
 
 /// Random bytes of a password that is made, and of an invitation's code.
@@ -131,31 +131,38 @@ fn user(config: &Config, desk: &mut Desk, command: args::User, lines: &mut Lines
         args::User::Password { name, password_file } => {
             let user = find(desk, &name)?;
             let (password, made) = password(password_file.as_deref())?;
-            desk.change_user(&user, &Change::Password(hashed(config, &password)?))?;
+            let change = Change::Password(hashed(config, &password)?);
+            changed(desk, &user, &change)?;
             lines.add(&[("user", user.name.into()), ("password", made.into())]);
         }
         args::User::Role { name, role } => {
             let user = find(desk, &name)?;
             let role = Role::from(role);
-            if !desk.change_user(&user, &Change::Role(role))? {
-                return Err(only_owner(&user));
-            }
+            changed(desk, &user, &Change::Role(role))?;
             lines.add(&[("user", user.name.into()), ("role", word(role.as_str_name()).into())]);
         }
         args::User::Delete { name } => {
             let user = find(desk, &name)?;
-            if !desk.change_user(&user, &Change::Delete)? {
-                return Err(only_owner(&user));
-            }
+            changed(desk, &user, &Change::Delete)?;
             lines.add(&[("deleted", user.name.into()), ("id", user.id.0.into())]);
         }
     }
     Ok(())
 }
 
-fn only_owner(user: &User) -> StartError {
+fn changed(desk: &mut Desk, user: &User, change: &Change) -> Done<()> {
     let name = printable(&user.name);
-    StartError::Machine(format!("{name} is the only owner: make another first with `echomesh-server owner NAME`"))
+    match desk.change_user(user, change)? {
+        Changed::Done => Ok(()),
+        Changed::OnlyOwner => Err(StartError::Machine(format!(
+            "{name} is the only owner: make another first with `echomesh-server owner NAME`"
+        ))),
+        Changed::Gone => Err(nobody(&name)),
+    }
+}
+
+fn nobody(name: &str) -> StartError {
+    StartError::Machine(format!("there is no account {name}: `echomesh-server user list` shows them"))
 }
 
 fn shown(user: &User) -> Fields {
@@ -170,9 +177,7 @@ fn shown(user: &User) -> Fields {
 
 fn find(desk: &mut Desk, typed: &str) -> Done<User> {
     let key = names::username(typed).map_err(StartError::Settings)?.key;
-    desk.user(&key)?.ok_or_else(|| {
-        StartError::Machine(format!("there is no account {}: `echomesh-server user list` shows them", printable(typed)))
-    })
+    desk.user(&key)?.ok_or_else(|| nobody(&printable(typed)))
 }
 
 fn secret() -> Done<String> {

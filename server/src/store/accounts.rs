@@ -197,6 +197,7 @@ pub(super) async fn delete(connection: &mut Connection, user: UserId, time_ms: u
         "DELETE FROM device_tokens WHERE account = $1",
         "DELETE FROM invitations WHERE creator = $1",
         "DELETE FROM room_standings WHERE account = $1 AND role = -1",
+        "DELETE FROM chat_seen WHERE account = $1",
     ] {
         connection.execute(sql, &[user]).await?;
     }

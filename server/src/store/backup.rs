@@ -19,11 +19,9 @@ use super::connection::{Connection, Value};
 use super::fault::Fault;
 use super::open::OpenError;
 use super::place::Place;
+use super::sqlite::MODE;
 use super::{runtime, schema, sqlite};
 use crate::start_error::StartError;
-
-/// Mode of a copy: it has everybody's chat, and what passwords are guessed from.
-const MODE: u32 = 0o600;
 
 /// Most databases that restores have set aside in one directory.
 const KEPT_MAX: u32 = 1_000;

@@ -194,11 +194,17 @@ async fn mark(connection: &mut Connection, marks: &[Mark]) -> Result<(), Failure
     Ok(())
 }
 
+/// Of rooms and accounts that are there: a room may have ended since, and guests have no account. Their marks would
+/// stay for ever.
 async fn mark_rooms(connection: &mut Connection, marks: &[[Value<'static>; 3]]) -> Result<(), Failure> {
-    let row = |at: usize| format!("(${}, ${}, 0, ${})", 3 * at + 1, 3 * at + 2, 3 * at + 3);
+    let row = |at: usize| format!("(${}, ${}, ${})", 3 * at + 1, 3 * at + 2, 3 * at + 3);
     let rows: Vec<String> = (0..marks.len()).map(row).collect();
+    // Both databases name the columns of VALUES so.
     let sql = format!(
-        "INSERT INTO chat_seen (account, room, peer, seen) VALUES {}
+        "INSERT INTO chat_seen (account, room, peer, seen)
+         SELECT column1, column2, 0, column3 FROM (VALUES {}) marks
+         WHERE EXISTS (SELECT 1 FROM rooms WHERE id = column2 AND gone = 0)
+         AND EXISTS (SELECT 1 FROM accounts WHERE id = column1 AND deleted_ms = 0)
          ON CONFLICT (account, room, peer) DO UPDATE SET seen = excluded.seen WHERE excluded.seen > chat_seen.seen",
         rows.join(", ")
     );
@@ -211,9 +217,11 @@ async fn mark_conversation(connection: &mut Connection, user: UserId, key: &str,
     let row = connection.row("SELECT id FROM accounts WHERE key = $1", &[Text(key)]).await?;
     let Some(peer) = row.map(|row| row.number(0)).transpose()? else { return Ok(()) };
     let peer = UserId(peer as u64);
+    // Not max(id): with the rest of the statement SQLite would read the whole conversation for it.
     let sql = "INSERT INTO chat_seen (account, room, peer, seen)
-               SELECT $1, 0, $2, CASE WHEN max(id) < $3 THEN max(id) ELSE $3 END FROM direct_lines
-               WHERE low = $4 AND high = $5 HAVING max(id) IS NOT NULL
+               SELECT $1, 0, $2, CASE WHEN newest < $3 THEN newest ELSE $3 END FROM
+                   (SELECT id AS newest FROM direct_lines WHERE low = $4 AND high = $5 ORDER BY id DESC LIMIT 1) line
+               WHERE newest > 0
                ON CONFLICT (account, room, peer) DO UPDATE SET seen = excluded.seen
                WHERE excluded.seen > chat_seen.seen";
     let seen = Number(i64::try_from(seen).unwrap_or(i64::MAX));

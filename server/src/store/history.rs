@@ -1,7 +1,8 @@
 //! Reads of chat: pages of lines, and what is unread.
 //!
 //! Not who may read what: the kernel decides that. All is read as it was stored last.
-//! Bounds: a page has `PAGE_BYTES_MAX` bytes; `VIEWS_MAX` rooms and conversations are looked at, `UNREAD_MAX` lines of each.
+//! Bounds: a page has `PAGE_BYTES_MAX` bytes; `VIEWS_MAX` rooms and conversations are counted, `UNREAD_MAX` of the newest
+//! `LOOK_MAX` lines of each.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,9 @@ pub(super) const PAGE_BYTES_MAX: usize = 32 * 1024;
 
 /// Rooms and conversations of one account that are looked at for what is unread.
 const VIEWS_MAX: usize = 200;
+
+/// Lines looked at for what others said: who writes very much and marks nothing may not hold up the others' reads.
+const LOOK_MAX: u32 = 10 * UNREAD_MAX;
 
 /// Bytes of a line beside its texts, at most: numbers, tags, lengths.
 const LINE_BYTES: usize = 96;
@@ -85,12 +89,8 @@ pub(super) async fn read(connection: &mut Connection, read: &ChatRead) -> Result
                 (View::With(_), Some((peer, name))) => Of::Peer(peer, name),
                 (View::With(_), None) => return Ok(StoreOutcome::NotFound),
             };
-            let (room, peer) = of.columns();
-            let sql = "SELECT seen FROM chat_seen WHERE account = $1 AND room = $2 AND peer = $3";
-            let row = connection.row(sql, &[number(user.0), number(room), number(peer)]).await?;
-            let stored = row.map_or(Ok(0), |row| number_of(&row, 0))?;
-            let newer = fresh.iter().filter(|mark| mark.view == *view).map(|mark| mark.seen).max().unwrap_or(0);
-            let list = vec![count(connection, *user, &of, stored.max(newer)).await?];
+            let seen = seen(connection, *user, &of).await?.max(seen_now(fresh, view));
+            let list = vec![count(connection, *user, &of, seen).await?];
             Ok(StoreOutcome::Chat(ChatOutcome::Unread { list, more: false }))
         }
     }
@@ -214,27 +214,65 @@ impl Of {
     }
 }
 
+/// Up to which line it is seen, as far as that is stored.
+async fn seen(connection: &mut Connection, user: UserId, of: &Of) -> Result<u64, Failure> {
+    let (room, peer) = of.columns();
+    let sql = "SELECT seen FROM chat_seen WHERE account = $1 AND room = $2 AND peer = $3";
+    let row = connection.row(sql, &[number(user.0), number(room), number(peer)]).await?;
+    row.map_or(Ok(0), |row| number_of(&row, 0))
+}
+
+/// And as far as it is not stored yet.
+fn seen_now(fresh: &[Mark], view: &View) -> u64 {
+    fresh.iter().filter(|mark| mark.view == *view).map(|mark| mark.seen).max().unwrap_or(0)
+}
+
+/// Marks of rooms and of conversations with someone, behind which something came. Most accounts have many more marks
+/// than these.
+const BEHIND: &str = "
+    SELECT room, peer, seen, newest, name, key FROM (
+        SELECT s.room, s.peer, s.seen, COALESCE(a.name, '') AS name, COALESCE(a.key, '') AS key,
+            CASE WHEN s.room <> 0
+            THEN (SELECT c.id FROM chat_lines c WHERE c.room = s.room ORDER BY c.id DESC LIMIT 1)
+            WHEN s.peer < s.account
+            THEN (SELECT d.id FROM direct_lines d WHERE d.low = s.peer AND d.high = s.account ORDER BY d.id DESC LIMIT 1)
+            ELSE (SELECT d.id FROM direct_lines d WHERE d.low = s.account AND d.high = s.peer ORDER BY d.id DESC LIMIT 1)
+            END AS newest
+        FROM chat_seen s LEFT JOIN accounts a ON a.id = s.peer AND a.deleted_ms = 0 WHERE s.account = $1) marks
+    WHERE newest > seen AND (name <> '' OR EXISTS (SELECT 1 FROM rooms r WHERE r.id = room AND r.gone = 0))
+    ORDER BY room, peer LIMIT $2";
+
 async fn all_unread(connection: &mut Connection, user: UserId, fresh: &[Mark]) -> Result<StoreOutcome, Failure> {
-    let sql = "SELECT s.room, s.peer, s.seen, COALESCE(a.name, ''), COALESCE(a.key, '') FROM chat_seen s
-               LEFT JOIN accounts a ON a.id = s.peer WHERE s.account = $1 ORDER BY s.room, s.peer LIMIT $2";
-    let rows = connection.rows(sql, &[number(user.0), number(VIEWS_MAX as u64 + 1)]).await?;
-    let more = rows.len() > VIEWS_MAX;
+    // Some of them may be seen by now.
+    let limit = number((VIEWS_MAX + fresh.len() + 1) as u64);
     // In their order: conversations first.
     let mut views: BTreeMap<(u64, u64), (Of, u64)> = BTreeMap::new();
-    for row in rows.iter().take(VIEWS_MAX) {
-        let (room, peer, seen) = (number_of(row, 0)?, number_of(row, 1)?, number_of(row, 2)?);
+    let mut more = false;
+    for row in connection.rows(BEHIND, &[number(user.0), limit]).await? {
+        let (room, peer) = (number_of(&row, 0)?, number_of(&row, 1)?);
         let (of, view) = if room == 0 {
-            (Of::Peer(UserId(peer), row.text(3)?), View::With(row.text(4)?))
+            (Of::Peer(UserId(peer), row.text(4)?), View::With(row.text(5)?))
         } else {
             (Of::Room(RoomNumber(room)), View::Room(RoomNumber(room)))
         };
-        let newer = fresh.iter().filter(|mark| mark.view == view).map(|mark| mark.seen).max().unwrap_or(0);
-        views.insert((room, peer), (of, seen.max(newer)));
+        let seen = number_of(&row, 2)?.max(seen_now(fresh, &view));
+        if number_of(&row, 3)? <= seen {
+            continue;
+        }
+        if views.len() == VIEWS_MAX {
+            more = true;
+            break;
+        }
+        views.insert((room, peer), (of, seen));
     }
     // Rooms that were never seen before and are not stored yet.
     for mark in fresh {
-        if let View::Room(room) = mark.view {
-            views.entry((room.0, 0)).or_insert((Of::Room(room), mark.seen));
+        if let View::Room(room) = mark.view
+            && !views.contains_key(&(room.0, 0))
+        {
+            let of = Of::Room(room);
+            let seen = seen(connection, user, &of).await?.max(mark.seen);
+            views.insert((room.0, 0), (of, seen));
         }
     }
     let mut list = Vec::new();
@@ -267,8 +305,10 @@ async fn count(connection: &mut Connection, user: UserId, of: &Of, seen: u64) ->
     let mentions = if room.is_some() { "mentions" } else { "''" };
     let sql = format!(
         "SELECT count(*), COALESCE(sum(CASE WHEN m LIKE $5 THEN 1 ELSE 0 END), 0) FROM (
-             SELECT {mentions} AS m FROM {table}
-             WHERE {is_it} AND id > $3 AND account <> $4 AND deleted = 0 ORDER BY id LIMIT {UNREAD_MAX}) counted"
+             SELECT m FROM (
+                 SELECT id, account, deleted, {mentions} AS m FROM {table}
+                 WHERE {is_it} AND id > $3 ORDER BY id DESC LIMIT {LOOK_MAX}) newest
+             WHERE account <> $4 AND deleted = 0 ORDER BY id DESC LIMIT {UNREAD_MAX}) counted"
     );
     let pattern = format!("%,{},%", user.0);
     let values = [one, other, number(seen), number(user.0), Text(&pattern)];

@@ -20,6 +20,7 @@ use super::connection::Value::{Number, Text};
 use super::connection::{Connection, Row};
 use super::open::{OpenError, in_time};
 use super::place::Place;
+use super::postgres::see_that_it_is_fit;
 use super::{runtime, schema};
 use crate::start_error::StartError;
 
@@ -58,6 +59,17 @@ pub enum Change {
     Delete,
 }
 
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It is made.
+    Done,
+    /// Nothing: nobody would be owner then.
+    OnlyOwner,
+    /// Nothing: the account was deleted meanwhile.
+    Gone,
+}
+
 /// A connection for one command.
 pub struct Desk {
     runtime: tokio::runtime::Runtime,
@@ -80,12 +92,19 @@ impl Desk {
                         .synchronous(SqliteSynchronous::Full)
                         .busy_timeout(BUSY_MAX)
                         .foreign_keys(true)
+                        // What is deleted is overwritten, as by the server.
+                        .pragma("secure_delete", "ON")
                         .disable_statement_logging();
                     Connection::Sqlite(options.connect().await?)
                 }
                 Place::Postgres(place) => {
                     let options = place.options().clone().application_name("echomesh-server command");
-                    in_time(BUSY_MAX, async move { Ok(Connection::Postgres(options.connect().await?)) }).await?
+                    let connecting = async move {
+                        let mut connection = Connection::Postgres(options.connect().await?);
+                        see_that_it_is_fit(&mut connection).await?;
+                        Ok(connection)
+                    };
+                    in_time(BUSY_MAX, connecting).await?
                 }
             };
             let is_current = schema::is_current(&mut connection).await?;
@@ -180,13 +199,16 @@ impl Desk {
         })
     }
 
-    /// Changes an account; false if it is the only owner and would be gone, or none.
+    /// Changes an account that was looked up before.
     ///
     /// # Errors
     /// The database failed.
-    pub fn change_user(&mut self, user: &User, change: &Change) -> Result<bool, StartError> {
+    pub fn change_user(&mut self, user: &User, change: &Change) -> Result<Changed, StartError> {
         self.change(async |connection| {
             let id = number(user.id.0);
+            if connection.row("SELECT 1 FROM accounts WHERE id = $1 AND deleted_ms = 0", &[id]).await?.is_none() {
+                return Ok(Changed::Gone);
+            }
             let (action, detail) = match change {
                 Change::Password(hash) => {
                     connection
@@ -199,7 +221,7 @@ impl Desk {
                 }
                 Change::Role(role) => {
                     if *role != Role::Owner && is_only_owner(connection, user.id).await? {
-                        return Ok(false);
+                        return Ok(Changed::OnlyOwner);
                     }
                     let values = [Number(*role as i64), id];
                     connection.execute("UPDATE accounts SET role = $1 WHERE id = $2", &values).await?;
@@ -211,9 +233,10 @@ impl Desk {
                     (Action::MaSetRole, detail)
                 }
                 Change::Delete => {
-                    let outcome = accounts::delete(connection, user.id, now_ms()).await?;
-                    if outcome != Some(AccountsOutcome::Done) {
-                        return Ok(false);
+                    match accounts::delete(connection, user.id, now_ms()).await? {
+                        Some(AccountsOutcome::Done) => {}
+                        Some(_) => return Ok(Changed::OnlyOwner),
+                        None => return Ok(Changed::Gone),
                     }
                     (Action::MaAccount, "account deleted".to_owned())
                 }
@@ -224,7 +247,7 @@ impl Desk {
             };
             note(connection, act, user.id.0, role).await?;
             log(connection, UserId(0), user.id, &entry(action, &user.name, detail)).await?;
-            Ok(true)
+            Ok(Changed::Done)
         })
     }
 
@@ -363,4 +386,13 @@ async fn is_only_owner(connection: &mut Connection, user: UserId) -> Result<bool
                WHERE id = $1 AND role = 4";
     let others = connection.row(sql, &[number(user.0)]).await?;
     others.map_or(Ok(false), |row| Ok(number_of(&row, 0)? == 0))
+}
+
+#[cfg(test)]
+impl Desk {
+    /// A setting of its session, PostgreSQL's.
+    pub(super) fn setting(&mut self, name: &str) -> String {
+        let sql = format!("SELECT current_setting('{name}')");
+        self.read(async |connection| connection.row(&sql, &[]).await?.expect("a row").text(0)).expect("an answer")
+    }
 }

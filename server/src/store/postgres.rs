@@ -99,8 +99,8 @@ async fn lock(connection: &mut Connection) -> Result<(), OpenError> {
     Err(OpenError { fault: Fault::Held, what: "its lock is taken".to_owned() })
 }
 
-/// Looks at what decides whether a stored line stays stored, and can be stored at all.
-async fn see_that_it_is_fit(connection: &mut Connection) -> Result<(), OpenError> {
+/// Looks at what decides whether what is stored stays stored, and can be stored at all; has commits wait for the disk.
+pub(super) async fn see_that_it_is_fit(connection: &mut Connection) -> Result<(), OpenError> {
     let sql = "SELECT current_setting('server_encoding'), current_setting('synchronous_commit'),
                current_setting('fsync'), current_setting('transaction_read_only')";
     let Some(row) = connection.row(sql, &[]).await? else { return Ok(()) };

@@ -2,7 +2,7 @@
 //!
 //! Not the rules. A room that ended keeps its row, without its name, until its lines are gone: so its number is
 //! theirs to the end, and none is deleted in a long transaction that chat would wait for.
-//! Bounds: `SWEEP_LINES` lines a request. Cost: a look-up by room and as many deletions.
+//! Bounds: `SWEEP_ROWS` lines a request, and as many marks. Cost: a look-up by room and as many deletions.
 
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::rights::Right;
@@ -11,8 +11,8 @@ use echomesh_shard::{Properties, StoreOutcome, StoredRoom};
 use super::connection::Connection;
 use super::connection::Value::{self, Number, Text};
 
-/// Lines deleted at once: some milliseconds.
-const SWEEP_LINES: i64 = 500;
+/// Lines, and marks of what was seen, that are deleted at once: some milliseconds.
+const SWEEP_ROWS: i64 = 500;
 
 type Failure = sqlx::Error;
 
@@ -101,16 +101,21 @@ pub(super) async fn end(connection: &mut Connection, room: RoomNumber) -> Result
     connection.execute("DELETE FROM bans WHERE room = $1", &room).await.map(drop)
 }
 
-/// Deletes a part of the lines of a room that ended, and at last the room.
+/// Deletes a part of the lines of a room that ended, then of what was seen there, and at last the room.
 ///
 /// # Errors
 /// Whatever the database says.
 pub(super) async fn sweep(connection: &mut Connection, room: RoomNumber) -> Result<StoreOutcome, Failure> {
-    let sql = "DELETE FROM chat_lines WHERE id IN (SELECT id FROM chat_lines WHERE room = $1 ORDER BY id LIMIT $2)";
-    let deleted = connection.execute(sql, &[number(room), Number(SWEEP_LINES)]).await?;
-    let is_done = deleted < SWEEP_LINES as u64;
+    let part = [number(room), Number(SWEEP_ROWS)];
+    let mut is_done = true;
+    for sql in [
+        "DELETE FROM chat_lines WHERE id IN (SELECT id FROM chat_lines WHERE room = $1 ORDER BY id LIMIT $2)",
+        "DELETE FROM chat_seen WHERE room = $1 AND peer = 0 AND account IN
+             (SELECT account FROM chat_seen WHERE room = $1 AND room <> 0 LIMIT $2)",
+    ] {
+        is_done &= connection.execute(sql, &part).await? < SWEEP_ROWS as u64;
+    }
     if is_done {
-        connection.execute("DELETE FROM chat_seen WHERE room = $1", &[number(room)]).await?;
         connection.execute("DELETE FROM rooms WHERE id = $1 AND gone = 1", &[number(room)]).await?;
     }
     Ok(StoreOutcome::Swept { is_done })

@@ -16,12 +16,13 @@ use super::{accounts, community, rooms, sessions};
 use crate::hex::hex;
 
 /// The steps to today's schema, in order. A released one never changes.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/0001_first.sql"),
     include_str!("../../migrations/0002_community.sql"),
     include_str!("../../migrations/0003_accounts.sql"),
     include_str!("../../migrations/0004_rooms.sql"),
     include_str!("../../migrations/0005_chat.sql"),
+    include_str!("../../migrations/0006_indexes.sql"),
 ];
 
 /// Random bytes of the claim code: 80 bits, out of reach of guessing at five a connection.
@@ -100,11 +101,19 @@ fn count_as_done(connection: &Connection, steps: usize) -> String {
     }
 }
 
-/// Reads what shards start with.
+/// Reads what shards start with, and has what does not outlive a start end: all of it or nothing, and one commit
+/// however much it is.
 ///
 /// # Errors
-/// The database fails.
+/// The database fails; the connection is of no more use.
 pub(super) async fn load(connection: &mut Connection) -> Result<Loaded, OpenError> {
+    connection.begin().await?;
+    let loaded = read(connection).await?;
+    connection.script("COMMIT").await?;
+    Ok(loaded)
+}
+
+async fn read(connection: &mut Connection) -> Result<Loaded, OpenError> {
     // What commands did is in what is read below; what they do from here on is the server's to look for.
     connection.script("DELETE FROM operator_acts").await?;
     let now_ms = accounts::now_ms();

@@ -18,16 +18,15 @@ use super::open::OpenError;
 /// How long to wait for another process that holds the database: less than `super::PATIENCE`.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Mode of a new file, and so of the logs beside it, which SQLite makes after it: it has everybody's chat, and what
-/// passwords are guessed from.
-const MODE: u32 = 0o600;
+/// Mode of a new file, and with it of its log: it has everybody's chat, and what passwords are guessed from.
+pub(super) const MODE: u32 = 0o600;
 
 /// Opens the file, makes it if it is missing, and looks for damage in its small tables.
 ///
 /// # Errors
 /// It cannot be read and written, or is damaged.
 pub(super) async fn open(path: &Path) -> Result<Connection, OpenError> {
-    // If that fails, SQLite says why.
+    // What goes wrong here goes wrong again below, and is told there; that it is there already is the rule.
     let _ = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
     let options = SqliteConnectOptions::new()
         .filename(path)

@@ -170,7 +170,9 @@ async fn create_account(
 
 async fn claim(connection: &mut Connection, user: UserId, code: &str) -> Result<StoreOutcome, sqlx::Error> {
     let user = Value::Number(user.0 as i64);
-    let sql = "UPDATE claim SET used_by = $1 WHERE code_hash = $2 AND used_by IS NULL";
+    // Not by an account that an operator deleted just now: nobody could be owner then.
+    let sql = "UPDATE claim SET used_by = $1 WHERE code_hash = $2 AND used_by IS NULL
+               AND EXISTS (SELECT 1 FROM accounts WHERE id = $1 AND deleted_ms = 0)";
     if connection.execute(sql, &[user, Value::Text(&code_hash(code))]).await? == 0 {
         return Ok(StoreOutcome::Denied);
     }

@@ -196,6 +196,68 @@ fn direct_lines_are_followed_if_wanted() {
     assert_eq!(told(&mut stage), [11, 12]);
 }
 
+/// A session that follows direct lines, with its question where they begin unanswered: its number.
+fn follows_direct() -> (Stage, u32) {
+    let mut stage = Stage::new();
+    stage.session = Session::new(Config { direct: true, ..Config::new("ann", "secret") });
+    stage.handle(Input::Connected);
+    let login = stage.sent();
+    stage.reply(login[0].request_id, welcome());
+    let (after, request) = fetched(&mut stage);
+    assert_eq!(after, None);
+    stage.events.clear();
+    (stage, request)
+}
+
+/// Goal: a server that is busy at the login, or does not answer, is asked again where direct lines begin: else those of
+/// the first lost connection would never be told (PROTOCOL M83).
+#[test]
+fn where_direct_lines_begin_is_asked_again() {
+    let busy = Status { status_code: StatusCode::StatusTryAgain as i32, retry_after_ms: 900, ..Status::default() };
+    for refusal in [Some(Body::Status(busy)), None] {
+        let (mut stage, request) = follows_direct();
+        match refusal {
+            Some(refusal) => {
+                stage.reply(request, refusal);
+                stage.after(SECOND_US / 2);
+                assert!(stage.sent().is_empty(), "not before it may");
+            }
+            None => stage.after(REQUEST_US_MAX),
+        }
+        stage.after(SECOND_US / 2);
+        let (after, request) = fetched(&mut stage);
+        assert_eq!(after, None);
+        stage.reply(request, page(vec![direct(10)], true));
+        stage.after(SECOND_US);
+        assert!(stage.sent().is_empty());
+        stage.handle(Input::Closed);
+        stage.handle(Input::Connected);
+        let resume = stage.sent();
+        stage.reply(resume[0].request_id, welcome());
+        let (after, request) = fetched(&mut stage);
+        assert_eq!(after, Some(10));
+        stage.reply(request, page(vec![direct(11)], false));
+        assert_eq!(told(&mut stage), [11]);
+    }
+}
+
+/// Goal: numbers of lines that no server gives do no harm.
+#[test]
+fn impossible_numbers_are_only_numbers() {
+    for (first, newest) in [(u64::MAX, 5), (0, u64::MAX), (u64::MAX, u64::MAX), (0, 0)] {
+        let (mut stage, request) = follows_direct();
+        live(&mut stage, direct(first));
+        stage.reply(request, page(vec![direct(newest)], true));
+        stage.handle(Input::Closed);
+        stage.handle(Input::Connected);
+        let resume = stage.sent();
+        stage.reply(resume[0].request_id, welcome());
+        let (_, request) = fetched(&mut stage);
+        stage.reply(request, page(vec![direct(u64::MAX), direct(0)], true));
+        live(&mut stage, direct(u64::MAX));
+    }
+}
+
 /// Goal: what a driver asks of chat is answered with what came, and a line to someone by the stored line.
 #[test]
 fn a_driver_asks_about_chat() {

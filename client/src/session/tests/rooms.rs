@@ -1,7 +1,8 @@
 //! Rooms themselves, as a session asks for them and is told of them.
 
-use echomesh_proto::control::{Room as Shown, RoomAction, RoomProperties};
+use echomesh_proto::control::{Account, AccountAction, Room as Shown, RoomAction, RoomProperties};
 
+use super::room::ROOMS_MAX;
 use super::*;
 
 fn asked(stage: &mut Stage) -> RoomAction {
@@ -92,4 +93,43 @@ fn properties_of_a_room_follow_its_deltas() {
     stage.receive(&EchoMsg::new(0, Body::RoomEvent(event)));
     assert_eq!(stage.events.pop(), Some(Event::RoomChanged { room: "Lobby".into() }));
     assert_eq!(stage.room().properties().capacity, 6);
+}
+
+/// Goal: a server that moves a session on and on does not fill its memory: what is beyond any session's rooms, or any
+/// number of requests, is counted.
+#[test]
+fn moves_are_bounded() {
+    let mut stage = Stage::in_room();
+    let moved = |name: String, next_page: &'static [u8]| {
+        let Body::RoomState(state) = roster(RoomActionType::RaJoin, 1, &[member(1, 0)], next_page) else {
+            unreachable!()
+        };
+        EchoMsg::new(0, Body::RoomState(RoomState { room_id: name, ..state }))
+    };
+    for number in 0..1_000 {
+        stage.receive(&moved(format!("room {number}"), b""));
+    }
+    assert_eq!(stage.session.rooms().count(), ROOMS_MAX);
+    assert_eq!(stage.session.counters().dropped(Drop::RoomLimit), 1_001 - ROOMS_MAX as u64);
+    stage.receive(&moved("Lobby".to_owned(), b""));
+    assert_eq!(stage.session.counters().dropped(Drop::RoomLimit), 1_001 - ROOMS_MAX as u64, "it is in that one");
+    for _ in 0..10_000 {
+        stage.receive(&moved("Lobby".to_owned(), b"more"));
+    }
+    assert!(stage.session.unanswered() < 1_000, "{}", stage.session.unanswered());
+}
+
+/// Goal: what shows a session, as a log does, shows no password and no token.
+#[test]
+fn secrets_are_not_shown() {
+    let mut stage = Stage::in_room();
+    stage.session.join_with_password(stage.now, "den", "tr0ub4dor").unwrap();
+    let action = AccountAction::AaChangePassword as i32;
+    let account = Account { action, new_password: "c0rrect".into(), ..Account::default() };
+    stage.session.account(stage.now, account).unwrap();
+    stage.sent();
+    let shown = format!("{:?}", stage.session);
+    for secret in ["secret", "tr0ub4dor", "c0rrect", "token\""] {
+        assert!(!shown.contains(secret), "{secret}");
+    }
 }

@@ -6,7 +6,7 @@ use echomesh_shard::accounts::{AccountsJob, AccountsOutcome, OperatorAct};
 use echomesh_shard::{Act, Ban, LoggedAct, Network, SavedSession};
 
 use super::*;
-use crate::store::operator::{Change, Desk};
+use crate::store::operator::{Change, Changed, Desk};
 
 /// The rules' answer to a job about accounts.
 fn ask(store: &mut Store, job: AccountsJob) -> StoreOutcome {
@@ -192,6 +192,7 @@ fn a_deleted_account_leaves_its_lines() {
         let token = AccountsJob::NewToken { user, hash: "a".into(), label: String::new(), time_ms: 3, tokens_max: 2 };
         ask(&mut store, token);
         invite(&mut store, "x", 5, 100);
+        script(&mut store, "INSERT INTO chat_seen (account, room, peer, seen) VALUES (1, 1, 0, 1), (2, 1, 0, 1)");
         let delete = || AccountsJob::Delete { user, time_ms: 9, entry: entry("deleted") };
         let role = |role| {
             let (actor, target, entry) = (user, user, entry("role"));
@@ -205,6 +206,7 @@ fn a_deleted_account_leaves_its_lines() {
         assert_eq!(one(&mut store, &StoreJob::FindAccount { key: "ada".into() }), StoreOutcome::NotFound);
         assert_eq!(ask(&mut store, AccountsJob::FindToken { hash: "a".into() }), StoreOutcome::NotFound);
         assert_eq!(one(&mut store, &invited("eve", "x")), StoreOutcome::Denied);
+        assert_eq!(count(&mut store, "SELECT count(*) FROM chat_seen"), 1, "what it had seen is of no use");
         let StoreOutcome::AccountCreated { user: new } = one(&mut store, &account("ada")) else { panic!("taken") };
         assert_ne!(new, user);
         close(store);
@@ -224,10 +226,10 @@ fn the_operators_acts_are_told() {
         assert!(desk.create("bob", "Bob", "h", Role::Member).unwrap());
         assert!(!desk.create("bob", "Bob", "h", Role::Member).unwrap());
         let bob = desk.user("bob").unwrap().unwrap();
-        assert!(desk.change_user(&bob, &Change::Role(Role::Owner)).unwrap());
-        assert!(!desk.change_user(&bob, &Change::Role(Role::Admin)).unwrap(), "the only owner");
-        assert!(!desk.change_user(&bob, &Change::Delete).unwrap(), "likewise");
-        assert!(desk.change_user(&bob, &Change::Password("i".into())).unwrap());
+        assert_eq!(desk.change_user(&bob, &Change::Role(Role::Owner)).unwrap(), Changed::Done);
+        assert_eq!(desk.change_user(&bob, &Change::Role(Role::Admin)).unwrap(), Changed::OnlyOwner);
+        assert_eq!(desk.change_user(&bob, &Change::Delete).unwrap(), Changed::OnlyOwner);
+        assert_eq!(desk.change_user(&bob, &Change::Password("i".into())).unwrap(), Changed::Done);
         let network = Network::parse("192.0.2.0/24").ok();
         let ban = Ban { network, by: "the operator".into(), by_role: 4, time_ms: 1, ..Ban::default() };
         let id = desk.ban(&ban, 9).unwrap().unwrap();
@@ -259,6 +261,71 @@ fn the_operators_acts_are_told() {
     });
 }
 
+/// Goal: who was looked up and is deleted before the change is not changed, and is no owner that nobody can log in as.
+#[test]
+fn a_deleted_account_is_not_changed() {
+    on_both(|place| {
+        let (store, loaded) = open(place);
+        close(store);
+        let mut store = furnished(place);
+        let mut desk = Desk::open(place).unwrap();
+        desk.create("bob", "Bob", "h", Role::Member).unwrap();
+        let bob = desk.user("bob").unwrap().unwrap();
+        assert_eq!(desk.change_user(&bob, &Change::Delete).unwrap(), Changed::Done);
+        for change in [Change::Role(Role::Owner), Change::Password("i".into()), Change::Delete] {
+            assert_eq!(desk.change_user(&bob, &change).unwrap(), Changed::Gone);
+        }
+        let claim = |user| StoreJob::Claim { user, code: loaded.claim_code.clone().unwrap(), entry: Box::default() };
+        assert_eq!(one(&mut store, &claim(bob.id)), StoreOutcome::Denied);
+        assert_eq!(count(&mut store, "SELECT count(*) FROM accounts WHERE role = 4 OR password_hash = 'i'"), 0);
+        assert_eq!(one(&mut store, &claim(UserId(1))), StoreOutcome::Claimed, "the code is not used up");
+    });
+}
+
+/// Goal: of a password that an operator replaced, and of an account that was deleted so, nothing is left in SQLite's file.
+#[test]
+fn what_a_command_deletes_leaves_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = file(&directory.path().join("db"));
+    let mut store = furnished(&place);
+    let mut desk = Desk::open(&place).unwrap();
+    let (name, hash) = (format!("xyzzy{}", "n".repeat(50)), format!("plugh{}", "h".repeat(200)));
+    for at in 0..40 {
+        desk.create(&format!("user {at}"), &format!("{name}{at}"), &hash, Role::Member).unwrap();
+    }
+    let users = desk.users(UserId(1)).unwrap();
+    let (gone, kept) = users.split_at(20);
+    for user in kept {
+        desk.change_user(user, &Change::Password("h".into())).unwrap();
+    }
+    for user in gone {
+        desk.change_user(user, &Change::Delete).unwrap();
+    }
+    script(&mut store, "DELETE FROM audit");
+    drop(desk);
+    close(store);
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in ["plugh", "xyzzy"] {
+            let left = bytes.windows(secret.len()).filter(|window| *window == secret.as_bytes()).count();
+            let expected = if secret == "xyzzy" { 20 } else { 0 };
+            assert_eq!(left, expected, "{secret}");
+        }
+    }
+}
+
+/// Goal: what a command says it did is on PostgreSQL's disk, however the database is set.
+#[test]
+fn commands_commit_durably() {
+    let postgres = Postgres::shared();
+    let url = postgres.database();
+    close(furnished(&server(&url)));
+    let name = postgres.sql(&url, "SELECT current_database()");
+    postgres.sql(&url, &format!("ALTER DATABASE {name} SET synchronous_commit = off"));
+    let mut desk = Desk::open(&server(&url)).unwrap();
+    assert_eq!(desk.setting("synchronous_commit"), "on");
+}
+
 /// Goal: bans and invitations that are over do not stay in the table.
 #[test]
 fn what_is_over_is_forgotten() {
@@ -268,14 +335,10 @@ fn what_is_over_is_forgotten() {
         let ban = Ban { user: 1, expires_ms: 50, ..Ban::default() };
         let act = LoggedAct { act: Act::Ban(ban), actor: UserId(1), target: UserId(1), entry: entry("ban") };
         one(&mut store, &StoreJob::Moderate(Box::new(act)));
-        let count = |store: &mut Store| {
-            let sql = "SELECT (SELECT count(*) FROM bans) + (SELECT count(*) FROM invitations)";
-            let row = store.runtime.block_on(store.session.connection().row(sql, &[])).unwrap();
-            row.unwrap().number(0).unwrap()
-        };
+        let left = "SELECT (SELECT count(*) FROM bans) + (SELECT count(*) FROM invitations)";
         ask(&mut store, AccountsJob::ForgetExpired { now_ms: 49 });
-        assert_eq!(count(&mut store), 2);
+        assert_eq!(count(&mut store, left), 2);
         ask(&mut store, AccountsJob::ForgetExpired { now_ms: 50 });
-        assert_eq!(count(&mut store), 0);
+        assert_eq!(count(&mut store, left), 0);
     });
 }

@@ -1,6 +1,7 @@
 //! History, changes, direct lines, what was seen and the sweep, on both databases.
 
-use echomesh_proto::control::{ChatMsg, ModerationAction};
+use echomesh_proto::control::{AuditEntry, ChatMsg, ModerationAction};
+use echomesh_shard::accounts::AccountsJob;
 use echomesh_shard::chat_jobs::{ChatOutcome, ChatRead, ChatWrite, From, Mark, Place as LinePlace, Sweep, View};
 use echomesh_shard::{Act, LoggedAct};
 
@@ -189,8 +190,7 @@ fn lines_are_changed_and_deleted() {
         assert_eq!(write(&mut store, change(ids[1], None)), StoreOutcome::NotFound);
         assert_eq!(write(&mut store, change(ids[1], Some("again"))), StoreOutcome::NotFound);
         let act = Act::DeleteLine { room: HALL, message_id: ids[2], time_ms: 10 };
-        let entry =
-            echomesh_proto::control::AuditEntry { action: ModerationAction::MaDeleteLine as i32, ..Default::default() };
+        let entry = AuditEntry { action: ModerationAction::MaDeleteLine as i32, ..Default::default() };
         let logged = StoreJob::Moderate(Box::new(LoggedAct { act, actor: ADA, target: TIM, entry }));
         assert!(matches!(one(&mut store, &logged), StoreOutcome::Moderated { .. }));
         assert_eq!(one(&mut store, &logged), StoreOutcome::NotFound);
@@ -205,11 +205,6 @@ fn lines_are_changed_and_deleted() {
         let left = "SELECT count(*) FROM chat_lines WHERE content LIKE '%secret%' OR mentions LIKE '%,1,%'";
         assert_eq!(count(&mut store, left), 0);
     });
-}
-
-fn count(store: &mut Store, sql: &str) -> i64 {
-    let connection = store.session.connection();
-    store.runtime.block_on(connection.row(sql, &[])).unwrap().unwrap().number(0).unwrap()
 }
 
 /// Goal: what was deleted is not in SQLite's file any more either.
@@ -295,11 +290,75 @@ fn unread_is_counted_from_marks() {
         store.carry_out((0..1_200).map(|at| said(1, 2, "more", &[1], 100 + at)).collect());
         assert_eq!(unread(&mut store, ADA, Some(hall), &[])[0].2, 1_000);
         // Many marks at once, as the store is given them.
+        for user in 4..=100 {
+            one(&mut store, &account(&format!("u{user}")));
+        }
         let marks = (1..=100).map(|user| Mark { user: UserId(user), view: View::Room(HALL), seen: 7 }).collect();
         assert_eq!(write(&mut store, ChatWrite::Mark(marks)), StoreOutcome::Chat(ChatOutcome::Marked));
         assert_eq!(count(&mut store, "SELECT count(*) FROM chat_seen WHERE room = 1 AND seen = 7"), 100);
         direct(&mut store, 2, 1, "", "psst again");
         assert_eq!(unread(&mut store, ADA, Some(with_tim), &[])[0].2, 1, "a new line does not take the mark back");
+    });
+}
+
+/// Goal: marks of who has no account, as guests, and of rooms that ended meanwhile leave nothing behind.
+#[test]
+fn marks_of_nobody_and_nowhere_are_not_kept() {
+    on_both(|place| {
+        let mut store = peopled(place);
+        let (guest, hall) = (UserId(1 << 62 | 7), View::Room(HALL));
+        let mark = |user, view: View| Mark { user, view, seen: 3 };
+        direct(&mut store, 2, 1, "", "psst");
+        one(&mut store, &StoreJob::EndRoom { room: RoomNumber(2) });
+        let attic = View::Room(RoomNumber(2));
+        let marks =
+            vec![mark(ADA, hall.clone()), mark(ADA, attic), mark(guest, hall), mark(TIM, View::Room(RoomNumber(9)))];
+        for _ in 0..2 {
+            let marked = write(&mut store, ChatWrite::Mark(marks.clone()));
+            assert_eq!(marked, StoreOutcome::Chat(ChatOutcome::Marked));
+        }
+        assert_eq!(count(&mut store, "SELECT count(*) FROM chat_seen WHERE room <> 0"), 1);
+        assert_eq!(count(&mut store, "SELECT count(*) FROM chat_seen WHERE account = 1 AND room = 1 AND seen = 3"), 1);
+    });
+}
+
+/// Goal: what is unread is told of every room and conversation where anything came, however many there are where nothing
+/// did (PROTOCOL M87); a deleted account's and an ended room's, which nobody could mark any more, do not count.
+#[test]
+fn what_is_unread_is_found_among_many() {
+    on_both(|place| {
+        let mut store = peopled(place);
+        for user in 10..300 {
+            direct(&mut store, user, 1, "", "hi");
+        }
+        let made: Vec<String> = (10..300).map(|user| format!("({user}, 'u{user}', 'U{user}', 'h', 1)")).collect();
+        let insert = "INSERT INTO accounts (id, key, name, password_hash, created_ms)";
+        let value = if matches!(place, Place::File(_)) { "VALUES" } else { "OVERRIDING SYSTEM VALUE VALUES" };
+        script(&mut store, &format!("{insert} {value} {}", made.join(", ")));
+        store.carry_out((1..=2).map(|at| said(1, 2, "hi", &[], at)).collect());
+        store.carry_out(vec![said(2, 2, "hi", &[], 3)]);
+        let seen = |store: &mut Store, to: u64| {
+            let marks = (10..to).map(|user| Mark { user: ADA, view: View::With(format!("u{user}")), seen: 999 });
+            write(store, ChatWrite::Mark(marks.collect()));
+        };
+        seen(&mut store, 298);
+        let rooms = [1, 2].map(|room| Mark { user: ADA, view: View::Room(RoomNumber(room)), seen: 1 });
+        write(&mut store, ChatWrite::Mark(rooms.to_vec()));
+        let found = |store: &mut Store, fresh: &[Mark]| {
+            unread(store, ADA, None, fresh).iter().map(|of| (of.0, of.1.clone())).collect::<Vec<_>>()
+        };
+        let all = [(0, "U298".into()), (0, "U299".into()), (1, String::new()), (2, String::new())];
+        assert_eq!(found(&mut store, &[]), all);
+        // Marks that are not stored yet hold for many, too.
+        script(&mut store, "UPDATE chat_seen SET seen = 0 WHERE room = 0");
+        let fresh: Vec<Mark> =
+            (10..298).map(|user| Mark { user: ADA, view: View::With(format!("u{user}")), seen: 999 }).collect();
+        assert_eq!(found(&mut store, &fresh), all);
+        seen(&mut store, 298);
+        one(&mut store, &StoreJob::EndRoom { room: RoomNumber(1) });
+        let (time_ms, entry) = (9, AuditEntry::default());
+        one(&mut store, &StoreJob::Accounts(Box::new(AccountsJob::Delete { user: UserId(298), time_ms, entry })));
+        assert_eq!(found(&mut store, &[]), all[1..].iter().filter(|of| of.0 != 1).cloned().collect::<Vec<_>>());
     });
 }
 

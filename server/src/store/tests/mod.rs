@@ -3,6 +3,7 @@
 mod accounts;
 mod chat;
 mod community;
+mod costs;
 mod files;
 #[path = "../../../tests/running/postgres.rs"]
 mod postgres;
@@ -106,6 +107,12 @@ fn stored(outcome: &StoreOutcome) -> u64 {
 /// Statements of the test's own, on the store's connection.
 fn script(store: &mut Store, sql: &str) {
     store.runtime.block_on(store.session.connection().script(sql)).unwrap();
+}
+
+/// What such a statement finds, a number.
+fn count(store: &mut Store, sql: &str) -> i64 {
+    let connection = store.session.connection();
+    store.runtime.block_on(connection.row(sql, &[])).unwrap().unwrap().number(0).unwrap()
 }
 
 /// Goal: what was answered is there after the database is opened again, keys are unique, and the claim code
