@@ -17,7 +17,10 @@ use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
 use echomesh_shard::{JobToken, Limits, Properties, StoreJob, StoreOutcome, StoreRequest};
 
+use sqlx::ConnectOptions;
+
 use super::chat::CLIENT_ID_MS;
+use super::connection::Connection;
 use super::*;
 use crate::jobs::{JobPort, JobReply, Workers, rings};
 use crate::wake::Wake;
@@ -279,6 +282,52 @@ fn a_newer_schema_is_refused() {
             let refused = Store::open(place).err().unwrap().to_string();
             assert!(refused.contains("schema is 1000") && refused.contains("newer echomesh-server"), "{refused}");
         }
+    });
+}
+
+/// Goal: a database of the first schema, with what people have in it, is brought up to date and is whole.
+#[test]
+fn an_old_database_keeps_what_it_has() {
+    on_both(|place| {
+        let runtime = runtime().unwrap();
+        runtime.block_on(async {
+            let mut connection = match place {
+                Place::File(path) => sqlite::open(path).await.unwrap(),
+                Place::Postgres(place) => Connection::Postgres(place.options().connect().await.unwrap()),
+            };
+            let first = include_str!("../../../migrations/0001_first.sql").replace("{NUMBERED}", connection.numbered());
+            connection.script(&first).await.unwrap();
+            let done = match place {
+                Place::File(_) => "PRAGMA user_version = 1",
+                Place::Postgres(_) => {
+                    "CREATE TABLE echomesh_schema (version BIGINT NOT NULL); INSERT INTO echomesh_schema VALUES (1)"
+                }
+            };
+            connection.script(done).await.unwrap();
+            for sql in [
+                "INSERT INTO accounts (key, name, password_hash, owner, created_ms) VALUES ('ada', 'Ada', 'h', 1, 1)",
+                "INSERT INTO accounts (key, name, password_hash, created_ms) VALUES ('tim', 'Tim', 'h', 1)",
+                "INSERT INTO rooms (key, name, capacity, creator, created_ms) VALUES ('hall', 'Hall', 5, 1, 1)",
+                "INSERT INTO chat_lines (room, account, client_id, content, time_ms) VALUES (1, 1, 'a', 'first', 1)",
+                "INSERT INTO claim VALUES ('x', 1)",
+            ] {
+                connection.script(sql).await.unwrap();
+            }
+            connection.close().await.unwrap();
+        });
+        let (mut store, loaded) = open(place);
+        let [hall] = &loaded.rooms[..] else { panic!("one room") };
+        let expected = Properties { capacity: 5, ..Properties::default() };
+        assert_eq!((hall.newest_line, &hall.properties), (1, &expected));
+        for (key, expected) in [("ada", Role::Owner), ("tim", Role::Member)] {
+            let found = one(&mut store, &StoreJob::FindAccount { key: key.into() });
+            assert!(matches!(found, StoreOutcome::Account { role, .. } if role == expected), "{found:?}");
+        }
+        let again = one(&mut store, &line(1, "a", "", 2));
+        assert!(matches!(again, StoreOutcome::ChatDuplicate { message_id: 1, edited_ms: 0, .. }), "{again:?}");
+        assert!(stored(&one(&mut store, &line(1, "b", "second", 2))) > 1);
+        close(store);
+        close(open(place).0);
     });
 }
 
