@@ -6,7 +6,7 @@ mod running;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use echomesh_proto::control::Body;
+use echomesh_proto::control::{Body, ResumeRequest, StatusCode};
 use running::{Client, Server, chat, command};
 
 const QUICK: [&str; 6] = ["--port", "0", "--shards", "1", "--password-memory-kib", "8"];
@@ -53,6 +53,32 @@ fn a_backup_of_a_running_server_starts_another() {
         assert_eq!(line(&mut client, &at.to_string(), "again"), (number, format!("text {at}")));
     }
     assert_eq!(line(&mut client, "later", "a new line").1, "a new line");
+    server.stop();
+}
+
+/// Goal: sessions of the backup's time are not resumed after a restore: they may have been ended since.
+#[test]
+fn a_restore_brings_no_session_back() {
+    let (directory, backups) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let file = backups.path().join("copy.sqlite3");
+    let server = Server::start(directory.path(), &QUICK);
+    let (client, token) = server.resumable("ada", "hall");
+    // At its end all that is in rooms is in the database.
+    server.stop();
+    drop(client);
+    assert_eq!(run(directory.path(), &["backup", file.to_str().unwrap()]).0, Some(0));
+    let resumed = |server: &Server| {
+        let mut client = server.connect();
+        client.send(Body::ResumeRequest(ResumeRequest { resume_token: token.clone().into() }));
+        let Some(Body::LoginResponse(response)) = client.next() else { panic!("no answer") };
+        response.status_code()
+    };
+    let server = Server::start(directory.path(), &QUICK);
+    assert_eq!(resumed(&server), StatusCode::StatusOk);
+    server.stop();
+    assert_eq!(run(directory.path(), &["restore", file.to_str().unwrap()]).0, Some(0));
+    let server = Server::start(directory.path(), &QUICK);
+    assert_eq!(resumed(&server), StatusCode::StatusSessionGone);
     server.stop();
 }
 

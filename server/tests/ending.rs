@@ -12,7 +12,7 @@ use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use running::postgres::Postgres;
-use running::{Client, Server, chat, command, login};
+use running::{Server, chat, command};
 
 /// The next thing the service manager is told.
 fn told(manager: &UnixDatagram) -> String {
@@ -155,24 +155,12 @@ fn sessions_come_back_after_a_restart_in_order() {
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["--port", "0", "--shards", "2"];
     let server = Server::start(directory.path(), &arguments);
-    let mut client = server.connect();
-    let Body::LoginRequest(mut request) = login("ada", "secret") else { unreachable!() };
-    request.features = 1;
-    client.send(Body::LoginRequest(request));
-    let Some(Body::LoginResponse(response)) = client.next() else { panic!("no login") };
-    enter(&mut client);
+    let (_client, token) = server.resumable("ada", "hall");
     server.stop();
     let server = Server::start(directory.path(), &arguments);
     let mut client = server.connect();
-    client.send(Body::ResumeRequest(ResumeRequest { resume_token: response.resume_token }));
+    client.send(Body::ResumeRequest(ResumeRequest { resume_token: token.into() }));
     let Some(Body::LoginResponse(back)) = client.next() else { panic!("no answer") };
     assert_eq!((back.status_code(), back.rooms), (StatusCode::StatusOk, vec!["hall".to_owned()]));
     server.stop();
-}
-
-fn enter(client: &mut Client) {
-    for kind in [echomesh_proto::control::RoomActionType::RaCreate, echomesh_proto::control::RoomActionType::RaJoin] {
-        client.send(running::action(kind, "hall"));
-        client.next().expect("an answer");
-    }
 }

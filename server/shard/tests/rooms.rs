@@ -93,6 +93,12 @@ fn a_resent_line_is_stored_once() {
     let Body::ChatMsg(second) = cluster.ask(ada, line("hello again")) else { panic!("refused") };
     assert_eq!((first.message_id, first.content), (second.message_id, second.content));
     assert_eq!(lines(&cluster.take(bob)), ["hello"]);
+    // In another room it is the line of the first still, whose number is that room's.
+    assert_eq!(cluster.code(ada, action(RoomActionType::RaCreate, "attic")), StatusCode::StatusOk);
+    assert_eq!(cluster.code(ada, action(RoomActionType::RaJoin, "attic")), StatusCode::StatusOk);
+    let again = ChatMsg { room_id: "attic".into(), content: "x".into(), client_id: "a-1".into(), ..ChatMsg::default() };
+    let Body::ChatMsg(third) = cluster.ask(ada, Body::ChatMsg(again)) else { panic!("refused") };
+    assert_eq!((third.room_id.as_str(), third.message_id), ("hall", second.message_id));
 }
 
 /// Goal: every refusal has its own code and leaves the connection usable (PROTOCOL M10, M11, M22).

@@ -131,7 +131,12 @@ fn copy_checked(source: &Path, fresh: &Path) -> Result<String, StartError> {
         StartError::Machine(format!("cannot copy {} to {}: {error}", source.display(), fresh.display()))
     })?;
     let runtime = runtime().map_err(|error| StartError::system("cannot start a runtime", &error))?;
-    runtime.block_on(contents(fresh)).map_err(|OpenError { fault, what }| {
+    let looked = async {
+        let told = contents(fresh).await?;
+        forget_sessions(fresh).await?;
+        Ok(told)
+    };
+    runtime.block_on(looked).map_err(|OpenError { fault, what }| {
         let remedy = match fault {
             Fault::Damaged | Fault::Other => "it is no healthy database of this server: choose another backup",
             _ => fault.remedy(),
@@ -189,6 +194,16 @@ async fn contents(path: &Path) -> Result<String, OpenError> {
     let [accounts, rooms, lines] = [row.number(0)?, row.number(1)?, row.number(2)?];
     connection.close().await?;
     Ok(format!("{accounts} accounts, {rooms} rooms, {lines} chat lines, schema {steps}"))
+}
+
+/// Sessions of the backup's time are not resumed: some may have been ended since, by a stolen device's owner, say.
+async fn forget_sessions(path: &Path) -> Result<(), OpenError> {
+    let mut connection = connect(path).await?;
+    // Older schemas have none.
+    if connection.row("SELECT 1 FROM sqlite_master WHERE name = 'sessions'", &[]).await?.is_some() {
+        connection.execute("DELETE FROM sessions", &[]).await?;
+    }
+    Ok(connection.close().await?)
 }
 
 fn refusal(path: &Path, error: &OpenError) -> StartError {

@@ -92,6 +92,19 @@ impl Server {
         Client { stream }
     }
 
+    /// The same, whose session can be resumed by the token.
+    pub fn resumable(&self, name: &str, room: &str) -> (Client, Vec<u8>) {
+        let mut client = self.connect();
+        let Body::LoginRequest(request) = login(name, "secret") else { unreachable!("login makes one") };
+        client.send(Body::LoginRequest(LoginRequest { features: 1, ..request }));
+        let Some(Body::LoginResponse(response)) = client.next() else { panic!("no login") };
+        for kind in [RoomActionType::RaCreate, RoomActionType::RaJoin] {
+            client.send(action(kind, room));
+            client.next().expect("an answer");
+        }
+        (client, response.resume_token.to_vec())
+    }
+
     /// A client that is logged in and in the room.
     pub fn member(&self, name: &str, room: &str) -> Client {
         let mut client = self.connect();

@@ -13,6 +13,7 @@ use echomesh_proto::time::{Now, SECOND_US, Time};
 
 use super::jobs::{ChatWrite, Mark, View};
 use super::{Pending, done};
+use crate::accounts::is_guest;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::Asker;
@@ -95,7 +96,8 @@ impl Shard {
             let text = "you marked very much as seen at once: mark this again in a second";
             return self.refuse(asker, StatusCode::StatusTryAgain, text, effects);
         }
-        if seen > 0 {
+        // Nothing is kept under a guest's name (M63).
+        if seen > 0 && !is_guest(user) {
             self.marks.note(now, Mark { user, view, seen });
         }
         self.answer(asker, Body::ChatState(done(ChatActionType::CaSeen)), effects);

@@ -74,8 +74,10 @@ impl Shard {
                 let line = Line { room: job.room.0, except: job.session.0, only: 0, msg };
                 self.broadcast(job.room, None, &Mesh::Line(line));
             }
-            StoreOutcome::ChatDuplicate { message_id, content, mentions, time_ms, edited_ms, deleted, .. } => {
-                line = ChatMsg { message_id, content, mentions, time_ms, edited_ms, deleted, ..line };
+            StoreOutcome::ChatDuplicate { message_id, room, content, mentions, time_ms, edited_ms, deleted } => {
+                // Its number is of the room that it was said in, which may be another.
+                let room_id = if room == job.room { line.room_id } else { self.room_name(room) };
+                line = ChatMsg { room_id, message_id, content, mentions, time_ms, edited_ms, deleted, ..line };
             }
             _ => return self.refuse(job.asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
         }
