@@ -108,7 +108,7 @@ impl Account {
         if matches!(request.action(), Action::AaChangePassword | Action::AaDelete) {
             request.password.clone_from(&settings.password);
             if request.password.is_empty() {
-                request.password = prompt::password("Password of the account: ")?;
+                request.password = prompt::password("Password of the account: ", prompt::ACCOUNT)?;
             }
         }
         if let Act::Password { new_password_file } = &self.act {
@@ -165,8 +165,8 @@ fn new_password(file: Option<&Path>) -> Result<String, Failure> {
     if let Some(file) = file {
         return first_line(file);
     }
-    let typed = prompt::password("New password: ")?;
-    if prompt::password("New password again: ")? != typed {
+    let typed = prompt::password("New password: ", prompt::NEW)?;
+    if prompt::password("New password again: ", prompt::NEW)? != typed {
         return Err(Failure::Usage("the two differ: nothing was changed".to_owned()));
     }
     Ok(typed)

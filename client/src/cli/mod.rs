@@ -87,7 +87,7 @@ fn run(args: Args) -> Result<(), Failure> {
     }
     let environment = Environment { variable: |name| std::env::var(name).ok() };
     let settings = Settings::resolve(&args, &environment)?;
-    let settings = settings.with_password(prompt::password)?;
+    let settings = settings.with_password(|question| prompt::password(question, prompt::ACCOUNT))?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         match &args.command {

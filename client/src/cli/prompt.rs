@@ -24,12 +24,17 @@ impl Drop for Echo<'_> {
     }
 }
 
+/// How else the account's password is given.
+pub const ACCOUNT: &str = "give --password-file FILE, or set ECHOMESH_PASSWORD";
+
+/// How else a new one is.
+pub const NEW: &str = "give --new-password-file FILE";
+
 /// Asks on the controlling terminal, whatever standard input and output are.
 ///
 /// # Errors
 /// `Failure::Usage` if there is no terminal or nothing was typed: says how else to give the password.
-pub fn password(question: &str) -> Result<String, Failure> {
-    let other_ways = "give --password-file FILE, or set ECHOMESH_PASSWORD";
+pub fn password(question: &str, other_ways: &str) -> Result<String, Failure> {
     let refuse = |error: std::io::Error| Failure::Usage(format!("cannot ask for the password ({error}): {other_ways}"));
     let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(refuse)?;
     let modes = tcgetattr(&terminal).map_err(|error| refuse(error.into()))?;
