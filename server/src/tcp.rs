@@ -52,7 +52,7 @@ fn admit(core: &SharedCore, stream: TcpStream, remote: SocketAddr, tls: &Arc<Ser
         return core.borrow_mut().accept_failed();
     };
     let (remote, local) = (canonical(remote), canonical(local));
-    let link = core.borrow_mut().accepted(stream, TlsStream::Unknown(tls.clone()), remote, local);
+    let Some(link) = core.borrow_mut().accepted(stream, TlsStream::Unknown(tls.clone()), remote, local) else { return };
     let writer = tokio_uring::spawn(write(core.clone(), link.clone()));
     let core = core.clone();
     tokio_uring::spawn(async move {
