@@ -3,10 +3,11 @@
 //! A request beyond its rate is answered "try again" and not done. Bytes beyond theirs wait with the peer: reading pauses
 //! until they are paid for. By connection and not by session: who comes back for a new burst pays a handshake for it,
 //! and `admission` bounds those.
-//! Bounds: a refusal costs as many bytes as `REFUSAL_BYTES`, so tiny requests are slowed down too. Cost: O(1) a request;
+//! The next page of a roster is no request of its own: a client that comes back to large rooms wants many of them.
+//! Bounds: that, and a refusal, costs as many bytes as `EXTRA_BYTES`, so tiny requests are slowed down too. Cost: O(1) a request;
 //! at a tick a look at each connection that is slowed down.
 
-use echomesh_proto::control::{Body, EchoMsg, MsgType, StatusCode};
+use echomesh_proto::control::{Body, EchoMsg, MsgType, RoomActionType, StatusCode};
 use echomesh_proto::ids::ConnectionId;
 use echomesh_proto::time::Now;
 
@@ -16,8 +17,8 @@ use crate::effect::Effects;
 use crate::rates::Bucket;
 use crate::{Shard, retry_ms};
 
-/// Bytes that a refusal costs: beyond their burst, a connection gets 256 of them a second at the default rate.
-const REFUSAL_BYTES: u32 = 1_024;
+/// Bytes that a refusal or the next page of a roster costs: beyond their burst, a connection gets 256 of them a second at the default rate.
+const EXTRA_BYTES: u32 = 1_024;
 
 /// What a connection may still ask.
 #[derive(Debug, Default)]
@@ -75,9 +76,13 @@ impl Shard {
             }
             return within;
         }
+        if is_next_page(msg) {
+            self.charge_bytes(now, id, EXTRA_BYTES);
+            return true;
+        }
         let Err(wait_us) = throttle.requests.take(now.time, requests, 1) else { return true };
         self.counters.too_fast += 1;
-        self.charge_bytes(now, id, REFUSAL_BYTES);
+        self.charge_bytes(now, id, EXTRA_BYTES);
         // A pong asks nothing.
         if msg.r#type != MsgType::MtPong as i32 {
             self.counters.busy += 1;
@@ -91,5 +96,12 @@ impl Shard {
             self.send(id, &EchoMsg::new(msg.request_id, body), effects);
         }
         false
+    }
+}
+
+fn is_next_page(msg: &EchoMsg) -> bool {
+    match &msg.body {
+        Some(Body::RoomAction(action)) => action.action_type() == RoomActionType::RaRoster && !action.page.is_empty(),
+        _ => false,
     }
 }

@@ -6,8 +6,8 @@ mod cluster;
 
 use cluster::{Client, Cluster, action, chat, code, login};
 use echomesh_proto::control::{
-    Account, AccountAction, Body, ClaimRequest, EchoMsg, LoginRequest, Ping, ResumeRequest, RoomActionType, Status,
-    StatusCode as S, VoiceFrame,
+    Account, AccountAction, Body, ClaimRequest, EchoMsg, LoginRequest, Ping, ResumeRequest, RoomAction, RoomActionType,
+    Status, StatusCode as S, VoiceFrame,
 };
 use echomesh_proto::ids::ConnectionId;
 use echomesh_shard::{CloseReason, Drop, Input, Limits, Rate, Registration, Security};
@@ -395,7 +395,7 @@ fn a_slow_reader_in_a_busy_room_harms_nobody() {
     }
     assert_eq!(cluster.closed.len(), 1);
     assert_eq!(cluster.closed[&members[5]], CloseReason::SlowReader);
-    let unread: usize = cluster.inbox[&members[5]].iter().map(|msg| prost::Message::encoded_len(msg)).sum();
+    let unread: usize = cluster.inbox[&members[5]].iter().map(prost::Message::encoded_len).sum();
     assert!(unread <= Limits::default().output_bytes_max, "{unread} bytes were queued for it");
     for client in &members[6..] {
         let lines = cluster.take(*client).iter().filter(|body| matches!(body, Body::ChatMsg(_))).count();
@@ -403,7 +403,8 @@ fn a_slow_reader_in_a_busy_room_harms_nobody() {
     }
 }
 
-/// Goal: a message without a body counts as a request, and a pong asks nothing and is answered by nothing (PROTOCOL M96).
+/// Goal: a message without a body counts as a request; a pong asks nothing and is answered by nothing; the next page of a
+/// roster is looked at whatever the rate (PROTOCOL M96).
 #[test]
 fn what_is_no_request_counts_too() {
     let mut cluster = limited(1, |limits| limits.requests = Rate::per_second(1, 2));
@@ -420,4 +421,12 @@ fn what_is_no_request_counts_too() {
     assert_eq!(send(&mut cluster, 9_999, None), [S::StatusUnsupported]);
     assert_eq!(send(&mut cluster, 9_999, None), [S::StatusTryAgain]);
     assert_eq!(send(&mut cluster, pong, Some(ping())), []);
+    let roster = RoomAction {
+        action_type: RoomActionType::RaRoster as i32,
+        room_id: "hall".into(),
+        page: vec![0; 8].into(),
+        ..RoomAction::default()
+    };
+    let kind = echomesh_proto::control::MsgType::MtRoomAction as i32;
+    assert_eq!(send(&mut cluster, kind, Some(Body::RoomAction(roster))), [S::StatusNotLoggedIn], "the next page");
 }
