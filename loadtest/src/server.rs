@@ -30,6 +30,11 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 /// do not measure it.
 const CHEAP_HASHING: [&str; 4] = ["--password-memory-kib", "8", "--password-passes", "1"];
 
+/// What a server limits by address and connection: all clients of a test come from one address, and some are as fast as
+/// they can be.
+const UNLIMITED: [&str; 4] =
+    ["--connections-per-address", "--connects-per-second", "--requests-per-second", "--memory-mib"];
+
 /// The server that runs, for `stop_running`; 0: none.
 static RUNNING: AtomicI32 = AtomicI32::new(0);
 
@@ -128,6 +133,9 @@ impl Server {
         }
         if known.contains("--metrics") {
             arguments.extend(["--metrics".to_owned(), "127.0.0.1:0".to_owned()]);
+        }
+        for limit in UNLIMITED.iter().filter(|limit| known.contains(**limit)) {
+            arguments.extend([(*limit).to_owned(), "0".to_owned()]);
         }
         arguments.extend(start.arguments.iter().cloned());
         let mut command = Command::new(start.binary);

@@ -187,6 +187,22 @@ pub struct Settings {
     /// [default: 5]
     #[arg(long, env = "ECHOMESH_DRAIN_SECONDS", value_name = "S")]
     pub drain_seconds: Option<u32>,
+    /// Connections that one address may have on each shard, a quarter of them not logged in; an IPv6 /64 is one address;
+    /// 0: any number [default: 256]
+    #[arg(long, env = "ECHOMESH_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub connections_per_address: Option<u32>,
+    /// Connections that one address may make in a second on each shard, four times as many at once; 0: any number
+    /// [default: 50]
+    #[arg(long, env = "ECHOMESH_CONNECTS_PER_SECOND", value_name = "N")]
+    pub connects_per_second: Option<u32>,
+    /// Requests that one connection may make in a second, six times as many at once; beyond, they are answered with "try
+    /// again". 0: any number, and any number of bytes [default: 50]
+    #[arg(long, env = "ECHOMESH_REQUESTS_PER_SECOND", value_name = "N")]
+    pub requests_per_second: Option<u32>,
+    /// Memory that connections may hold in all, MiB, at least 8 for each shard: beyond three quarters new ones are
+    /// refused, beyond all who does not read is closed; 0: any [default: 1024, or 8 for each shard]
+    #[arg(long, env = "ECHOMESH_MEMORY_MIB", value_name = "N")]
+    pub memory_mib: Option<u32>,
     /// Serve Prometheus metrics at http://IP:PORT/metrics; port 0 takes a free one. There is no login: whoever
     /// can connect reads the figures, so prefer 127.0.0.1 or a private network [default: off]
     #[arg(long, env = "ECHOMESH_METRICS", value_name = "IP:PORT")]
@@ -286,6 +302,10 @@ impl Settings {
             tls_key: self.tls_key.or(other.tls_key),
             password_memory_kib: self.password_memory_kib.or(other.password_memory_kib),
             password_passes: self.password_passes.or(other.password_passes),
+            connections_per_address: self.connections_per_address.or(other.connections_per_address),
+            connects_per_second: self.connects_per_second.or(other.connects_per_second),
+            requests_per_second: self.requests_per_second.or(other.requests_per_second),
+            memory_mib: self.memory_mib.or(other.memory_mib),
             metrics: self.metrics.or(other.metrics),
             no_pin: self.no_pin.or(other.no_pin),
             log: self.log.or(other.log),

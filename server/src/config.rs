@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use echomesh_proto::limits::SHARDS_MAX;
+use echomesh_shard::Limits;
 
+use crate::bounds;
 use crate::cli::{DatabaseUrl, Flags, LogFormat, Registration, Settings};
 use crate::hash::{HashCost, MEMORY_KIB, PASSES};
 use crate::start_error::StartError;
@@ -69,6 +71,8 @@ pub struct Config {
     pub password: HashCost,
     /// Longest that answering what was begun may take at a stop.
     pub drain: Duration,
+    /// What the shards bear.
+    pub limits: Limits,
     /// Where to serve metrics; `None` is nowhere.
     pub metrics: Option<SocketAddr>,
     /// Pin shards to cores.
@@ -102,6 +106,8 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
     let file = flags.config.clone().or_else(own_file);
     let written = file.as_deref().map_or_else(|| Ok(Settings::default()), read)?;
     let given = flags.settings.or(written);
+    let shards = shards(given.shards)?;
+    let limits = bounds::limits(&given, shards)?;
     let Some(data_dir) = given.data_dir.or_else(default_data_dir) else {
         return Err(StartError::Settings("there is no HOME to keep data in: give --data-dir".to_owned()));
     };
@@ -109,7 +115,7 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         address: given.address,
         port: given.port.unwrap_or(PORT),
         voice_port: given.voice_port,
-        shards: shards(given.shards)?,
+        shards,
         database: database(given.database, &data_dir)?,
         data_dir,
         registration: given.registration.unwrap_or(Registration::Open),
@@ -123,6 +129,7 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         tls: tls_files(given.tls_cert, given.tls_key)?,
         password: password(given.password_memory_kib, given.password_passes)?,
         drain: drain(given.drain_seconds)?,
+        limits,
         metrics: given.metrics,
         pin: !given.no_pin.unwrap_or(false),
         log: given.log.unwrap_or_else(|| "info".to_owned()),
@@ -264,6 +271,7 @@ mod tests {
             (["--password-passes", "0"], "password-passes is 0"),
             (["--config", "/nowhere/server.toml"], "/nowhere/server.toml"),
             (["--database", "server.sqlite3"], "database must be a URL"),
+            (["--memory-mib", "7"], "memory-mib is 7: it must be 0, or at least 8 for each shard"),
         ] {
             assert!(refused(&flags).contains(name), "{}", refused(&flags));
         }

@@ -222,12 +222,23 @@ impl Core {
         self.parts.pulse.tick(self.parts.started.elapsed());
     }
 
-    /// A connection was accepted: takes it into the table and tells the kernel.
-    pub fn accepted(&mut self, stream: TcpStream, tls: TlsStream, remote: SocketAddr, local: SocketAddr) -> Rc<Link> {
+    /// A connection was accepted: takes it into the table and tells the kernel. One that the kernel closes at once is
+    /// closed here and now, before it costs a task, a buffer or a handshake.
+    pub fn accepted(
+        &mut self,
+        stream: TcpStream,
+        tls: TlsStream,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) -> Option<Rc<Link>> {
         self.turn(|core| {
             let link = core.links.add(stream, tls);
             core.input(Input::Accepted { connection: link.id, remote, local });
-            link
+            if link.is_known() {
+                return Some(link);
+            }
+            core.links.drop_now(link.id);
+            None
         })
     }
 

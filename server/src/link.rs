@@ -176,6 +176,14 @@ impl Links {
         }
     }
 
+    /// Forgets a connection that was closed before it had any tasks: its socket closes with the last hold on it.
+    pub fn drop_now(&mut self, id: ConnectionId) {
+        if let Some(at) = self.closing.iter().rposition(|(_, link)| link.id == id) {
+            self.closing.remove(at);
+        }
+        self.remove(id);
+    }
+
     /// Whether none is left.
     pub fn is_empty(&self) -> bool {
         self.links.len() == self.free.len()

@@ -1,5 +1,9 @@
 //! The log: on standard error, for people or as one JSON object a line. Standard output is for the
 //! summary and the totals, which scripts read.
+//!
+//! Bounds: what others can bring about again and again goes through [`Seldom`].
+
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
 
@@ -24,4 +28,45 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), StartError> {
         LogFormat::Json => log.json().init(),
     }
     Ok(())
+}
+
+/// Least time between two lines about the same thing.
+const SELDOM: Duration = Duration::from_secs(10);
+
+/// Keeps one line of the log from drowning all others.
+#[derive(Debug, Default)]
+pub struct Seldom {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Seldom {
+    /// Whether it is time for a line; then, how many were left out since the last.
+    pub fn due(&mut self) -> Option<u64> {
+        self.due_at(Instant::now())
+    }
+
+    fn due_at(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.duration_since(last) < SELDOM) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what happens all the time is said once a period, with how often it was not.
+    #[test]
+    fn a_repeated_line_is_said_seldom() {
+        let (mut seldom, start) = (Seldom::default(), Instant::now());
+        assert_eq!(seldom.due_at(start), Some(0));
+        assert_eq!(seldom.due_at(start + SELDOM / 2), None);
+        assert_eq!(seldom.due_at(start + SELDOM / 2), None);
+        assert_eq!(seldom.due_at(start + SELDOM), Some(2));
+    }
 }

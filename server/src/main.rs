@@ -8,6 +8,7 @@
 //! error says what to do. A panic anywhere is a bug and aborts: acknowledged chat is on disk by then.
 #![deny(unsafe_code)]
 
+mod bounds;
 mod cert;
 mod cli;
 mod config;
@@ -135,10 +136,10 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
         .map_err(StartError::Machine)?;
     let metrics = config.metrics.map(metrics::bind).transpose()?;
     let (address, voice_port) = (sockets.address, sockets.voice_port);
-    let limits = Limits::default();
+    let limits = &config.limits;
     let wakes = wakes(config.shards)?;
     // The last thing that may fail for the machine's reasons: a first start must not lose its claim code.
-    let (workers, ports, mut loaded) = WorkerThreads::start(config, &limits, &wakes)?;
+    let (workers, ports, mut loaded) = WorkerThreads::start(config, limits, &wakes)?;
     let cores = cores(config);
     let rooms = loaded.rooms.len();
     let (ending, started) = (Arc::new(Ending::new(config.shards)), Instant::now());
@@ -148,7 +149,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let (identity_of, cores_of) = (&identity, &cores[..]);
     let start = ShardsStart {
         config,
-        limits: &limits,
+        limits,
         identity: identity_of,
         cores: cores_of,
         board: &board,
@@ -164,7 +165,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
         fingerprint: &identity.fingerprint,
         claim_code: loaded.claim_code.as_deref(),
         rooms,
-        advice: &resources::advice(config.shards, &limits, features.counts_locked_memory),
+        advice: &resources::advice(config.shards, limits, features.counts_locked_memory),
         address,
         voice_port,
         metrics: metrics.as_ref().map(|listener| listener.address),

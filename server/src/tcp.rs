@@ -17,6 +17,7 @@ use tokio_uring::net::{TcpListener, TcpStream};
 
 use crate::driver::SharedCore;
 use crate::link::{Link, Next};
+use crate::logging::Seldom;
 use crate::tls_stream::TlsStream;
 use crate::uring::{canonical, local_address};
 
@@ -28,18 +29,16 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Accepts until the shard stops.
 pub async fn accept(core: SharedCore, listener: TcpListener, tls: Arc<ServerConfig>) {
-    let mut failing = false;
+    let mut failures = Seldom::default();
     while !core.borrow().is_stopping() {
         match listener.accept().await {
-            Ok((stream, remote)) => {
-                failing = false;
-                admit(&core, stream, remote, &tls);
-            }
+            Ok((stream, remote)) => admit(&core, stream, remote, &tls),
             Err(error) if core.borrow().is_stopping() => tracing::debug!(%error, "no longer accepting"),
             Err(error) => {
                 core.borrow_mut().accept_failed();
-                if !std::mem::replace(&mut failing, true) {
-                    tracing::warn!(%error, "accept fails; is the limit of open files too low (LimitNOFILE=)?");
+                // Who opens connections until none is left to open could have it said each time one ends.
+                if let Some(unsaid) = failures.due() {
+                    tracing::warn!(%error, unsaid, "accept fails; is the limit of open files too low (LimitNOFILE=)?");
                 }
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
@@ -52,7 +51,7 @@ fn admit(core: &SharedCore, stream: TcpStream, remote: SocketAddr, tls: &Arc<Ser
         return core.borrow_mut().accept_failed();
     };
     let (remote, local) = (canonical(remote), canonical(local));
-    let link = core.borrow_mut().accepted(stream, TlsStream::Unknown(tls.clone()), remote, local);
+    let Some(link) = core.borrow_mut().accepted(stream, TlsStream::Unknown(tls.clone()), remote, local) else { return };
     let writer = tokio_uring::spawn(write(core.clone(), link.clone()));
     let core = core.clone();
     tokio_uring::spawn(async move {

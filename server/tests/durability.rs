@@ -31,7 +31,9 @@ fn asked_for(name: &str) -> Option<u32> {
 fn kill_in_mid_chat(rounds: u32, database: &[&str]) {
     let rounds = asked_for("ECHOMESH_KILLS").unwrap_or(rounds);
     let directory = tempfile::tempdir().unwrap();
-    let arguments: Vec<&str> = ["--port", "0", "--shards", "2"].iter().chain(database).copied().collect();
+    // Lines come as fast as they can be written.
+    let quick = ["--port", "0", "--shards", "2", "--requests-per-second", "0"];
+    let arguments: Vec<&str> = quick.iter().chain(database).copied().collect();
     let mut acknowledged: Vec<(String, u64)> = Vec::new();
     for round in 0..=rounds {
         let server = Server::start(directory.path(), &arguments);

@@ -242,8 +242,14 @@ impl Admin {
     pub async fn run(&self, link: &mut Link) -> Result<(), Failure> {
         let mut moderation = self.moderation();
         for _ in 0..PAGES_MAX {
-            let request = link.session.moderate(clock::now(), moderation.clone());
-            let Done::Moderation(state) = link.answer(request).await? else { break };
+            let asked = if moderation.page.is_empty() {
+                // It may be an act, which is not done twice.
+                let request = link.session.moderate(clock::now(), moderation.clone());
+                link.answer(request).await?
+            } else {
+                link.page(|session| session.moderate(clock::now(), moderation.clone())).await?
+            };
+            let Done::Moderation(state) = asked else { break };
             for line in self.lines(&state) {
                 print_line(&line)?;
             }

@@ -68,8 +68,7 @@ async fn about(link: &mut Link, place: &str, action: ChatActionType) -> Result<C
 }
 
 async fn ask(link: &mut Link, action: ChatAction) -> Result<ChatState, Failure> {
-    let request = link.session.chat_action(clock::now(), action);
-    match link.answer(request).await? {
+    match link.page(|session| session.chat_action(clock::now(), action.clone())).await? {
         Done::ChatState(state) => Ok(state),
         _ => Ok(ChatState::default()),
     }

@@ -77,8 +77,8 @@ pub async fn enter(link: &mut Link, room: &str, create: bool) -> Result<(), Fail
     let request = link.session.join_with_password(clock::now(), room, &password);
     let missing = match link.answer(request).await {
         Ok(_) => return Ok(()),
-        Err(Refusal { status: Some(StatusCode::StatusNotFound), failure }) => failure,
-        Err(Refusal { status: Some(StatusCode::StatusBadCredentials), failure }) if password.is_empty() => {
+        Err(Refusal { status: Some(StatusCode::StatusNotFound), failure, .. }) => failure,
+        Err(Refusal { status: Some(StatusCode::StatusBadCredentials), failure, .. }) if password.is_empty() => {
             return Err(Failure::Refused(format!("{failure} (--room-password, or --room-password-file)")));
         }
         Err(refusal) => return Err(refusal.into()),

@@ -11,10 +11,10 @@ use std::pin::{Pin, pin};
 use echomesh_client::{
     Announce, Answer, Done, Event, LoggedIn, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
 };
-use echomesh_proto::control::ChatMsg;
+use echomesh_proto::control::{ChatMsg, StatusCode};
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::limits::CHAT_BYTES_MAX;
-use echomesh_proto::time::{MediaTime, SECOND_US, Time};
+use echomesh_proto::time::{MILLISECOND_US, MediaTime, SECOND_US, Time};
 use tokio::sync::mpsc;
 
 use super::args::Join;
@@ -35,6 +35,12 @@ const LINES_MAX: usize = 16;
 
 /// Lines sent whose acknowledgement is awaited; beyond, standard input waits.
 const UNACKNOWLEDGED_MAX: usize = 32;
+
+/// Longest wait after which a line that the server would not take then is sent again by itself, milliseconds.
+const AGAIN_MS_MAX: u32 = 2_000;
+
+/// Least time between two sentences about that.
+const TELL_SLOW_US: u64 = 10 * SECOND_US;
 
 /// Between marks of what was seen, microseconds.
 const MARK_US: u64 = SECOND_US;
@@ -59,9 +65,14 @@ struct Stay<'a> {
     statistics: Statistics,
     lines: mpsc::Receiver<String>,
     lines_ended: bool,
-    lines_read: u64,
     unsent: VecDeque<Line>,
     unacknowledged: BTreeMap<RequestId, Line>,
+    /// How many lines were typed, how many may be on their way at once, and when the next may go: fewer and later while
+    /// the server says that it is too fast. When the person was told so.
+    typed: u64,
+    window: usize,
+    next_line: Time,
+    told_slow: Option<Time>,
     /// What the others see of this voice, and what they were told.
     announce: Announce,
     announced: Announce,
@@ -112,9 +123,12 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         statistics: Statistics::default(),
         lines: read_lines(),
         lines_ended: false,
-        lines_read: 0,
         unsent: VecDeque::new(),
         unacknowledged: BTreeMap::new(),
+        typed: 0,
+        window: UNACKNOWLEDGED_MAX,
+        next_line: Time(0),
+        told_slow: None,
         announce,
         announced: announce,
         tunnelled: false,
@@ -260,8 +274,8 @@ impl Stay<'_> {
         match line {
             Some(text) if self.switched(&text) => {}
             Some(text) => {
-                self.lines_read += 1;
-                self.unsent.push_back(Line { number: self.lines_read, text, client_id: client_id()? });
+                self.typed += 1;
+                self.unsent.push_back(Line { number: self.typed, text, client_id: client_id()? });
             }
             None => self.lines_ended = true,
         }
@@ -296,7 +310,7 @@ impl Stay<'_> {
     }
 
     fn say_lines(&mut self) {
-        while self.unacknowledged.len() < UNACKNOWLEDGED_MAX {
+        while self.unacknowledged.len() < self.window && self.next_line <= clock::monotonic() {
             let Some(line) = self.unsent.front() else { return };
             match self.link.session.chat(clock::now(), &self.room, &line.text, &line.client_id) {
                 Ok(id) => {
@@ -442,10 +456,29 @@ impl Stay<'_> {
         }
         let line = self.unacknowledged.remove(&answer.request);
         match (line, answer.outcome) {
-            (Some(_), Outcome::Done(Done::Chat(_))) => self.statistics.lines_stored += 1,
+            (Some(_), Outcome::Done(Done::Chat(_))) => {
+                self.statistics.lines_stored += 1;
+                self.window = (self.window + 1).min(UNACKNOWLEDGED_MAX);
+            }
             (Some(line), Outcome::TimedOut | Outcome::ConnectionLost) => put_back(&mut self.unsent, line),
+            // A longer wait is slow mode's: the person may want to say something else by then.
+            (Some(line), Outcome::Refused { status: StatusCode::StatusTryAgain, message, retry_after_ms })
+                if (1..=AGAIN_MS_MAX).contains(&retry_after_ms) =>
+            {
+                self.slow_down(&message, retry_after_ms);
+                put_back(&mut self.unsent, line);
+            }
             (_, Outcome::Refused { message, .. }) => eprintln!("echomesh: {}", printable(&message)),
             _ => {}
+        }
+    }
+
+    fn slow_down(&mut self, message: &str, retry_after_ms: u32) {
+        let now = clock::monotonic();
+        (self.window, self.next_line) = (1, now.after_us(u64::from(retry_after_ms) * MILLISECOND_US));
+        if self.told_slow.is_none_or(|told| now.since_us(told) >= TELL_SLOW_US) {
+            eprintln!("echomesh: lines wait and are sent again: {}", printable(message));
+            self.told_slow = Some(now);
         }
     }
 
@@ -453,6 +486,9 @@ impl Stay<'_> {
     async fn end(mut self) -> Result<(), Failure> {
         let voice = self.link.session.voice_statistics(&self.room).unwrap_or_default();
         stay::in_time(self.leave()).await;
+        if !self.unsent.is_empty() {
+            eprintln!("echomesh: {} lines were not sent", self.unsent.len());
+        }
         self.heard()?;
         let counters = self.link.session.counters().clone();
         let datagrams_unsent = self.link.datagrams_unsent;

@@ -35,6 +35,10 @@ const RECONNECT_MAX: Duration = Duration::from_secs(60);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(800);
 
+/// How often one page of a list or of history is asked for, and the longest wait for it.
+const PAGE_TRIES: u32 = 5;
+const PAGE_WAIT_MS_MAX: u32 = 2_000;
+
 /// A voice packet that came.
 #[derive(Clone, Debug)]
 pub struct HeardPacket {
@@ -101,6 +105,8 @@ struct VoiceSocket {
 pub struct Refusal {
     /// What the server said, or `None` if it said nothing.
     pub status: Option<StatusCode>,
+    /// When it said to try again, milliseconds; 0: not.
+    pub retry_after_ms: u32,
     /// How the program ends if it does not act.
     pub failure: Failure,
 }
@@ -117,7 +123,7 @@ impl From<RequestError> for Refusal {
             RequestError::TooLong => Failure::Usage(error.to_string()),
             RequestError::NotLoggedIn | RequestError::Busy => Failure::Connection(error.to_string()),
         };
-        Refusal { status: None, failure }
+        Refusal { status: None, retry_after_ms: 0, failure }
     }
 }
 
@@ -162,6 +168,7 @@ impl Link {
             datagrams_unsent: 0,
         };
         link.session.handle(clock::now(), Input::Connected, &mut link.fresh);
+        let mut notice = None;
         loop {
             match link.event().await {
                 Event::LoggedIn(logged_in) => {
@@ -171,7 +178,13 @@ impl Link {
                     return Ok(link);
                 }
                 Event::LoginRefused { status, message, .. } => return Err(login_refused(status, &message)),
-                Event::Disconnected(reason) => return Err(Failure::Connection(reason.to_string())),
+                // Turned away before the login: the server's word says more than the end of the connection.
+                Event::Notice { message, .. } => notice = Some(message),
+                Event::Disconnected(reason) => {
+                    return Err(Failure::Connection(
+                        notice.map_or_else(|| reason.to_string(), |notice| printable(&notice)),
+                    ));
+                }
                 _ => {}
             }
         }
@@ -223,6 +236,30 @@ impl Link {
             }
             self.turn().await;
             self.pump();
+        }
+    }
+
+    /// Asks for one page of many: where the server says that it is too fast, waits and asks again.
+    ///
+    /// # Errors
+    /// As [`Link::answer`]; after [`PAGE_TRIES`], what the server said.
+    pub async fn page(
+        &mut self,
+        mut ask: impl FnMut(&mut Session) -> Result<RequestId, RequestError>,
+    ) -> Result<Done, Refusal> {
+        let mut tries = 1;
+        loop {
+            let request = ask(&mut self.session);
+            let wait_ms = match self.answer(request).await {
+                Err(Refusal { status: Some(StatusCode::StatusTryAgain), retry_after_ms, .. })
+                    if tries < PAGE_TRIES && retry_after_ms <= PAGE_WAIT_MS_MAX =>
+                {
+                    retry_after_ms
+                }
+                outcome => return outcome,
+            };
+            tries += 1;
+            tokio::time::sleep(Duration::from_millis(wait_ms.into())).await;
         }
     }
 
@@ -379,11 +416,16 @@ impl Link {
         self.note_events();
     }
 
-    /// The same, for the server is busy: the next connection waits so long, and not for others that were told the same.
+    /// The same, for the server is busy: the next connection waits so long.
     pub fn disconnect_for(&mut self, retry_after_ms: u32) {
+        self.wait_before_next(retry_after_ms);
+        self.disconnect();
+    }
+
+    /// The next connection waits so long, and not as long as others that were told the same.
+    pub fn wait_before_next(&mut self, retry_after_ms: u32) {
         let jitter = getrandom::u32().map_or(0, |random| u64::from(random) % u64::from(retry_after_ms.max(1)));
         self.pause = RECONNECT_PAUSE + Duration::from_millis(u64::from(retry_after_ms) + jitter);
-        self.disconnect();
     }
 
     /// Connects again after `Event::Disconnected`; the session resumes by itself.
@@ -451,13 +493,15 @@ pub fn login_refused(status: StatusCode, message: &str) -> Failure {
 }
 
 fn outcome(outcome: Outcome) -> Result<Done, Refusal> {
-    let (status, failure) = match outcome {
+    let (status, retry_after_ms, failure) = match outcome {
         Outcome::Done(done) => return Ok(done),
-        Outcome::Refused { status, message, .. } => (Some(status), Failure::Refused(printable(&message))),
-        Outcome::TimedOut => (None, Failure::Connection("the server did not answer: try again".to_owned())),
+        Outcome::Refused { status, message, retry_after_ms } => {
+            (Some(status), retry_after_ms, Failure::Refused(printable(&message)))
+        }
+        Outcome::TimedOut => (None, 0, Failure::Connection("the server did not answer: try again".to_owned())),
         Outcome::ConnectionLost => {
-            (None, Failure::Connection("the connection was lost before the answer: try again".to_owned()))
+            (None, 0, Failure::Connection("the connection was lost before the answer: try again".to_owned()))
         }
     };
-    Err(Refusal { status, failure })
+    Err(Refusal { status, retry_after_ms, failure })
 }

@@ -132,8 +132,8 @@ impl Rooms {
     pub async fn run(&self, link: &mut Link) -> Result<(), Failure> {
         let mut page = Bytes::new();
         for _ in 0..PAGES_MAX {
-            let request = link.session.list_rooms(clock::now(), &self.prefix, page);
-            let Done::Room(state) = link.answer(request).await? else { break };
+            let asked = link.page(|session| session.list_rooms(clock::now(), &self.prefix, page.clone())).await?;
+            let Done::Room(state) = asked else { break };
             for room in &state.rooms {
                 print_line(&if self.json { json(&fields(room)) } else { line(room) })?;
             }

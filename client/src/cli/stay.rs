@@ -69,6 +69,10 @@ pub fn event(link: &mut Link, event: Event) -> Result<(), Failure> {
         }
         Event::LoginRefused { status, message, .. } => return Err(login_refused(status, &message)),
         Event::Expelled { message, .. } => return Err(Failure::Refused(printable(&message))),
+        Event::Notice { status: StatusCode::StatusTryAgain, retry_after_ms, message } => {
+            eprintln!("echomesh: the server says: {}", printable(&message));
+            link.wait_before_next(retry_after_ms);
+        }
         Event::Notice { message, .. } => eprintln!("echomesh: the server says: {}", printable(&message)),
         _ => {}
     }

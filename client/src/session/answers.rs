@@ -66,7 +66,8 @@ impl Session {
                 self.expelled(status, events);
             }
             Body::Status(status) => {
-                events.push(Event::Notice { status: status.status_code(), message: status.message });
+                let (code, retry_after_ms) = (status.status_code(), status.retry_after_ms);
+                events.push(Event::Notice { status: code, message: status.message, retry_after_ms });
             }
             _ => self.counters.drop(Drop::Unsupported),
         }

@@ -102,6 +102,8 @@ pub enum Event {
         status: StatusCode,
         /// The sentence.
         message: String,
+        /// When to try again, milliseconds; 0: not said.
+        retry_after_ms: u32,
     },
     /// The connection is over: close the socket. `Input::Connected` on a new one resumes.
     Disconnected(DisconnectReason),

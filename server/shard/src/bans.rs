@@ -121,10 +121,12 @@ impl Network {
         Ok(Self::new(mapped(address), bits + 128 - most))
     }
 
-    /// Those that one subscriber has: an IPv4 address, an IPv6 /64.
-    pub(crate) fn of_one_place(address: IpAddr) -> Self {
-        let address = address.to_canonical();
-        Self::new(mapped(address), if address.is_ipv4() { 128 } else { 64 })
+    /// Where one party's addresses are: an IPv4 address, or the IPv6 /64 of a link (RFC 4291 §2.5.4), whose last half
+    /// anyone there may choose.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        let mapped = mapped(address);
+        let bits = if address.to_canonical().is_ipv4() { 128 } else { 64 };
+        Self::new(mapped, bits)
     }
 
     fn new(address: u128, bits: u32) -> Self {

@@ -4,6 +4,7 @@ use echomesh_proto::ids::{RoomNumber, ShardId, UserId};
 use echomesh_proto::time::SECOND_US;
 
 use crate::bans::Ban;
+use crate::rates::Rate;
 use crate::rights::{Holder, Standing};
 use crate::rooms::Properties;
 use crate::saving::SavedSession;
@@ -79,12 +80,32 @@ pub struct StoredRoom {
     pub standings: Vec<(Holder, Standing)>,
 }
 
-/// Bounds of one shard unless said otherwise. Beyond each, what is new is refused with a sentence, or
+/// Bounds of one shard unless said otherwise; of those about an address, a connection or memory, 0 is no limit. Beyond each, what is new is refused with a sentence, or
 /// the connection is closed with a reason; nothing grows without one.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// TCP connections.
     pub connections_max: u32,
+    /// Connections of one address (IPv4, or an IPv6 /64).
+    pub address_connections_max: u32,
+    /// Likewise, that have not logged in.
+    pub address_strangers_max: u32,
+    /// Connections of one address in a time.
+    pub connects: Rate,
+    /// Connections that have not logged in.
+    pub strangers_max: u32,
+    /// Requests of one connection in a time; beyond, they are not done.
+    pub requests: Rate,
+    /// Bytes of one connection in a time; beyond, reading pauses.
+    pub bytes: Rate,
+    /// Voice frames of one control connection in a time; beyond, they are dropped.
+    pub voice_frames: Rate,
+    /// Wrong passwords, tokens and codes from one address in a time, on all shards.
+    pub address_guesses: Rate,
+    /// Wrong passwords of one account in a time, on all shards.
+    pub account_guesses: Rate,
+    /// Bytes that connections hold: over three quarters, new ones are refused; over all, those behind are closed.
+    pub memory_bytes_max: usize,
     /// Voice streams owned.
     pub streams_max: u32,
     /// Sessions of one account, on all shards.
@@ -143,6 +164,16 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections_max: 16_384,
+            address_connections_max: 256,
+            address_strangers_max: 64,
+            connects: Rate::per_second(50, 200),
+            strangers_max: 4_096,
+            requests: Rate::per_second(50, 300),
+            bytes: Rate::per_second(256 * 1024, 2 * 1024 * 1024),
+            voice_frames: Rate::per_second(300, 300),
+            address_guesses: Rate::one_in(2, 20),
+            account_guesses: Rate::one_in(10, 100),
+            memory_bytes_max: 1024 * 1024 * 1024,
             streams_max: 16_384,
             account_sessions_max: 16,
             rooms_max: 10_000,

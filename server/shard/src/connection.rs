@@ -14,11 +14,14 @@ use echomesh_proto::time::{Now, Time};
 use prost::Message;
 
 use crate::Shard;
+use crate::admission::Place;
+use crate::bans::Network;
 use crate::counters::{CloseReason, Drop};
 use crate::effect::{Effect, Effects};
 use crate::input::{ClosedCause, READ_BYTES_MAX, Security};
 use crate::login::LoginUnderWay;
 use crate::mesh::Asker;
+use crate::throttle::Throttle;
 
 /// What an unanswered request is, for the sentence when its answer does not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(crate) struct Asked {
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) remote: IpAddr,
+    pub(crate) place: Place,
+    pub(crate) throttle: Throttle,
     local_loopback: bool,
     opened: bool,
     accepted: Time,
@@ -55,6 +60,8 @@ pub(crate) struct Connection {
     asked: Vec<Asked>,
     serial: u32,
     output_bytes: usize,
+    /// Bytes in `decoder`, as `Shard::memory` has them.
+    input_bytes: usize,
     paused: bool,
 }
 
@@ -110,12 +117,20 @@ impl Shard {
             effects.list.push(Effect::Close { connection: id, reason });
             return;
         }
+        let limits = &self.config.limits;
+        let Some(place) = self.admission.admit(now.time, Network::of(remote), limits, &self.memory) else {
+            self.counters.close(CloseReason::Flood);
+            return effects.list.push(Effect::Close { connection: id, reason: CloseReason::Flood });
+        };
+        self.memory.connections += 1;
         if self.connections.len() <= slot {
             self.connections.resize_with(slot + 1, || None);
         }
         self.connections[slot] = Some(Box::new(Connection {
             id,
             remote,
+            place,
+            throttle: Throttle::default(),
             local_loopback: local.is_loopback() && remote.is_loopback(),
             opened: false,
             accepted: now.time,
@@ -127,6 +142,7 @@ impl Shard {
             asked: Vec::new(),
             serial: 0,
             output_bytes: 0,
+            input_bytes: 0,
             paused: false,
         }));
     }
@@ -150,12 +166,15 @@ impl Shard {
                 effects,
             );
         }
-        let (remote, now_ms) = (connection.remote, self.now.unix_ms);
+        let (remote, place, now_ms) = (connection.remote, connection.place, self.now.unix_ms);
         if self.is_ending() {
             return self.turn_away(id, effects);
         }
         if let Some(text) = self.bans.of_address(remote, now_ms).map(|ban| ban.sentence("this server", now_ms)) {
-            self.notice_and_close(id, StatusCode::StatusBanned, &text, CloseReason::Banned, effects);
+            return self.notice_and_close(id, StatusCode::StatusBanned, &text, CloseReason::Banned, effects);
+        }
+        if let Place::Refused(refusal) = place {
+            self.tell_refused(id, refusal, effects);
         }
     }
 
@@ -166,7 +185,17 @@ impl Shard {
         if connection.frame_since.is_none() {
             connection.frame_since = Some(now.time);
         }
+        self.charge_bytes(now, id, bytes.len() as u32);
+        self.count_input(id);
         self.ready.push_back(id);
+    }
+
+    /// Keeps the sum of what waits in all decoders.
+    fn count_input(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connection(id) else { return };
+        let held = connection.decoder.buffered();
+        let before = std::mem::replace(&mut connection.input_bytes, held);
+        self.memory.buffered = self.memory.buffered + held - before;
     }
 
     /// Takes as many frames as may take effect now.
@@ -185,7 +214,7 @@ impl Shard {
             }
             let chats_max = self.config.limits.chat_in_flight_max;
             let Some(connection) = self.connection(id) else { return };
-            if connection.waits(chats_max) {
+            if connection.waits(chats_max) || connection.throttle.is_slowed() {
                 break;
             }
             let msg = match connection.decoder.next_frame() {
@@ -217,9 +246,10 @@ impl Shard {
     }
 
     fn set_reading(&mut self, id: ConnectionId, effects: &mut Effects) {
+        self.count_input(id);
         let full = self.config.limits.input_bytes_max - READ_BYTES_MAX;
         let Some(connection) = self.connection(id) else { return };
-        let pause = connection.decoder.buffered() >= full;
+        let pause = connection.decoder.buffered() >= full || connection.throttle.is_slowed();
         if pause != connection.paused {
             connection.paused = pause;
             effects.list.push(if pause {
@@ -234,6 +264,7 @@ impl Shard {
         let Some(connection) = self.connection(id) else { return self.counters.drop(Drop::StaleConnection) };
         debug_assert!(bytes <= connection.output_bytes, "only what was sent can drain");
         connection.output_bytes = connection.output_bytes.saturating_sub(bytes);
+        self.memory.queued = self.memory.queued.saturating_sub(bytes);
     }
 
     pub(crate) fn closed(&mut self, now: Now, id: ConnectionId, cause: ClosedCause) {
@@ -252,6 +283,10 @@ impl Shard {
     /// Takes the connection out of the table; its session waits to be resumed, or ends.
     fn forget(&mut self, now: Now, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id.slot as usize).and_then(Option::take) else { return };
+        self.admission.leave(Network::of(connection.remote), connection.place);
+        self.memory.connections -= 1;
+        self.memory.queued -= connection.output_bytes;
+        self.memory.buffered -= connection.input_bytes;
         if let Some(session) = connection.session {
             self.detach(now, session);
         }
@@ -295,6 +330,12 @@ impl Shard {
             return self.close(now, id, CloseReason::SlowReader, effects);
         }
         connection.output_bytes += bytes.len();
+        let unread = connection.output_bytes;
+        self.memory.queued += bytes.len();
+        if self.memory.cuts(&self.config.limits, unread) {
+            let now = self.now;
+            return self.close(now, id, CloseReason::MemoryFull, effects);
+        }
         effects.list.push(Effect::Send { connection: id, bytes });
     }
 
@@ -383,6 +424,12 @@ impl Shard {
 pub(crate) fn status(code: StatusCode, text: &str) -> Body {
     let retry_after_ms = if code == StatusCode::StatusTryAgain { RETRY_AFTER_MS } else { 0 };
     Body::Status(Status { status_code: code as i32, message: text.to_owned(), retry_after_ms })
+}
+
+/// A `Status` body: `STATUS_TRY_AGAIN`, and when.
+pub(crate) fn try_again(text: &str, retry_after_ms: u32) -> Body {
+    let status_code = StatusCode::StatusTryAgain as i32;
+    Body::Status(Status { status_code, message: text.to_owned(), retry_after_ms })
 }
 
 /// When a client that was told to try again should: long enough for a queue to empty.

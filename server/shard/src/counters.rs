@@ -47,6 +47,18 @@ reasons! {
         Guessing => "guessing",
         /// The shard's connection table is full.
         ConnectionLimit => "connection_limit",
+        /// The address has as many connections, or ones not logged in, as it may.
+        AddressLimit => "address_limit",
+        /// The address connects too fast.
+        ConnectRate => "connect_rate",
+        /// Too many connections are not logged in.
+        StrangersLimit => "strangers_limit",
+        /// Connections hold three quarters of the memory they may.
+        MemoryShort => "memory_short",
+        /// So far beyond one of these four that it was closed without words.
+        Flood => "flood",
+        /// Connections hold all the memory they may, and the peer is behind.
+        MemoryFull => "memory_full",
         /// The session was resumed by another connection.
         Replaced => "replaced",
         /// A moderator ended the session.
@@ -81,6 +93,8 @@ reasons! {
         ServerMuted => "server_muted",
         /// Voice for or from a control connection that is behind, or through a ring that is.
         TunnelBehind => "tunnel_behind",
+        /// Voice frames of a control connection beyond their rate.
+        TunnelRate => "tunnel_rate",
         /// A voice frame before the login, or for a stream that is not of its session.
         TunnelForeign => "tunnel_foreign",
         /// An authenticated RTCP compound whose lengths do not add up.
@@ -169,6 +183,12 @@ pub struct Counters {
     pub rtcp_sent: u64,
     /// Requests answered with `STATUS_TRY_AGAIN`.
     pub busy: u64,
+    /// Requests beyond their connection's rate, not done.
+    pub too_fast: u64,
+    /// How often a connection was not read from since it sent more bytes than its rate.
+    pub slowed: u64,
+    /// Passwords, tokens and codes that were not looked at: too many were wrong.
+    pub guesses_refused: u64,
     closed: [u64; CloseReason::ALL.len()],
     dropped: [u64; Drop::ALL.len()],
 }
@@ -193,6 +213,9 @@ impl Default for Counters {
             voice_fanned_out: 0,
             rtcp_sent: 0,
             busy: 0,
+            too_fast: 0,
+            slowed: 0,
+            guesses_refused: 0,
             closed: [0; CloseReason::ALL.len()],
             dropped: [0; Drop::ALL.len()],
         }

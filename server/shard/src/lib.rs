@@ -8,6 +8,8 @@
 //! # Layout
 //! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`]: the boundary.
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
+//! - `admission`, `throttle`, `guesses`, `memory`: how much of it, from one address, connection or account, and in all;
+//!   by `rates`.
 //! - `accounts`: tokens, invitations, passwords, guests, what commands on the machine did.
 //! - `moderation`, `rights`, `bans`: who may do what to whom. `rooms`: making, setting, entering and ending rooms.
 //!   `chat`: history, changes, direct lines, what was seen.
@@ -21,19 +23,23 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+mod admission;
 mod bans;
 mod chat;
 pub mod config;
 mod connection;
 pub mod counters;
 pub mod effect;
+mod guesses;
 mod home;
 pub mod input;
 pub mod jobs;
 mod login;
+mod memory;
 mod mesh;
 mod moderation;
 pub mod names;
+pub mod rates;
 mod replica;
 mod requests;
 pub mod rights;
@@ -42,12 +48,13 @@ mod saving;
 mod session;
 mod stopping;
 mod table;
+mod throttle;
 pub mod voice;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, SessionId, ShardId, ShardSet, Ssrc, UserId};
-use echomesh_proto::time::{Now, Time};
+use echomesh_proto::time::{MILLISECOND_US, Now, Time};
 use prost::Message;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -62,14 +69,18 @@ pub use jobs::{
     Act, HashOutcome, HashReply, HashRequest, JobToken, LoggedAct, StoreJob, StoreOutcome, StoreReply, StoreRequest,
 };
 pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
+pub use rates::Rate;
 pub use rooms::Properties;
 pub use saving::SavedSession;
 
 use accounts::{Chores, SignOut};
+use admission::Admission;
 use bans::Bans;
 use chat::{DirectDesk, Marks, Retention};
 use connection::Connection;
+use guesses::Guesses;
 use home::HomeRoom;
+use memory::Memory;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
 use moderation::{RoleChange, Staff};
 use replica::Replica;
@@ -107,6 +118,11 @@ pub struct Shard {
     ticks: usize,
 
     connections: Vec<Option<Box<Connection>>>,
+    admission: Admission,
+    memory: Memory,
+    guesses: Guesses,
+    /// Connections that sent more than their rate, and are not read from.
+    slowed: Vec<ConnectionId>,
     /// Connections with frames that may take effect now.
     ready: VecDeque<ConnectionId>,
     /// Connections that wait for a congested ring.
@@ -183,6 +199,10 @@ impl Shard {
             ending: Ending::Serving,
             ticks: 0,
             connections: Vec::new(),
+            admission: Admission::default(),
+            memory: Memory::default(),
+            guesses: Guesses::default(),
+            slowed: Vec::new(),
             ready: VecDeque::new(),
             held_back: Vec::new(),
             sessions: BTreeMap::new(),
@@ -367,6 +387,7 @@ impl Shard {
             Mesh::Reported(state) => self.reported(state, effects),
             Mesh::RoomGone(room) => self.room_gone(RoomNumber(room)),
             Mesh::RoomCounts(counts) => self.room_counts(&counts),
+            Mesh::Guess(guess) => self.note_guess(now, &guess),
             Mesh::Guessed(answer) => self.guessed(answer, effects),
             Mesh::Relocate(note) => self.relocate(&note),
             Mesh::SignOut(sign_out) => self.signed_out(now, sign_out, effects),
@@ -477,6 +498,7 @@ impl Shard {
             self.check_deadlines(now, slot, effects);
             slot += DEADLINE_TICKS;
         }
+        self.slowed_tick(now);
         self.expire_detached(now);
         self.forget_role_changes(now);
         self.forget_sign_outs(now);
@@ -491,6 +513,11 @@ impl Shard {
         self.endings_tick(now, effects);
         self.counts_tick();
     }
+}
+
+/// When to try again after a wait, milliseconds.
+fn retry_ms(wait_us: u64) -> u32 {
+    u32::try_from(wait_us.div_ceil(MILLISECOND_US)).unwrap_or(u32::MAX)
 }
 
 /// A note to a room's home about a session, with nobody waiting for an answer.

@@ -12,8 +12,9 @@ use rand_chacha::rand_core::RngCore;
 use crate::accounts::{AccountsJob, AccountsOutcome, Opened, guest_id, hash_typed, is_guest};
 use crate::config::Registration;
 use crate::connection::{AskedKind, RETRY_AFTER_MS};
-use crate::counters::{CloseReason, Drop};
+use crate::counters::Drop;
 use crate::effect::{Effect, Effects};
+use crate::guesses;
 use crate::jobs::{HashOutcome, HashRequest, StoreJob, StoreOutcome};
 use crate::mesh::{Asker, Mesh, SessionNote};
 use crate::names::{self, Name};
@@ -61,7 +62,11 @@ struct Account {
 
 /// A `LoginResponse` that refuses.
 pub(crate) fn refusal(code: StatusCode, text: &str) -> Body {
-    let retry_after_ms = if code == StatusCode::StatusTryAgain { RETRY_AFTER_MS } else { 0 };
+    refusal_until(code, text, if code == StatusCode::StatusTryAgain { RETRY_AFTER_MS } else { 0 })
+}
+
+/// The same, with when to try again.
+pub(crate) fn refusal_until(code: StatusCode, text: &str, retry_after_ms: u32) -> Body {
     Body::LoginResponse(LoginResponse {
         status_code: code as i32,
         message: text.to_owned(),
@@ -83,6 +88,13 @@ impl Shard {
             Ok(found) => found,
             Err((code, text)) => return self.refuse_login(asker, code, &text, effects),
         };
+        let account = if name.key.is_empty() { 0 } else { guesses::account(&name.key) };
+        let too_many = if login.guest { None } else { self.too_many_guesses(now, id, account) };
+        if let Some(too_many) = too_many {
+            self.counters.logins_refused += 1;
+            self.counters.busy += 1;
+            return self.answer(asker, too_many.login_response(), effects);
+        }
         if let Some(connection) = self.connection(id) {
             connection.login = Some(LoginUnderWay {
                 name,
@@ -197,7 +209,7 @@ impl Shard {
             }
             StoreOutcome::Denied => {
                 self.refuse_login(asker, StatusCode::StatusRegistrationClosed, BAD_INVITATION, effects);
-                self.count_guess(now, asker.connection(), effects);
+                self.count_guess(now, asker.connection(), 0, effects);
             }
             _ => self.refuse_login(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
         }
@@ -234,22 +246,18 @@ impl Shard {
 
     fn wrong_guess(&mut self, now: Now, asker: Asker, effects: &mut Effects) {
         let registration = self.config.registration;
-        let text = match (self.login_of(asker), registration) {
+        let login = self.login_of(asker);
+        let account = match &login {
+            Some(login) if !login.name.key.is_empty() => guesses::account(&login.name.key),
+            _ => 0,
+        };
+        let text = match (login, registration) {
             (Some(login), _) if login.name.key.is_empty() => "that token does not count: it is misspelt or revoked",
             (_, Registration::Invitation) => BAD_CREDENTIALS_OR_INVITATION,
             _ => BAD_CREDENTIALS,
         };
         self.refuse_login(asker, StatusCode::StatusBadCredentials, text, effects);
-        self.count_guess(now, asker.connection(), effects);
-    }
-
-    pub(crate) fn count_guess(&mut self, now: Now, id: ConnectionId, effects: &mut Effects) {
-        let guesses_max = self.config.limits.guesses_max;
-        let Some(connection) = self.connection(id) else { return };
-        connection.guesses += 1;
-        if connection.guesses >= guesses_max {
-            self.close(now, id, CloseReason::Guessing, effects);
-        }
+        self.count_guess(now, asker.connection(), account, effects);
     }
 
     /// The password is right: ask the account's home for a session.

@@ -15,6 +15,7 @@ use prost::Message;
 use crate::accounts::SignOut;
 use crate::bans::{Ban, Network};
 use crate::chat::wire::{DirectAsk, DirectLine};
+use crate::guesses::Guess;
 use crate::rooms::{Counts, Join, NewRoom, Relocation};
 
 /// Bytes the driver's ring adds to each record.
@@ -412,7 +413,7 @@ pub(crate) struct MeshMsg {
     #[prost(
         oneof = "Mesh",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 40, 50, 51, 52, 53, 60, 61"
+                29, 40, 50, 51, 52, 53, 60, 61, 70"
     )]
     pub(crate) body: Option<Mesh>,
 }
@@ -504,6 +505,9 @@ pub(crate) enum Mesh {
     /// A refusal for a wrong password of a room.
     #[prost(message, tag = "52")]
     Guessed(Answer),
+    /// Something wrong was tried: to the other shards.
+    #[prost(message, tag = "70")]
+    Guess(Guess),
     /// To every shard: take an account's sessions from one room to another.
     #[prost(message, tag = "53")]
     Relocate(Relocation),

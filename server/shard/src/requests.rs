@@ -30,6 +30,9 @@ pub(crate) const ROSTER_PAGE: usize = 50;
 impl Shard {
     /// One message of a client.
     pub(crate) fn request(&mut self, now: Now, id: ConnectionId, msg: EchoMsg, effects: &mut Effects) {
+        if !self.may_ask(now, id, &msg, effects) {
+            return;
+        }
         let request_id = msg.request_id;
         let known = MsgType::try_from(msg.r#type);
         let Some(body) = msg.body else {
@@ -244,6 +247,12 @@ impl Shard {
             RoomActionType::RaSet | RoomActionType::RaDelete | RoomActionType::RaInvite | RoomActionType::RaUninvite
         ) {
             return self.change_room(asker, id, action, effects);
+        }
+        if !action.password.is_empty()
+            && kind == RoomActionType::RaJoin
+            && let Some(too_many) = self.too_many_guesses(now, asker.connection(), 0)
+        {
+            return self.answer(asker, too_many.status(), effects);
         }
         let ask = match kind {
             RoomActionType::RaCreate => self.creation(asker, &action),

@@ -14,6 +14,7 @@ use echomesh_proto::time::{Now, Time};
 use sha2::{Digest, Sha256};
 
 use crate::accounts::{Opened, is_guest};
+use crate::bans::Network;
 use crate::counters::{CloseReason, Drop};
 use crate::effect::Effects;
 use crate::mesh::{Ask, Asker, Mesh, SessionNote, SessionRecord};
@@ -342,8 +343,11 @@ impl Shard {
             protocol_version: PROTOCOL_VERSION,
             ..response
         };
-        if let Some(connection) = self.connection(connection_id) {
+        if let Some(connection) = self.connections.get_mut(connection_id.slot as usize).and_then(Option::as_deref_mut)
+            && connection.id == connection_id
+        {
             connection.session = Some(id);
+            self.admission.logged_in(Network::of(connection.remote), &mut connection.place);
         }
         self.answer(asker, echomesh_proto::control::Body::LoginResponse(response), effects);
     }

@@ -115,6 +115,9 @@ fn serve(queue: &Mutex<Queue>, cost: HashCost, stop: &AtomicBool) {
     }
 }
 
+/// Said once: each new password could say it again.
+static NO_SALT_TOLD: AtomicBool = AtomicBool::new(false);
+
 fn hash(argon2: &Argon2<'_>, request: &HashRequest) -> HashOutcome {
     let password = request.password.as_bytes();
     if let Some(phc) = &request.verify {
@@ -129,7 +132,9 @@ fn hash(argon2: &Argon2<'_>, request: &HashRequest) -> HashOutcome {
     match new_hash(argon2, password) {
         Ok(hashed) => HashOutcome::Hashed(hashed),
         Err(error) => {
-            tracing::error!(%error, "the system gives no random bytes for a password's salt; the client is told to try again");
+            if !NO_SALT_TOLD.swap(true, Ordering::Relaxed) {
+                tracing::error!(%error, "the system gives no random bytes for a password's salt; clients are told to try again");
+            }
             HashOutcome::Busy
         }
     }

@@ -23,6 +23,9 @@ impl Shard {
         claim: &ClaimRequest,
         effects: &mut Effects,
     ) {
+        if let Some(too_many) = self.too_many_guesses(now, asker.connection(), 0) {
+            return self.answer(asker, too_many.status(), effects);
+        }
         let code = claim.code.chars().take(64).collect();
         let session = &self.sessions[&id];
         let user = session.user;
@@ -58,7 +61,7 @@ impl Shard {
             StoreOutcome::Denied => {
                 let text = "wrong or used claim code: it was printed once, at the server's first start";
                 self.refuse(asker, StatusCode::StatusDenied, text, effects);
-                self.count_guess(now, id, effects);
+                self.count_guess(now, id, 0, effects);
             }
             _ => self.refuse(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
         }

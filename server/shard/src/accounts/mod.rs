@@ -33,6 +33,7 @@ pub(crate) use guests::{accounts_only, guest_id, is_guest};
 pub(crate) use sign_out::{Opened, SignOut};
 
 use crate::effect::Effects;
+use crate::guesses;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{Answer, Asker, Mesh};
 use crate::names;
@@ -93,7 +94,11 @@ impl Shard {
         let store = match job.msg.action() {
             Action::AaUnspecified => return self.account_busy(job.asker, effects),
             Action::AaChangePassword | Action::AaDelete => {
-                let key = names::username(&job.username).map(|name| name.key).unwrap_or_default();
+                let key = key_of(&job.username);
+                let too_many = self.too_many_guesses(now, job.asker.connection(), guesses::account(&key));
+                if let Some(too_many) = too_many {
+                    return self.answer(job.asker, too_many.status(), effects);
+                }
                 return self.account_store(job, StoreJob::FindAccount { key }, effects);
             }
             Action::AaSignOutOthers => AccountsJob::EndSessions { user, except: job.session },
@@ -211,6 +216,11 @@ impl Shard {
         let msg = EchoMsg::new(0, Body::AccountState(state));
         self.tell(job.asker.shard(), Mesh::Answer(Answer { asker: job.asker, msg }));
     }
+}
+
+/// An account's key.
+fn key_of(username: &str) -> String {
+    names::username(username).map(|name| name.key).unwrap_or_default()
 }
 
 /// Whether the request makes sense, and who asks may.

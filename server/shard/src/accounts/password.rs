@@ -6,8 +6,9 @@
 use echomesh_proto::control::{AccountAction as Action, AuditEntry, ModerationAction, StatusCode};
 use echomesh_proto::ids::UserId;
 
-use super::{AccountJob, AccountsJob, BUSY};
+use super::{AccountJob, AccountsJob, BUSY, key_of};
 use crate::effect::{Effect, Effects};
+use crate::guesses;
 use crate::jobs::{HashOutcome, HashRequest, StoreJob};
 use crate::mesh::Asker;
 use crate::{Job, Shard};
@@ -36,7 +37,8 @@ impl Shard {
             HashOutcome::Verified(false) => {
                 let text = "that is not the account's password: check it and try again";
                 self.refuse(asker, StatusCode::StatusBadCredentials, text, effects);
-                self.count_guess(self.now, asker.connection(), effects);
+                let account = guesses::account(&key_of(&job.username));
+                self.count_guess(self.now, asker.connection(), account, effects);
             }
             HashOutcome::Hashed(new) => {
                 let (user, old, changed_by) = (job.user, job.kept.clone(), Some(job.session));

@@ -34,7 +34,7 @@ enum Reporter {
 impl Reporter {
     fn of(order: &Order) -> Self {
         match order.remote.parse() {
-            Ok(remote) if is_guest(UserId(order.user)) => Reporter::Guest(Network::of_one_place(remote)),
+            Ok(remote) if is_guest(UserId(order.user)) => Reporter::Guest(Network::of(remote)),
             _ => Reporter::Account(order.user),
         }
     }

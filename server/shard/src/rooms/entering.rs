@@ -177,7 +177,7 @@ impl Shard {
             None => return self.counters.drop(Drop::MeshBadRecord),
         }
         let now = self.now;
-        self.count_guess(now, answer.asker.connection(), effects);
+        self.count_guess(now, answer.asker.connection(), 0, effects);
     }
 
     /// Sends a password to the hashers, if they have room for one more.
