@@ -47,7 +47,8 @@ impl Server {
     fn start(data_dir: &Path) -> Self {
         let mut child = Command::new(server_program())
             .args(["--port", "0", "--shards", "2", "--address", "127.0.0.1", "--password-memory-kib", "8"])
-            .args(["--password-passes", "1", "--data-dir"])
+            // It says more in a moment than people do.
+            .args(["--requests-per-second", "0", "--password-passes", "1", "--data-dir"])
             .arg(data_dir)
             .stdout(Stdio::piped())
             .spawn()
