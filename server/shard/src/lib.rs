@@ -14,12 +14,14 @@
 //! - `session`: sessions and the account's home; `saving`: those that outlive the server; `home`: a room's home;
 //!   `replica`: rooms as each shard knows them.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
+//! - `audit`: what a simulator asks of the state. `mistakes`: those planted to test the simulator.
 //!
 //! # Panics
 //! A panic means a bug of this crate, never of a peer's bytes.
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+mod audit;
 mod bans;
 mod chat;
 pub mod config;
@@ -31,6 +33,10 @@ pub mod input;
 pub mod jobs;
 mod login;
 mod mesh;
+#[cfg(feature = "mistakes")]
+pub mod mistakes;
+#[cfg(not(feature = "mistakes"))]
+mod mistakes;
 mod moderation;
 pub mod names;
 mod replica;
@@ -70,6 +76,7 @@ use chat::{DirectDesk, Marks, Retention};
 use connection::Connection;
 use home::HomeRoom;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
+use mistakes::{Mistake, planted};
 use moderation::{RoleChange, Staff};
 use replica::Replica;
 use rights::Access;
@@ -392,7 +399,7 @@ impl Shard {
 
     fn ring_free(&mut self, target: ShardId, bytes: usize) {
         self.outboxes[target.index()].set_credit(bytes);
-        if !self.held_back.is_empty() {
+        if !self.held_back.is_empty() && !planted(Mistake::ForgetHeldBack) {
             self.ready.extend(self.held_back.drain(..));
         }
     }

@@ -12,6 +12,7 @@ use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{Answer, Asker, Line, Mesh};
+use crate::mistakes::{Mistake, planted};
 use crate::{ChatJob, Job, Shard};
 
 impl Shard {
@@ -68,6 +69,10 @@ impl Shard {
             }
             StoreOutcome::ChatDuplicate { message_id, content, mentions, time_ms, edited_ms, deleted, .. } => {
                 line = ChatMsg { message_id, content, mentions, time_ms, edited_ms, deleted, ..line };
+            }
+            _ if planted(Mistake::AcknowledgeUnstored) => {
+                let newest = self.homes.get(&job.room).map_or(0, |home| home.newest_line);
+                line.message_id = newest + 1;
             }
             _ => {
                 if let Some(home) = self.homes.get_mut(&job.room) {
