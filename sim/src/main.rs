@@ -61,7 +61,7 @@ fn main() -> std::process::ExitCode {
     #[cfg(feature = "mistakes")]
     {
         if flags.mistakes {
-            return runner::mistakes(flags.seeds);
+            return runner::mistakes(flags.seeds, flags.jobs);
         }
         if let Some(name) = &flags.plant {
             return runner::planted(name, flags.seed.unwrap_or(0), flags.seeds, flags.trace);

@@ -106,33 +106,47 @@ pub fn planted(name: &str, first: u64, seeds: u64, trace: bool) -> ExitCode {
 
 /// Plants each mistake in a process of its own, for some end in a panic, and prints what caught it.
 #[cfg(feature = "mistakes")]
-pub fn mistakes(seeds: u64) -> ExitCode {
-    let program = std::env::current_exe().expect("a running program has a path");
-    let mut missed = 0;
+pub fn mistakes(seeds: u64, jobs: usize) -> ExitCode {
+    let names = crate::mistakes::names();
+    let (next, missed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     println!("| mistake | caught at seed | by | seconds |\n|---|---|---|---|");
-    for name in crate::mistakes::names() {
-        let start = std::time::Instant::now();
-        let ran = std::process::Command::new(&program)
-            .args(["--plant", name, "--seeds", &seeds.to_string()])
-            .output()
-            .expect("this program starts");
-        let seconds = start.elapsed().as_secs_f64();
-        let told = String::from_utf8_lossy(&ran.stderr);
-        let last = told.lines().rev().find_map(|line| line.strip_prefix("seed ")?.split_once(": "));
-        match last.filter(|_| !ran.status.success()) {
-            Some((seed, what)) => {
-                let panic = told
-                    .lines()
-                    .find(|line| what == "a panic" && line.starts_with("thread"))
-                    .map(|_| told.lines().skip_while(|line| !line.starts_with("thread")).nth(1).unwrap_or_default());
-                let by = panic.map_or(what.to_owned(), |message| format!("a panic: {message}"));
-                println!("| {name} | {seed} | {by} | {seconds:.1} |");
-            }
-            None => {
-                missed += 1;
-                println!("| {name} | not in {seeds} | | {seconds:.1} |");
-            }
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.clamp(1, names.len()) {
+            scope.spawn(|| {
+                while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let start = std::time::Instant::now();
+                    let caught = catch(name, seeds);
+                    let seconds = start.elapsed().as_secs_f64();
+                    match caught {
+                        Some((seed, by)) => println!("| {name} | {seed} | {by} | {seconds:.1} |"),
+                        None => {
+                            missed.fetch_add(1, Ordering::Relaxed);
+                            println!("| {name} | not in {seeds} | | {seconds:.1} |");
+                        }
+                    }
+                }
+            });
         }
-    }
-    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    });
+    if missed.into_inner() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The first seed that fails with a mistake planted, and what it says.
+#[cfg(feature = "mistakes")]
+fn catch(name: &str, seeds: u64) -> Option<(String, String)> {
+    /// Longest sentence in the table, characters.
+    const SENTENCE_MAX: usize = 100;
+    let program = std::env::current_exe().expect("a running program has a path");
+    let ran = std::process::Command::new(program)
+        .args(["--plant", name, "--seeds", &seeds.to_string()])
+        .output()
+        .expect("this program starts");
+    let told = String::from_utf8_lossy(&ran.stderr);
+    let (seed, what) = told.lines().rev().find_map(|line| line.strip_prefix("seed ")?.split_once(": "))?;
+    let by = match what {
+        // The sentence of a panic is on the line after its place.
+        "a panic" => told.lines().skip_while(|line| !line.contains("panicked at")).nth(1).unwrap_or(what),
+        broken => broken,
+    };
+    Some((seed.to_owned(), by.chars().take(SENTENCE_MAX).collect()))
 }

@@ -50,6 +50,10 @@ impl World {
         let StoreRequest { token, job } = request;
         let fails = !self.is_healed() && self.one_in(self.faults.store_fails_one_in);
         let is_read = matches!(job, StoreJob::ReadChat(_));
+        if self.is_traced() {
+            let fate = if fails { "fails to do" } else { "does" };
+            eprintln!("{:>10} us store {fate} for shard {shard}: {job:?}", self.time);
+        }
         let outcome = match fails {
             false => self.store.carry_out(job),
             true if may_fail_when_done(&job) && self.below(2) == 0 => self.store.carry_out_and_fail(job),
