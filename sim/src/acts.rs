@@ -4,10 +4,13 @@
 
 use echomesh_proto::control::RoomActionType;
 
-use crate::world::{ROOMS, World};
+use crate::world::{Event, ROOMS, World};
 
 /// Longest stall of a shard, microseconds.
 const STALL_US: u64 = 500_000;
+
+/// Longest time until an address changes again, microseconds.
+const ROAM_US: u64 = 60_000;
 
 /// How often everyone enters and leaves in a storm.
 const STORM_ROUNDS: u64 = 4;
@@ -109,15 +112,21 @@ impl World {
     }
 
     /// Another address in the middle of a word: datagrams come from elsewhere, and the connection hangs while a new
-    /// one resumes.
-    fn roam(&mut self, client: usize) {
+    /// one resumes. Meanwhile others write to it. Maybe again a moment later.
+    pub fn roam(&mut self, client: usize) {
         self.talk(client, 10);
         self.clients[client].moves += 1;
-        if self.below(2) == 0
-            && let Some((shard, connection)) = self.clients[client].connection
-        {
-            self.reset(client, shard, connection);
-            self.connect(client);
+        let Some((shard, connection)) = self.clients[client].connection.filter(|_| self.below(2) == 0) else { return };
+        self.reset(client, shard, connection);
+        self.connect(client);
+        let (now, account) = (self.now(), self.clients[client].account.clone());
+        for other in 0..self.clients.len() {
+            if self.clients[other].account != account && self.below(2) == 0 {
+                self.clients[other].whisper(now, account.clone());
+                self.transmit(other);
+            }
         }
+        let soon = self.below(ROAM_US);
+        self.later(soon, Event::Roams(client));
     }
 }

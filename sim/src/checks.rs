@@ -239,6 +239,10 @@ fn sessions(shards: &[Shard]) -> Result<(), String> {
         shards.iter().flat_map(Shard::session_places).map(|(id, shard)| (id, shard.index())).collect();
     let here = shards.iter().enumerate().flat_map(|(shard, kernel)| kernel.sessions_here().map(move |id| (id, shard)));
     let mut there: Vec<(SessionId, usize)> = here.collect();
+    let at_homes = shards.iter().flat_map(Shard::members_shards);
+    if let Some((id, shard)) = at_homes.into_iter().find(|(id, at)| !there.contains(&(*id, at.index()))) {
+        return Err(format!("a room's home believes {id:?} at shard {}; sessions live at {there:?}", shard.0));
+    }
     known.sort_unstable();
     there.sort_unstable();
     if known == there { Ok(()) } else { Err(format!("sessions live at {there:?}, accounts' homes know {known:?}")) }

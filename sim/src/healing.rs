@@ -63,7 +63,9 @@ impl World {
         self.last_lines()?;
         self.last_whispers()?;
         self.last_words()?;
+        self.last_key()?;
         self.last_mute()?;
+        self.last_leave()?;
         let lived = self.time - healed_at;
         self.wait(FORGOTTEN_US.saturating_sub(lived))?;
         for _ in 0..LOOKS {
@@ -255,6 +257,40 @@ impl World {
             if next != last + 1 {
                 return Err(format!("{}: a mute of {name} left a gap from {last} to {next}", listener.name));
             }
+        }
+        Ok(())
+    }
+
+    /// One gets new keys while all is well: the numbers go on, and everyone is heard.
+    fn last_key(&mut self) -> Result<(), String> {
+        let speaker = self.below(self.clients.len() as u64) as usize;
+        let now = self.now();
+        self.clients[speaker].open_voice(now, "hall");
+        self.transmit(speaker);
+        self.rest()?;
+        let frames = self.say_frames(speaker, LAST_FRAMES)?;
+        checks::voice_heard(&self.clients, speaker, frames)
+    }
+
+    /// One leaves while another speaks, and comes back: it hears nothing between, and all else goes on.
+    fn last_leave(&mut self) -> Result<(), String> {
+        let leaver = self.below(self.clients.len() as u64) as usize;
+        let speaker = (leaver + 1) % self.clients.len();
+        self.talk(speaker, LAST_FRAMES);
+        self.wait(WORDS_US / 10)?;
+        for kind in [RoomActionType::RaLeave, RoomActionType::RaJoin] {
+            let now = self.now();
+            self.clients[leaver].act_on(now, kind, "hall");
+            self.transmit(leaver);
+            self.rest()?;
+        }
+        let now = self.now();
+        self.clients[leaver].open_voice(now, "hall");
+        self.transmit(leaver);
+        self.rest()?;
+        for speaker in [speaker, leaver] {
+            let frames = self.say_frames(speaker, LAST_FRAMES)?;
+            checks::voice_heard(&self.clients, speaker, frames)?;
         }
         Ok(())
     }

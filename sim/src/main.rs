@@ -22,6 +22,7 @@ mod rooms;
 mod runner;
 mod store;
 mod storing;
+mod told;
 mod voice;
 mod world;
 

@@ -157,6 +157,10 @@ impl World {
             return self.attacker_told(shard, connection, bytes);
         }
         let Some(client) = self.connections.get(&(shard, connection)).copied() else { return };
+        if let Err(broken) = self.told.entry((shard, connection)).or_default().told(bytes) {
+            let name = &self.clients[client].name;
+            self.break_with(format!("{name} is told {broken}"));
+        }
         let slow = self.clients[client].slow && !self.is_healed();
         let mut at = 0;
         while at < bytes.len() {

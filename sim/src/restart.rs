@@ -31,7 +31,7 @@ pub fn limits(tight: bool) -> Limits {
         store_requests_max: 24,
         reads_max: 4,
         hash_requests_max: 8,
-        outbox_bytes_max: 256 * 1024,
+        outbox_bytes_max: 128 * 1024,
         bans_max: 10,
         ..usual
     }
@@ -104,6 +104,7 @@ impl World {
         self.connections.clear();
         self.attackers.connections.clear();
         self.unread.clear();
+        self.told.clear();
         self.occupancy.clear();
         self.store_free.fill(0);
         self.store_answers.fill(0);

@@ -23,6 +23,7 @@ use crate::mistakes;
 use crate::network::Unread;
 use crate::restart;
 use crate::store::Store;
+use crate::told::Told;
 use crate::voice::Downlink;
 
 /// What clients do in all.
@@ -87,6 +88,8 @@ pub enum Event {
     Downlink(SocketAddr, Vec<u8>),
     /// A client says a frame, and so many more.
     Talk(usize, u32),
+    /// A client's address changes, while the seed is young.
+    Roams(usize),
     StoreDoes(usize, StoreRequest),
     Store(usize, StoreReply),
     Hash(usize, HashReply),
@@ -114,6 +117,7 @@ impl Event {
             | Event::ClientClosed(..)
             | Event::Downlink(..)
             | Event::Talk(..)
+            | Event::Roams(_)
             | Event::StoreDoes(..)
             | Event::Restart
             | Event::Tick
@@ -163,6 +167,8 @@ pub struct World {
     /// As the server sees them.
     pub connections: BTreeMap<(usize, ConnectionId), usize>,
     pub slots: u32,
+    /// What each connection was told, as far as it matters that it is told once.
+    pub told: BTreeMap<(usize, ConnectionId), Told>,
     /// What waits at connections that are not read.
     pub unread: BTreeMap<(usize, ConnectionId), Unread>,
     pub store: Store,
@@ -258,6 +264,7 @@ impl World {
             downlink: Downlink::default(),
             connections: BTreeMap::new(),
             slots: 0,
+            told: BTreeMap::new(),
             unread: BTreeMap::new(),
             store,
             speakers_max,
@@ -380,6 +387,7 @@ impl World {
                     self.connections.remove(&(shard, connection));
                     self.attackers.connections.remove(&(shard, connection));
                     self.unread.remove(&(shard, connection));
+                    self.told.remove(&(shard, connection));
                     self.input(shard, Input::Closed { connection, cause: ClosedCause::Network });
                 }
             }
@@ -393,6 +401,8 @@ impl World {
             Event::Uplink(source, received, datagram) => self.uplink(source, received, datagram),
             Event::Downlink(target, datagram) => self.downlinked(target, datagram),
             Event::Talk(client, frames) => self.talk(client, frames),
+            Event::Roams(client) if !self.healed => self.roam(client),
+            Event::Roams(_) => {}
             Event::StoreDoes(shard, request) => self.store_does(shard, request),
             Event::Store(shard, reply) => self.input(shard, Input::Store(reply)),
             Event::Hash(shard, reply) => self.input(shard, Input::Hash(reply)),
@@ -413,9 +423,7 @@ impl World {
                 continue;
             }
             self.input(shard, Input::Tick);
-            if let Some(over) = self.shards[shard].over_its_bound() {
-                self.break_with(format!("shard {shard}: {over}"));
-            }
+            self.look_at_bounds(shard);
         }
         for client in 0..self.clients.len() {
             self.tell(client, echomesh_client::Input::Tick);
@@ -423,10 +431,19 @@ impl World {
         self.later(TICK_US, Event::Tick);
     }
 
+    fn look_at_bounds(&mut self, shard: usize) {
+        if let Some(over) = self.shards[shard].over_its_bound() {
+            self.break_with(format!("shard {shard}: {over}"));
+        }
+    }
+
     pub fn refill(&mut self, all: bool) {
         for shard in 0..self.shards.len() {
             let waits = self.shards[shard].waits_for_rings();
             self.full_rings += usize::from(!waits.is_empty());
+            if !waits.is_empty() {
+                self.look_at_bounds(shard);
+            }
             if self.stalled_until[shard] > self.time {
                 continue;
             }
@@ -468,6 +485,7 @@ impl World {
             Effect::Close { connection, .. } => {
                 self.attackers.connections.remove(&(shard, connection));
                 self.unread.remove(&(shard, connection));
+                self.told.remove(&(shard, connection));
                 if let Some(client) = self.connections.remove(&(shard, connection)) {
                     let at = self.clients[client].departs.max(self.time);
                     self.later(at - self.time, Event::ClientClosed(client, shard, connection));

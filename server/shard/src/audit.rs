@@ -70,6 +70,11 @@ impl Shard {
         self.accounts.values().flatten().map(|(id, place)| (*id, place.shard))
     }
 
+    /// Where the members of rooms that live here have their sessions.
+    pub fn members_shards(&self) -> impl Iterator<Item = (SessionId, ShardId)> {
+        self.homes.values().flat_map(|home| &home.members).map(|(id, member)| (*id, member.shard))
+    }
+
     /// The sessions that live here.
     pub fn sessions_here(&self) -> impl Iterator<Item = SessionId> {
         self.sessions.keys().copied()
