@@ -86,6 +86,8 @@ impl World {
             self.drain();
         } else if self.one_in(faults.storm_one_in) {
             self.storm();
+        } else if self.one_in(faults.flood_one_in) {
+            self.flood();
         } else if self.one_in(faults.roam_one_in) {
             self.roam(client);
         } else {
@@ -107,6 +109,18 @@ impl World {
             if self.below(2) == 0 {
                 self.clients[client].act_on(now, RoomActionType::RaJoin, room);
             }
+            self.transmit(client);
+        }
+    }
+
+    /// Everyone says more than a ring holds, and a shard takes nothing of it for a while.
+    fn flood(&mut self) {
+        let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
+        let shard = self.below(self.shards.len() as u64) as usize;
+        self.stalled_until[shard] = self.time + STALL_US;
+        let now = self.now();
+        for client in 0..self.clients.len() {
+            self.clients[client].burst(now, room);
             self.transmit(client);
         }
     }

@@ -55,6 +55,8 @@ pub struct Faults {
     /// Likewise: everyone enters and leaves again and again; a speaker changes its address in the middle of a word.
     pub storm_one_in: u64,
     pub roam_one_in: u64,
+    /// Likewise: everyone says long lines at once, while a shard stands still.
+    pub flood_one_in: u64,
     /// Likewise: bytes of those who mean harm.
     pub attack_one_in: u64,
     /// Bounds are a few times what the clients need, not thousands.
@@ -90,6 +92,7 @@ impl Faults {
             drain_one_in: pick(random, &[0, 0, 200, 100]),
             storm_one_in: pick(random, &[0, 0, 40]),
             roam_one_in: pick(random, &[0, 50, 15]),
+            flood_one_in: pick(random, &[0, 0, 100, 30]),
             attack_one_in: pick(random, &[0, 10, 3]),
             tight_limits: pick(random, &[false, true]),
         }

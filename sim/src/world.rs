@@ -132,6 +132,8 @@ pub struct Ring {
     bytes: usize,
     capacity: usize,
     pushed: u64,
+    /// When its last record is taken: one that is late holds up those behind it, and other rings overtake it.
+    taken_at: u64,
 }
 
 impl Ring {
@@ -139,6 +141,7 @@ impl Ring {
     pub fn clear(&mut self) {
         self.records.clear();
         self.bytes = 0;
+        self.taken_at = 0;
     }
 
     /// Records that nobody has taken.
@@ -237,7 +240,10 @@ impl World {
             for target in (0..usize::from(shards)).filter(|target| *target != source) {
                 let spare = random.next_u32() as usize % (faults.ring_spare + 1);
                 let capacity = RECORD_BYTES_MAX + RECORD_PREFIX_BYTES + spare;
-                rings.insert((source, target), Ring { records: VecDeque::new(), bytes: 0, capacity, pushed: 0 });
+                rings.insert(
+                    (source, target),
+                    Ring { records: VecDeque::new(), bytes: 0, capacity, pushed: 0, taken_at: 0 },
+                );
             }
         }
         let speakers_max = random.next_u32() % 3;
@@ -507,8 +513,11 @@ impl World {
 
     /// A record goes into a ring, and its target is woken.
     fn push(&mut self, source: usize, target: usize, record: Vec<u8>) {
+        let delay = self.delay();
         let ring = self.rings.get_mut(&(source, target)).expect("a ring for each pair");
         ring.bytes += record.len() + RECORD_PREFIX_BYTES;
+        ring.taken_at = ring.taken_at.max(self.time + delay);
+        let at = ring.taken_at;
         if ring.bytes > ring.capacity {
             self.broken = Some(format!("ring {source} to {target} is over its capacity"));
         }
@@ -517,8 +526,7 @@ impl World {
         if mistakes::loses_wake_up(ring.pushed) {
             return;
         }
-        let delay = self.delay();
-        self.later(delay, Event::Mesh(source, target));
+        self.later(at - self.time, Event::Mesh(source, target));
     }
 
     /// Until all must be answered and told: when nothing happens any more, or the time for it is over.
