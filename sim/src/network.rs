@@ -157,7 +157,8 @@ impl World {
             return self.attacker_told(shard, connection, bytes);
         }
         let Some(client) = self.connections.get(&(shard, connection)).copied() else { return };
-        if let Err(broken) = self.told.entry((shard, connection)).or_default().told(bytes) {
+        let id = self.clients[client].id();
+        if let Err(broken) = self.told.entry((shard, connection)).or_default().told(id, bytes) {
             let name = &self.clients[client].name;
             self.break_with(format!("{name} is told {broken}"));
         }

@@ -27,10 +27,10 @@ pub fn limits(tight: bool) -> Limits {
         rooms_max: 4,
         session_rooms_max: 4,
         room_members_max: 9,
-        store_requests_max: 24,
+        store_requests_max: 12,
         reads_max: 4,
         hash_requests_max: 8,
-        outbox_bytes_max: 256 * 1024,
+        outbox_bytes_max: 128 * 1024,
         bans_max: 10,
         ..usual
     }
