@@ -30,6 +30,9 @@ const FORGOTTEN_US: u64 = 66_000_000;
 /// One seed in so many ends with a restart in order.
 const LAST_RESTART_ONE_IN: u64 = 4;
 
+/// How late a note of a move is, microseconds.
+const LATE_US: u64 = 80_000;
+
 /// Looks at whether everything is at rest, and the time between them, microseconds.
 const LOOKS: u32 = 40;
 const LOOK_US: u64 = 7_300;
@@ -60,6 +63,7 @@ impl World {
         if self.below(LAST_RESTART_ONE_IN) == 0 {
             self.last_restart()?;
         }
+        self.last_roaming()?;
         self.last_lines()?;
         self.last_whispers()?;
         self.last_words()?;
@@ -125,6 +129,27 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// One moves twice in a row, and the note of the first move to the room's home is late: the second overtakes it.
+    fn last_roaming(&mut self) -> Result<(), String> {
+        let client = self.below(self.clients.len() as u64) as usize;
+        let number = self.store.rooms.get("hall").map(|room| room.number);
+        let home = number.and_then(|number| self.shards.iter().position(|shard| shard.home_members(number).is_some()));
+        for late in [true, false] {
+            if let Some((shard, connection)) = self.clients[client].connection {
+                self.reset(client, shard, connection);
+            }
+            self.connect(client);
+            let at = self.clients[client].connection.map(|(shard, _)| shard);
+            if let Some(ring) = at.zip(home).and_then(|way| self.rings.get_mut(&way)).filter(|_| late) {
+                ring.hold_until(self.time + LATE_US);
+            }
+            self.wait(LATE_US / 8)?;
+        }
+        self.wait(LATE_US)?;
+        // Where the late note is the account's too, the second resume is told to try again.
+        self.come_back()
     }
 
     fn last_lines(&mut self) -> Result<(), String> {

@@ -144,6 +144,11 @@ impl Ring {
         self.taken_at = 0;
     }
 
+    /// What is put into it from now on is not taken before then.
+    pub fn hold_until(&mut self, time: u64) {
+        self.taken_at = self.taken_at.max(time);
+    }
+
     /// Records that nobody has taken.
     pub fn waiting(&self) -> usize {
         self.records.len()
