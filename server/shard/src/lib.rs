@@ -315,6 +315,12 @@ impl Shard {
                 effects.list.push(Effect::MeshControl { target: ShardId(target), record });
             }
         }
+        // Where the rings took all that was in the way, nobody will tell that they have room.
+        let nothing_waits = self.waits_for_rings().is_empty() && !planted(Mistake::ForgetHeldBack);
+        if nothing_waits && !self.held_back.is_empty() {
+            self.ready.extend(self.held_back.drain(..));
+            self.settle(now, effects);
+        }
     }
 
     fn mesh(&mut self, now: Now, source: ShardId, mesh: Mesh, effects: &mut Effects) {
