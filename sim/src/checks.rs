@@ -1,17 +1,28 @@
 //! What must be so when everything has come to rest.
 //!
 //! Checked while a seed runs, by `client`: nothing heard of a room it is not in, lines in order, one
-//! answer to each request, nothing that a session must drop.
+//! answer to each request, nothing that a session must drop; by `voice`: keys, numbers, who hears whom; by the
+//! world: bounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
+use echomesh_proto::control::Member;
 use echomesh_proto::ids::{RoomNumber, SessionId};
 use echomesh_shard::chat_jobs::Place;
 use echomesh_shard::{Drop, Shard};
 
 use crate::client::Client;
 use crate::store::Store;
+use crate::world::World;
+
+/// From a frame's saying to its hearing when all is well, microseconds: four ways, each at most a third of a
+/// millisecond, and a tick in which it waits.
+const HEARD_US_MAX: u64 = 60_000;
+
+/// Longest round trip that is told when all is well, microseconds: two ways, and what a clock that is half a
+/// millisecond a second off makes of the 5 s for which a report may wait.
+const ROUND_TRIP_US_MAX: u64 = 4_000;
 
 /// Each client heard each of these lines.
 pub fn all_heard(clients: &[Client], lines: &[String]) -> Result<(), String> {
@@ -23,15 +34,20 @@ pub fn all_heard(clients: &[Client], lines: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-/// Every other client heard each of these frames of a speaker, without a gap in the numbers.
+/// Every other client heard each of these frames of a speaker soon, without a gap in the numbers.
 pub fn voice_heard(clients: &[Client], speaker: usize, frames: RangeInclusive<u32>) -> Result<(), String> {
-    let name = &clients[speaker].name;
+    let speaker = &clients[speaker];
+    let name = &speaker.name;
     for listener in clients.iter().filter(|client| client.name != *name) {
         let mut indices = Vec::new();
         for frame in frames.clone() {
-            match listener.heard_frames.get(&(name.clone(), frame)) {
-                Some(index) => indices.push(*index),
-                None => return Err(format!("{} did not hear frame {frame} of {name}", listener.name)),
+            let Some((index, heard)) = listener.heard_frames.get(&(name.clone(), frame)) else {
+                return Err(format!("{} did not hear frame {frame} of {name}", listener.name));
+            };
+            indices.push(*index);
+            let late_us = heard.since_us(speaker.said[frame as usize - 1]);
+            if late_us > HEARD_US_MAX {
+                return Err(format!("{} heard frame {frame} of {name} after {late_us} us", listener.name));
             }
         }
         if indices.windows(2).any(|pair| pair[1] != pair[0] + 1) {
@@ -46,7 +62,7 @@ pub fn voice_heard(clients: &[Client], speaker: usize, frames: RangeInclusive<u3
 pub fn reported(clients: &[Client]) -> Result<(), String> {
     for client in clients {
         let told = client.voice_statistics("hall").ok_or_else(|| format!("{} has no voice", client.name))?;
-        let near = told.round_trip_us.is_some_and(|us| us < 1_000);
+        let near = told.round_trip_us.is_some_and(|us| us < ROUND_TRIP_US_MAX);
         let alone = clients.len() == 1;
         if !near || told.uplink.is_none() || !(alone || told.listeners.is_some_and(|listeners| listeners.loss == 0)) {
             return Err(format!("{} was told {told:?}", client.name));
@@ -55,8 +71,20 @@ pub fn reported(clients: &[Client]) -> Result<(), String> {
     Ok(())
 }
 
+/// No room was entered beyond what it takes; one that is set to take less keeps whom it has.
+pub fn room_for_all(shard: &Shard, occupancy: &mut BTreeMap<RoomNumber, usize>) -> Result<(), String> {
+    for (room, members, most) in shard.room_occupancy() {
+        let before = occupancy.insert(room, members);
+        if before.is_some_and(|before| members > before) && members > most {
+            return Err(format!("room {} takes {most} and has {members} members", room.0));
+        }
+    }
+    Ok(())
+}
+
 /// Everything else.
-pub fn at_rest(shards: &[Shard], clients: &[Client], store: &Store) -> Result<(), String> {
+pub fn at_rest(world: &World) -> Result<(), String> {
+    let World { shards, clients, store, .. } = world;
     for client in clients {
         chat(client, store)?;
         direct(client, clients, store)?;
@@ -64,35 +92,43 @@ pub fn at_rest(shards: &[Shard], clients: &[Client], store: &Store) -> Result<()
             return Err(format!("{} has requests without an answer", client.name));
         }
     }
-    stored_once(store)?;
+    stored_once(clients, store)?;
     for (key, stored) in &store.rooms {
         room(key, stored.number, shards, clients)?;
     }
     for (shard, kernel) in shards.iter().enumerate() {
-        if kernel.counters().dropped(Drop::MeshBadRecord) > 0 {
-            return Err(format!("shard {shard}: a mesh record that does not parse"));
+        counted(shard, kernel)?;
+        if let Some(left) = kernel.not_at_rest() {
+            return Err(format!("shard {shard} is not at rest: {left}"));
         }
-        let counters = kernel.counters();
-        let reasons = [
-            Drop::Muted,
-            Drop::ServerMuted,
-            Drop::NotSelected,
-            Drop::Withheld,
-            Drop::TooLate,
-            Drop::NoListener,
-            Drop::PayloadType,
-        ];
-        let dropped: u64 = reasons.iter().map(|reason| counters.dropped(*reason)).sum();
-        let accepted = counters.voice_received + counters.voice_from_mesh;
-        if accepted != counters.voice_fanned_out + dropped {
-            return Err(format!(
-                "shard {shard}: {accepted} packets, {} went on, {dropped} dropped",
-                counters.voice_fanned_out
-            ));
-        }
-        if !kernel.waits_for_rings().is_empty() {
-            return Err(format!("shard {shard}: records still wait"));
-        }
+    }
+    if let Some(((source, target), _)) = world.rings.iter().find(|(_, ring)| ring.waiting() > 0) {
+        return Err(format!("nobody takes what is in the ring from shard {source} to {target}"));
+    }
+    sessions(shards)?;
+    bans(shards)
+}
+
+/// Each packet that was accepted went on or is counted by the reason why not.
+fn counted(shard: usize, kernel: &Shard) -> Result<(), String> {
+    let counters = kernel.counters();
+    if counters.dropped(Drop::MeshBadRecord) > 0 {
+        return Err(format!("shard {shard}: a mesh record that does not parse"));
+    }
+    let reasons = [
+        Drop::Muted,
+        Drop::ServerMuted,
+        Drop::NotSelected,
+        Drop::Withheld,
+        Drop::TooLate,
+        Drop::NoListener,
+        Drop::PayloadType,
+    ];
+    let dropped: u64 = reasons.iter().map(|reason| counters.dropped(*reason)).sum();
+    let accepted = counters.voice_received + counters.voice_from_mesh;
+    if accepted != counters.voice_fanned_out + dropped {
+        let went_on = counters.voice_fanned_out;
+        return Err(format!("shard {shard}: {accepted} packets, {went_on} went on, {dropped} dropped"));
     }
     Ok(())
 }
@@ -114,6 +150,7 @@ fn chat(client: &Client, store: &Store) -> Result<(), String> {
             let Some(line) = stored(id) else { return Err(format!("line {id} was heard and is not stored")) };
             // The acknowledgement of one of its own that was sent twice may have come at any time.
             if line.place == Place::Room(room.number)
+                && !line.is_doubtful
                 && !line.content.starts_with(&own)
                 && ids.binary_search(&id).is_err()
             {
@@ -134,12 +171,13 @@ fn direct(client: &Client, clients: &[Client], store: &Store) -> Result<(), Stri
     if let Some((to, id)) = client.direct_acknowledged.iter().find(|(_, id)| stored(*id).is_none()) {
         return Err(format!("{}: line {id} to {to} is acknowledged and not stored", client.name));
     }
-    let history = store.direct_history(&client.name);
+    let history = store.direct_history(&client.account);
     for (other, ids) in &client.direct_heard {
         let (Some(first), Some(last)) = (ids.first(), ids.last()) else { continue };
-        let theirs = clients.iter().find(|client| client.name == *other);
-        let said = theirs.into_iter().flat_map(|client| &client.direct_acknowledged);
-        let mut said = said.filter(|(to, id)| *to == client.name && *id > history && (first..=last).contains(&id));
+        let theirs = clients.iter().filter(|client| client.account == *other);
+        let said = theirs.flat_map(|client| &client.direct_acknowledged);
+        let said = said.filter(|(_, id)| stored(*id).is_some_and(|line| !line.is_doubtful));
+        let mut said = said.filter(|(to, id)| *to == client.account && *id > history && (first..=last).contains(&id));
         if let Some((_, id)) = said.find(|(_, id)| ids.binary_search(id).is_err()) {
             return Err(format!("{} did not hear line {id} from {other}", client.name));
         }
@@ -147,39 +185,76 @@ fn direct(client: &Client, clients: &[Client], store: &Store) -> Result<(), Stri
     Ok(())
 }
 
-fn stored_once(store: &Store) -> Result<(), String> {
+/// What honest clients say is stored once, however often it is sent.
+fn stored_once(clients: &[Client], store: &Store) -> Result<(), String> {
+    let honest: BTreeSet<_> = clients.iter().filter_map(|client| store.user(&client.account)).collect();
     let mut contents = BTreeSet::new();
-    match store.lines.iter().chain(&store.direct).find(|line| !contents.insert(&line.content)) {
+    let mut lines = store.lines.iter().chain(&store.direct).filter(|line| honest.contains(&line.user));
+    match lines.find(|line| !contents.insert(&line.content)) {
         Some(twice) => Err(format!("{:?} is stored twice", twice.content)),
         None => Ok(()),
     }
 }
 
-/// A room's home, its replicas and its members' rosters say the same.
+/// Members without what is told now and then only: a stream's rollovers go to who joins.
+fn shown<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec<Member> {
+    members.into_iter().map(|member| Member { roc: 0, ..member.clone() }).collect()
+}
+
+/// A room's home, its replicas and its members' rosters say the same, and replicas are where they are needed.
 fn room(name: &str, number: RoomNumber, shards: &[Shard], clients: &[Client]) -> Result<(), String> {
     let home = shards.iter().find_map(|shard| shard.home_members(number));
     let home = home.ok_or_else(|| format!("{name} has no home"))?;
-    for (shard, replica) in shards.iter().enumerate() {
-        if replica.replica_members(number).is_some_and(|members| members != home) {
+    let wanted = shards.iter().find_map(|shard| shard.replica_shards(number)).unwrap_or_default();
+    for (shard, kernel) in shards.iter().enumerate() {
+        let replica = kernel.replica_members(number);
+        if replica.is_some() != wanted.iter().any(|wanted| wanted.index() == shard) {
+            return Err(format!("shard {shard}: a replica of {name} is kept for nobody, or is missing"));
+        }
+        if replica.is_some_and(|members| members != home) {
             return Err(format!("shard {shard}: the replica of {name} differs from its home"));
         }
     }
-    let members: BTreeSet<SessionId> = home.iter().map(|(session, _)| *session).collect();
+    let inside: BTreeSet<SessionId> = home.iter().map(|member| SessionId(member.session_id)).collect();
     for client in clients {
-        let inside = members.contains(&client.id());
+        let is_inside = inside.contains(&client.id());
         let Some(room) = client.rooms().find(|room| **room.name() == *name) else {
-            if inside && !client.may_be_in(name) {
+            if is_inside && !client.may_be_in(name) {
                 return Err(format!("{} is in {name} and does not know", client.name));
             }
             continue;
         };
-        let roster: BTreeSet<SessionId> = room.members().map(|member| SessionId(member.session_id)).collect();
-        if !inside || !room.is_complete() || roster != members {
-            return Err(format!("{}: its roster of {name} is {roster:?}, home has {members:?}", client.name));
+        if !is_inside || !room.is_complete() || shown(room.members()) != shown(&home) {
+            let roster = shown(room.members());
+            return Err(format!("{}: its roster of {name} is {roster:?}, home has {home:?}", client.name));
         }
     }
-    match members.iter().find(|session| !clients.iter().any(|client| client.id() == **session)) {
+    match inside.iter().find(|session| !clients.iter().any(|client| client.id() == **session)) {
         Some(gone) => Err(format!("{name} has a member that is nobody's: {gone:?}")),
         None => Ok(()),
     }
+}
+
+/// Accounts' homes know of each session where it lives, and of no other.
+fn sessions(shards: &[Shard]) -> Result<(), String> {
+    let mut known: Vec<(SessionId, usize)> =
+        shards.iter().flat_map(Shard::session_places).map(|(id, shard)| (id, shard.index())).collect();
+    let here = shards.iter().enumerate().flat_map(|(shard, kernel)| kernel.sessions_here().map(move |id| (id, shard)));
+    let mut there: Vec<(SessionId, usize)> = here.collect();
+    let at_homes = shards.iter().flat_map(Shard::members_shards);
+    if let Some((id, shard)) = at_homes.into_iter().find(|(id, at)| !there.contains(&(*id, at.index()))) {
+        return Err(format!("a room's home believes {id:?} at shard {}; sessions live at {there:?}", shard.0));
+    }
+    known.sort_unstable();
+    there.sort_unstable();
+    if known == there { Ok(()) } else { Err(format!("sessions live at {there:?}, accounts' homes know {known:?}")) }
+}
+
+/// Every shard knows the newest ban; which of the older ones are over, each finds out by itself.
+fn bans(shards: &[Shard]) -> Result<(), String> {
+    let newest: Vec<Option<u64>> = shards.iter().map(|shard| shard.ban_ids().last().copied()).collect();
+    if newest.windows(2).all(|pair| pair[0] == pair[1]) {
+        return Ok(());
+    }
+    Err(format!("the newest ban that each shard knows is {newest:?}"))
 }

@@ -2,24 +2,22 @@
 //!
 //! Not a second protocol implementation: `echomesh_client::Session` logs in, resumes, enters its rooms
 //! again and keeps rosters; this drives it, remembers what it may hear, and checks what it is told.
-//! Out: the first broken promise, as a sentence.
+//! Out: the first broken promise, as a sentence. `asks` has what it may ask for.
+
+mod asks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use echomesh_client::{
-    Announce, Answer, Config, Done, Drop, Event, Input, OpenVoice, Outcome, RequestId, Session, Voice, VoiceFrame,
-    VoiceStatistics,
-};
-use echomesh_proto::control::{
-    ChatAction, ChatActionType, ChatMsg, Moderation, RoomActionType, RoomProperties, StatusCode,
-};
-use echomesh_proto::ids::{ConnectionId, SessionId};
+use echomesh_client::{Answer, Config, Done, Drop, Event, Input, Outcome, RequestId, Session, Voice, VoiceStatistics};
+use echomesh_proto::control::{ChatMsg, StatusCode};
+use echomesh_proto::ids::{ConnectionId, SessionId, Ssrc, UserId};
 use echomesh_proto::limits::DATAGRAM_BYTES_MAX;
-use echomesh_proto::time::{MediaTime, Now};
+use echomesh_proto::time::{MediaTime, Now, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::RngCore;
 
-/// Lines of a burst and their length: 57 KiB, where a ring holds 32 to 36 KiB.
-const BURST_LINES: usize = 15;
-const BURST_PADDING: usize = 3_900;
+use crate::faults::Faults;
+use crate::listening::Listening;
 
 /// A chat line; sent again under the same id while nobody answers it.
 #[derive(Clone, Debug)]
@@ -44,16 +42,47 @@ enum Asked {
     Plain,
 }
 
-/// Where, what and under which index.
-fn said(voice: &Voice<'_>) -> (String, String, u64) {
-    (voice.room.to_string(), String::from_utf8_lossy(voice.payload).into_owned(), voice.index)
+/// A frame as it was heard: where, what and under which number.
+pub struct Said {
+    room: String,
+    text: String,
+    pub ssrc: Ssrc,
+    pub index: u64,
+    pub media_time: MediaTime,
+    pub marker: bool,
+}
+
+fn said(voice: &Voice<'_>) -> Said {
+    Said {
+        room: voice.room.to_string(),
+        text: String::from_utf8_lossy(voice.payload).into_owned(),
+        ssrc: voice.ssrc,
+        index: voice.index,
+        media_time: voice.media_time,
+        marker: voice.marker,
+    }
+}
+
+/// How a client's clock goes.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    ahead_us: u64,
+    /// Parts per million; more than a million is fast.
+    pace: u64,
 }
 
 /// One client; its connection comes and goes, its session resumes.
 #[derive(Debug)]
 pub struct Client {
-    /// The account's.
+    /// Its own, which begins what it says.
     pub name: String,
+    /// The account's: a person may have two devices.
+    pub account: String,
+    clock: Clock,
+    /// Nothing goes to it or comes from it until then.
+    pub cut_until: u64,
+    /// Its playout buffers, if it has some.
+    ears: Option<Listening>,
     /// Where it is connected, as far as it knows.
     pub connection: Option<(usize, ConnectionId)>,
     /// Reads late.
@@ -91,19 +120,40 @@ pub struct Client {
     pub speaks_in: Option<String>,
     /// Frames said so far.
     pub frames: u32,
-    /// Index of each frame heard, by speaker and frame.
-    pub heard_frames: BTreeMap<(String, u32), u64>,
+    /// Number of each frame heard and when, by speaker and frame.
+    pub heard_frames: BTreeMap<(String, u32), (u64, Time)>,
+    /// When it said each of its own.
+    pub said: Vec<Time>,
     /// Sessions that came back after a lost connection.
     pub resumed: usize,
     refused: bool,
 }
 
 impl Client {
-    /// A client that was never connected.
-    pub fn new(name: String, slow: bool) -> Self {
+    /// The clients of a seed, three to eight; the last may be another device of the second.
+    pub fn some(random: &mut ChaCha8Rng, faults: &Faults, plays: bool) -> Vec<Self> {
+        let count = 3 + random.next_u32() % 6;
+        let has_twin = random.next_u32().is_multiple_of(2);
+        (0..count)
+            .map(|number| {
+                let account = format!("c{}", if has_twin && number + 1 == count { 1 } else { number });
+                let slow = faults.slow_one_in > 0 && random.next_u64().is_multiple_of(faults.slow_one_in);
+                let drift = random.next_u64() % (2 * faults.drift_ppm + 1);
+                let pace = 1_000_000 + drift - faults.drift_ppm;
+                let clock = Clock { ahead_us: random.next_u64() % 1_000_000_000, pace };
+                Self::new(format!("c{number}"), account, slow, clock, plays)
+            })
+            .collect()
+    }
+
+    fn new(name: String, account: String, slow: bool, clock: Clock, plays: bool) -> Self {
         Self {
-            session: Session::new(Config { direct: true, ..Config::new(name.clone(), "secret") }),
+            session: Session::new(Config { direct: true, ..Config::new(account.clone(), "secret") }),
             name,
+            account,
+            clock,
+            cut_until: 0,
+            ears: plays.then(Listening::default),
             connection: None,
             slow,
             arrives: 0,
@@ -126,6 +176,7 @@ impl Client {
             speaks_in: None,
             frames: 0,
             heard_frames: BTreeMap::new(),
+            said: Vec::new(),
             resumed: 0,
             refused: false,
         }
@@ -139,6 +190,38 @@ impl Client {
     /// Whether the server refused the login: a new connection tries again.
     pub fn is_refused(&self) -> bool {
         self.refused
+    }
+
+    /// What its clock shows.
+    fn at(&self, now: Now) -> Now {
+        let us = (u128::from(now.time.0) * u128::from(self.clock.pace) / 1_000_000) as u64 + self.clock.ahead_us;
+        Now { time: Time(us), unix_ms: now.unix_ms + self.clock.ahead_us / 1_000 }
+    }
+
+    /// The connection that its session does not want any more, if there is one.
+    pub fn given_up(&self) -> Option<(usize, ConnectionId)> {
+        self.connection.filter(|_| !self.session.is_connected())
+    }
+
+    /// Frames that its playout buffers have played.
+    pub fn played(&self) -> usize {
+        self.ears.as_ref().map_or(0, Listening::played)
+    }
+
+    /// Whether its playout buffers have played these frames of one speaker, with little delay.
+    pub fn has_played(
+        &mut self,
+        now: Now,
+        frames: std::ops::RangeInclusive<u32>,
+        delay_us_max: u64,
+    ) -> Result<(), String> {
+        let now = self.at(now).time;
+        self.ears.as_mut().map_or(Ok(()), |ears| ears.has_played(now, frames, delay_us_max))
+    }
+
+    /// The account's id.
+    pub fn user(&self) -> UserId {
+        self.session.user()
     }
 
     /// Requests nobody has answered.
@@ -171,7 +254,7 @@ impl Client {
     /// Gives the session one input; the error says which promise is broken.
     pub fn handle(&mut self, now: Now, input: Input<'_>) -> Result<(), String> {
         let mut events = std::mem::take(&mut self.events);
-        self.session.handle(now, input, &mut events);
+        self.session.handle(self.at(now), input, &mut events);
         let outcome = events.drain(..).try_for_each(|event| self.event(event));
         self.events = events;
         let outcome = outcome.and_then(|()| self.held_voice(now)).and_then(|()| self.counted_nothing_odd());
@@ -181,123 +264,14 @@ impl Client {
     /// What a correct server never makes a session count.
     fn counted_nothing_odd(&self) -> Result<(), String> {
         for reason in [Drop::BadMember, Drop::Unsupported, Drop::UnknownRoom, Drop::UnknownAnswer] {
-            let timed_out = reason == Drop::UnknownAnswer && self.session.counters().requests_timed_out > 0;
+            // An answer that came too late may be that it is in a room.
+            let of_late_answers = matches!(reason, Drop::UnknownAnswer | Drop::UnknownRoom);
+            let timed_out = of_late_answers && self.session.counters().requests_timed_out > 0;
             if self.session.counters().dropped(reason) > 0 && !timed_out {
                 return Err(format!("the session dropped a message: {}", reason.as_str()));
             }
         }
         Ok(())
-    }
-
-    /// Creates, enters or leaves a room.
-    pub fn act_on(&mut self, now: Now, kind: RoomActionType, room: &str) {
-        let (request, asked) = match kind {
-            RoomActionType::RaJoin => (self.session.join(now, room), Asked::Join(room.to_owned())),
-            RoomActionType::RaLeave => (self.session.leave(now, room), Asked::Leave(room.to_owned())),
-            _ => (self.session.create(now, room, 0), Asked::Create),
-        };
-        if let Ok(id) = request {
-            if let Asked::Join(room) = &asked {
-                self.may_hear.insert(room.clone());
-            }
-            self.asked.insert(id, asked);
-        }
-    }
-
-    /// Sets a room.
-    pub fn set_room(&mut self, now: Now, room: &str, properties: RoomProperties) {
-        if let Ok(id) = self.session.set_room(now, room, properties) {
-            self.asked.insert(id, Asked::Plain);
-        }
-    }
-
-    /// Invites someone, or takes it back.
-    pub fn invite(&mut self, now: Now, room: &str, user: &str, invited: bool) {
-        if let Ok(id) = self.session.invite(now, room, user, invited) {
-            self.asked.insert(id, Asked::Plain);
-        }
-    }
-
-    /// Ends a room.
-    pub fn delete(&mut self, now: Now, room: &str) {
-        if let Ok(id) = self.session.delete_room(now, room) {
-            self.asked.insert(id, Asked::Plain);
-        }
-    }
-
-    /// Lists the rooms.
-    pub fn list(&mut self, now: Now) {
-        if let Ok(id) = self.session.list_rooms(now, "", bytes::Bytes::new()) {
-            self.asked.insert(id, Asked::Plain);
-        }
-    }
-
-    /// A line nobody said before, longer by so many bytes.
-    pub fn new_line(&mut self, room: &str, padding: usize) -> Line {
-        self.lines += 1;
-        let content = format!("{} {}{}", self.name, self.lines, "x".repeat(padding));
-        let client_id = format!("{}-{}", self.name, self.lines);
-        Line { room: room.to_owned(), client_id, content, to: None }
-    }
-
-    /// Long lines at once, more than a ring holds.
-    pub fn burst(&mut self, now: Now, room: &str) {
-        for _ in 0..BURST_LINES {
-            let line = self.new_line(room, BURST_PADDING);
-            self.say(now, line);
-        }
-    }
-
-    /// Says a line, or keeps it for later.
-    pub fn say(&mut self, now: Now, line: Line) {
-        let Line { room, content, client_id, .. } = &line;
-        let said = match &line.to {
-            Some(to) => self.session.direct(now, to, content, client_id),
-            None => self.session.chat(now, room, content, client_id),
-        };
-        match said {
-            Ok(id) => drop(self.asked.insert(id, Asked::Chat(line))),
-            Err(_) => self.unsent.push_back(line),
-        }
-    }
-
-    /// Opens voice in a room, or gives it new keys.
-    pub fn open_voice(&mut self, now: Now, room: &str) {
-        if self.session.room(room).is_some()
-            && let Ok(id) = self.session.open_voice(now, room, OpenVoice::default())
-        {
-            self.asked.insert(id, Asked::Plain);
-        }
-    }
-
-    /// Mutes (bit 0) and deafens (bit 1).
-    pub fn announce(&mut self, now: Now, room: &str, flags: u64) {
-        let announce = Announce { talking: false, muted: flags & 1 != 0, deafened: flags & 2 != 0 };
-        if let Ok(id) = self.session.announce(now, room, announce) {
-            self.asked.insert(id, Asked::Plain);
-        }
-    }
-
-    /// Asks for what moderators do. Who made the room may; others are refused.
-    pub fn moderate(&mut self, now: Now, moderation: Moderation) {
-        if let Ok(id) = self.session.moderate(now, moderation) {
-            self.asked.insert(id, Asked::Plain);
-        }
-    }
-
-    /// Says one frame that tells where, who and which.
-    pub fn talk(&mut self, now: Now) {
-        let rooms: Vec<String> = self.session.rooms().map(|room| room.name().to_string()).collect();
-        for room in self.speaks_in.clone().into_iter().chain(rooms) {
-            let payload = format!("{room} {} {}", self.name, self.frames + 1);
-            let media_time = MediaTime((now.time.0 / 1_000 * 48) as u32);
-            let frame =
-                VoiceFrame { media_time, marker: false, audio_level: Some(0x80 | 30), payload: payload.as_bytes() };
-            if self.session.send_voice(&room, frame).is_ok() {
-                self.frames += 1;
-                return;
-            }
-        }
     }
 
     /// Whether its voice in a room goes through the control connection.
@@ -321,30 +295,32 @@ impl Client {
 
     /// A datagram from the server.
     pub fn datagram(&mut self, now: Now, datagram: &mut [u8]) -> Result<(), String> {
-        let heard = self.session.datagram(now, datagram).map(|voice| said(&voice));
-        heard.map_or(Ok(()), |heard| self.frame(heard)).map_err(|broken| format!("{}: {broken}", self.name))
+        let heard = self.session.datagram(self.at(now), datagram).map(|voice| said(&voice));
+        heard.map_or(Ok(()), |heard| self.frame(now, heard)).map_err(|broken| format!("{}: {broken}", self.name))
     }
 
     /// Voice that came in the control connection, or before its stream was announced.
     fn held_voice(&mut self, now: Now) -> Result<(), String> {
         let mut buffer = [0; DATAGRAM_BYTES_MAX];
-        while let Some(heard) = self.session.held_voice(now, &mut buffer).map(|voice| said(&voice)) {
-            self.frame(heard)?;
+        while let Some(heard) = self.session.held_voice(self.at(now), &mut buffer).map(|voice| said(&voice)) {
+            self.frame(now, heard)?;
         }
         Ok(())
     }
 
-    fn frame(&mut self, (room, text, index): (String, String, u64)) -> Result<(), String> {
+    fn frame(&mut self, now: Now, heard: Said) -> Result<(), String> {
+        let own_time = self.at(now).time;
+        let Said { room, text, index, .. } = &heard;
         let mut words = text.split(' ');
         let (said_in, speaker) = (words.next().unwrap_or_default(), words.next().unwrap_or_default().to_owned());
         let frame = words.next().and_then(|number| number.parse().ok()).ok_or("voice that nobody said")?;
-        if said_in != room || !self.may_hear.contains(&room) || speaker == self.name {
+        if said_in != room || !self.may_hear.contains(room) || speaker == self.name {
             return Err(format!("heard {text:?} in {room}"));
         }
-        match self.heard_frames.insert((speaker, frame), index) {
-            Some(_) => Err(format!("heard {text:?} twice")),
-            None => Ok(()),
+        if self.heard_frames.insert((speaker, frame), (*index, now.time)).is_some() {
+            return Err(format!("heard {text:?} twice"));
         }
+        self.ears.as_mut().map_or(Ok(()), |ears| ears.heard(own_time, frame, &heard))
     }
 
     fn event(&mut self, event: Event) -> Result<(), String> {
@@ -463,7 +439,7 @@ impl Client {
     }
 
     fn direct_line(&mut self, line: &ChatMsg) -> Result<(), String> {
-        let other = match (line.username == self.name, line.to == self.name) {
+        let other = match (line.username == self.account, line.to == self.account) {
             (true, false) => &line.to,
             (false, true) => &line.username,
             _ => return Err(format!("heard {:?} from {} to {}", line.content, line.username, line.to)),
@@ -478,29 +454,6 @@ impl Client {
                 ids.insert(at, line.message_id);
                 Ok(())
             }
-        }
-    }
-
-    /// A line to someone.
-    pub fn whisper(&mut self, now: Now, to: String) {
-        let line = self.new_line("", 0);
-        self.say(now, Line { to: Some(to), ..line });
-    }
-
-    /// A page of history, a mark, an edit or a deletion of a line of its own.
-    pub fn chat_action(&mut self, now: Now, room: &str, choice: u64) {
-        use ChatActionType::{CaDelete, CaEdit, CaHistory, CaSeen, CaUnread};
-        let kind = [CaHistory, CaSeen, CaUnread, CaEdit, CaDelete][choice as usize % 5];
-        let own = self.acknowledged.iter().rev().find(|(_, line)| line.room == room);
-        let action = ChatAction {
-            action: kind as i32,
-            room_id: room.to_owned(),
-            message_id: own.map_or(1, |(id, _)| *id),
-            content: "edited".to_owned(),
-            ..ChatAction::default()
-        };
-        if let Ok(id) = self.session.chat_action(now, action) {
-            self.asked.insert(id, Asked::Plain);
         }
     }
 

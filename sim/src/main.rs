@@ -1,65 +1,76 @@
 //! `echomesh-sim`: shards and clients in virtual time, drawn from one seed, with faults and checkers.
 //!
-//! Not a benchmark and not the driver: it runs `echomesh_shard` and `echomesh_client` as they are, joined
-//! by rings that are late and full, TCP that splits bytes and resets, readers that are slow, a store
-//! that is slow and fails, and a server that is killed and started again.
+//! Not a benchmark and not the driver: it runs `echomesh_shard`, `echomesh_client` and `echomesh_playout` as they are,
+//! joined by rings that are late and full, TCP that splits bytes and resets, datagrams that are lost, doubled and
+//! overtaken, readers that are slow, a store that is slow, away and fails, attackers, and a server that is killed,
+//! drained and started again. Which of these a seed has is drawn from it (`faults`).
 //! A seed that fails prints what broke and the command that replays it with a trace.
 #![forbid(unsafe_code)]
 
+mod acts;
+mod attackers;
 mod checks;
 mod client;
+mod faults;
 mod healing;
+mod listening;
+mod mistakes;
 mod moderation;
+mod network;
 mod restart;
 mod rooms;
+mod runner;
 mod store;
+mod storing;
+mod told;
 mod voice;
 mod world;
 
 use clap::Parser;
 
-/// Runs seeds and checks what EchoMesh promises: no line outside its room, each line once and in order,
-/// every request answered, replicas and rosters equal to their home, acknowledged lines stored, once.
+/// Runs seeds and checks what EchoMesh promises: no line or packet outside its room, each line once and in order,
+/// every request answered, replicas and rosters equal to their home, acknowledged lines stored, once, everything
+/// within its bounds and at rest in the end.
 #[derive(Parser)]
 #[command(name = "echomesh-sim")]
 struct Flags {
-    /// How many seeds, from --seed on
+    /// How many seeds, from --seed on; those in sim/seeds.txt come first
     #[arg(long, default_value_t = 1)]
     seeds: u64,
-    /// First seed
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// First seed; without it 0
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Seeds that run at once
+    #[arg(long, default_value_t = runner::cores())]
+    jobs: usize,
     /// Print every input
     #[arg(long)]
     trace: bool,
+    /// Plant each mistake in turn, run seeds until it is caught, and print a table
+    #[cfg(feature = "mistakes")]
+    #[arg(long)]
+    mistakes: bool,
+    /// Plant this one
+    #[cfg(feature = "mistakes")]
+    #[arg(long)]
+    plant: Option<String>,
 }
 
 fn main() -> std::process::ExitCode {
     let flags = Flags::parse();
-    let (mut failed, mut passed, mut lines, mut voice, mut resumed, mut full_rings, mut digest) = (0, 0, 0, 0, 0, 0, 0);
-    let mut restarts = 0;
-    for seed in flags.seed..flags.seed + flags.seeds {
-        match world::run(seed, flags.trace) {
-            Ok(summary) => {
-                passed += 1;
-                lines += summary.lines;
-                voice += summary.voice;
-                resumed += summary.resumed;
-                full_rings += summary.full_rings;
-                restarts += summary.restarts;
-                digest ^= summary.digest;
-            }
-            Err(broken) => {
-                failed += 1;
-                eprintln!(
-                    "seed {seed}: {broken}\n  replay: cargo run --release -p echomesh-sim -- --seed {seed} --trace"
-                );
-            }
+    runner::tell_seed_of_panics();
+    #[cfg(feature = "mistakes")]
+    {
+        if flags.mistakes {
+            return runner::mistakes(flags.seeds, flags.jobs);
+        }
+        if let Some(name) = &flags.plant {
+            return runner::planted(name, flags.seed.unwrap_or(0), flags.seeds, flags.trace);
         }
     }
-    println!("{passed} passed, {failed} failed");
-    println!(
-        "{lines} lines chatted, {voice} voice frames heard, {resumed} sessions resumed, {restarts} restarts, {full_rings} waits for rings, digest {digest:016x}"
-    );
-    if failed == 0 { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
+    // Whoever names a seed wants that one.
+    let recorded = if flags.seed.is_none() { runner::recorded() } else { Vec::new() };
+    let first = flags.seed.unwrap_or(0);
+    let seeds: Vec<u64> = recorded.into_iter().chain(first..first + flags.seeds).collect();
+    runner::run(&seeds, if flags.trace { 1 } else { flags.jobs }, flags.trace)
 }

@@ -4,8 +4,6 @@
 
 use echomesh_proto::control::{Moderation, ModerationAction, Right, Role};
 
-use echomesh_shard::accounts::OperatorAct;
-
 use crate::rooms::open_to_all;
 use crate::world::World;
 
@@ -13,7 +11,7 @@ impl World {
     /// A mute, a kick, a short ban or a right taken or given back.
     pub fn random_moderation(&mut self, room: &str) -> Moderation {
         let target = self.below(self.clients.len() as u64) as usize;
-        let target = self.clients[target].name.clone();
+        let target = self.clients[target].account.clone();
         let action = match self.below(8) {
             0 | 1 => ModerationAction::MaMute,
             2 => ModerationAction::MaUnmute,
@@ -28,8 +26,8 @@ impl World {
 
     /// The operator ends someone's sessions by a command on the machine: a new login follows.
     pub fn sign_out(&mut self, client: usize) {
-        if let Some(user) = self.store.user(&self.clients[client].name) {
-            self.store.operator_acts.push(OperatorAct::SignOut { user });
+        if let Some(user) = self.store.user(&self.clients[client].account) {
+            self.store.sign_out(user);
         }
     }
 
@@ -43,7 +41,7 @@ impl World {
 
     /// What is not over by itself is taken back: who made the room can, and is never restrained.
     pub fn forgive(&mut self, room: &str) -> Result<(), String> {
-        let names: Vec<String> = self.clients.iter().map(|client| client.name.clone()).collect();
+        let names: Vec<String> = self.clients.iter().map(|client| client.account.clone()).collect();
         let role = Role::Member as i32;
         let mut acts = vec![Moderation { role, ..moderation(ModerationAction::MaSetRights, room, String::new()) }];
         for action in [ModerationAction::MaUnmute, ModerationAction::MaUndeafen] {
@@ -53,8 +51,8 @@ impl World {
             let now = self.now();
             self.clients[client].set_room(now, room, open_to_all());
             self.transmit(client);
-            self.rest()?;
         }
+        self.rest()?;
         for act in acts {
             for client in 0..self.clients.len() {
                 let now = self.now();

@@ -1,21 +1,44 @@
-//! The server of the simulated world: started, killed and started again on what is in the store.
+//! The server of the simulated world: started, killed or stopped in order, and started again on what is in the store.
 //!
-//! A kill loses what is in the shards, in the rings, and on its way from store and hashers; what the store did is
-//! done. Clients learn at once, as they do of a process that ends. Bounds: a kill in `KILL_ONE_IN` actions.
+//! A kill loses what is in the shards, in the rings, and on its way to and from store and hashers; what the store did is
+//! done. Clients learn at once, as they do of a process that ends. A restart in order tells the kernels to stop, and
+//! gives them a while to store what they must and to tell their clients.
 
 use echomesh_proto::ids::ShardId;
-use echomesh_shard::{Limits, Registration, Shard, ShardConfig};
+use echomesh_shard::{Input, Limits, Registration, Shard, ShardConfig};
 
 use crate::store::Store;
 use crate::voice::Downlink;
 use crate::world::{Event, World};
 
-/// How rare kills are.
-pub const KILL_ONE_IN: u64 = 200;
+/// Time that a server which stops is given at least, and at most as much and this, microseconds.
+const DRAIN_US: u64 = 500_000;
+const DRAIN_MORE_US: u64 = 2_000_000;
+
+/// The server's bounds: the usual ones, or hardly more than the clients need in the end.
+pub fn limits(tight: bool) -> Limits {
+    let usual = Limits { output_bytes_max: 64 * 1024, ..Limits::default() };
+    if !tight {
+        return usual;
+    }
+    Limits {
+        streams_max: 33,
+        account_sessions_max: 4,
+        rooms_max: 4,
+        session_rooms_max: 4,
+        room_members_max: 9,
+        store_requests_max: 12,
+        reads_max: 4,
+        hash_requests_max: 8,
+        outbox_bytes_max: 128 * 1024,
+        bans_max: 10,
+        ..usual
+    }
+}
 
 /// The shards of a server that starts on this store. Seeds are never the same on two shards or runs, as the
 /// configuration demands.
-pub fn start(shards: u8, run: u8, seeds: &[u8], speakers_max: u32, store: &mut Store) -> Vec<Shard> {
+pub fn start(shards: u8, run: u8, seeds: &[u8], speakers_max: u32, limits: &Limits, store: &mut Store) -> Vec<Shard> {
     let ended_rooms = store.begin();
     let kernel = |(shard, seed): (u8, &u8)| {
         Shard::new(ShardConfig {
@@ -31,7 +54,7 @@ pub fn start(shards: u8, run: u8, seeds: &[u8], speakers_max: u32, store: &mut S
             spread_after: 1,
             speakers_max,
             retention_days: 0,
-            limits: Limits { output_bytes_max: 64 * 1024, ..Limits::default() },
+            limits: limits.clone(),
             rooms: store.rooms(),
             bans: Vec::new(),
             sessions: store.sessions(),
@@ -42,30 +65,55 @@ pub fn start(shards: u8, run: u8, seeds: &[u8], speakers_max: u32, store: &mut S
 }
 
 impl World {
-    /// SIGKILL, and a start.
+    /// The kernels are told to stop; after a while the server is started again.
+    pub fn drain(&mut self) {
+        if std::mem::replace(&mut self.draining, true) {
+            return;
+        }
+        for shard in 0..self.shards.len() {
+            self.input(shard, Input::Shutdown);
+        }
+        let more_us = self.below(DRAIN_MORE_US);
+        self.later(DRAIN_US + more_us, Event::Restart);
+    }
+
+    /// SIGKILL or the end of a drain, and a start.
     pub fn restart(&mut self) {
         self.restarts += 1;
+        self.draining = false;
         let seeds: Vec<u8> = (0..self.shards.len()).map(|_| self.below(256) as u8).collect();
         self.events.retain(|_, event| {
             !matches!(
                 event,
-                Event::ToServer(..)
+                Event::Accepted(..)
+                    | Event::ToServer(..)
+                    | Event::Readable(..)
                     | Event::ToClient(..)
+                    | Event::Drained(..)
                     | Event::ClientClosed(..)
                     | Event::ServerClosed(..)
                     | Event::Mesh(..)
                     | Event::MeshVoice(..)
+                    | Event::StoreDoes(..)
                     | Event::Store(..)
                     | Event::Hash(..)
+                    | Event::Restart
             )
         });
         self.connections.clear();
-        self.store_free.iter_mut().for_each(|free| *free = 0);
+        self.attackers.connections.clear();
+        self.unread.clear();
+        self.told.clear();
+        self.occupancy.clear();
+        self.store_free.fill(0);
+        self.store_answers.fill(0);
+        self.stalled_until.fill(0);
         for ring in self.rings.values_mut() {
             ring.clear();
         }
-        self.downlink = Downlink::after(&self.downlink);
-        self.shards = start(seeds.len() as u8, self.restarts as u8, &seeds, self.speakers_max, &mut self.store);
+        self.downlink = Downlink::after(&mut self.downlink);
+        let (shards, run) = (seeds.len() as u8, self.restarts as u8);
+        self.shards = start(shards, run, &seeds, self.speakers_max, &self.limits, &mut self.store);
         self.refill(true);
         for client in 0..self.clients.len() {
             if self.clients[client].connection.take().is_some() {

@@ -25,7 +25,7 @@ impl World {
     pub fn act_on_rooms(&mut self, client: usize, room: &str, other: &str) {
         let (now, choice) = (self.now(), self.below(12));
         let target = self.below(self.clients.len() as u64) as usize;
-        let target = self.clients[target].name.clone();
+        let target = self.clients[target].account.clone();
         let flag = self.below(2) == 0;
         let small = self.below(4) as u32;
         let none = RoomProperties::default();

@@ -17,13 +17,21 @@ const PAGE: usize = 5;
 pub struct Stored {
     /// Where it was said.
     pub place: Place,
-    user: UserId,
+    pub user: UserId,
     client_id: String,
     time_ms: u64,
     /// What was said.
     pub content: String,
     edited_ms: u64,
     deleted: bool,
+    /// It was told that it could not be stored: so nobody was told it when it was.
+    pub is_doubtful: bool,
+}
+
+impl Stored {
+    fn new(place: Place, user: UserId, client_id: String, content: String, time_ms: u64) -> Self {
+        Self { place, user, client_id, time_ms, content, edited_ms: 0, deleted: false, is_doubtful: false }
+    }
 }
 
 /// What is on the simulated disk.
@@ -35,7 +43,10 @@ pub struct Store {
     numbers: u64,
     /// Rooms that ended and whose lines are not deleted. Lines are kept here all the same, to be checked.
     ended: Vec<RoomNumber>,
-    sessions: BTreeMap<u64, SavedSession>,
+    /// With the epoch that its account had when it was first written.
+    sessions: BTreeMap<u64, (u64, SavedSession)>,
+    /// How often each account's sessions were ended by a command.
+    epochs: BTreeMap<UserId, u64>,
     /// Lines, oldest first.
     pub lines: Vec<Stored>,
     /// Direct lines, likewise.
@@ -44,11 +55,22 @@ pub struct Store {
     begun: BTreeMap<UserId, u64>,
     /// Acts of moderators; what they change is the kernel's to remember.
     acts: u64,
-    /// What commands on the machine did, oldest first.
-    pub operator_acts: Vec<OperatorAct>,
+    /// What commands on the machine did since the server started, oldest first, and how many before that.
+    operator_acts: Vec<OperatorAct>,
+    acts_before: u64,
 }
 
 impl Store {
+    /// Does one job, and says that it failed.
+    pub fn carry_out_and_fail(&mut self, job: StoreJob) -> StoreOutcome {
+        let (lines, direct) = (self.lines.len(), self.direct.len());
+        self.carry_out(job);
+        for line in self.lines[lines..].iter_mut().chain(&mut self.direct[direct..]) {
+            line.is_doubtful = true;
+        }
+        StoreOutcome::Failed
+    }
+
     /// Does one job; failures are the world's.
     pub fn carry_out(&mut self, job: StoreJob) -> StoreOutcome {
         match job {
@@ -98,7 +120,7 @@ impl Store {
                     };
                 }
                 let place = Place::Room(room);
-                self.lines.push(Stored { place, user, client_id, time_ms, content, edited_ms: 0, deleted: false });
+                self.lines.push(Stored::new(place, user, client_id, content, time_ms));
                 StoreOutcome::ChatStored { message_id: self.lines.len() as u64 }
             }
             StoreJob::EndRoom { room } => {
@@ -110,7 +132,11 @@ impl Store {
                 StoreOutcome::Swept { is_done: true }
             }
             StoreJob::SaveSessions { sessions, gone } => {
-                self.sessions.extend(sessions.into_iter().map(|session| (session.id.0, session)));
+                for session in sessions {
+                    let epoch = self.epochs.get(&session.user).copied().unwrap_or_default();
+                    let epoch = self.sessions.get(&session.id.0).map_or(epoch, |(first, _)| *first);
+                    self.sessions.insert(session.id.0, (epoch, session));
+                }
                 self.sessions.retain(|id, _| !gone.iter().any(|gone| gone.0 == *id));
                 StoreOutcome::SessionsSaved
             }
@@ -171,7 +197,15 @@ impl Store {
         for room in temporary.collect::<Vec<_>>() {
             self.end(room);
         }
+        self.acts_before += self.operator_acts.len() as u64;
+        self.operator_acts.clear();
         self.ended.clone()
+    }
+
+    /// A command ends an account's sessions.
+    pub fn sign_out(&mut self, user: UserId) {
+        *self.epochs.entry(user).or_default() += 1;
+        self.operator_acts.push(OperatorAct::SignOut { user });
     }
 
     /// All rooms, in order.
@@ -189,16 +223,19 @@ impl Store {
     /// Sessions that may be resumed, with what their accounts are now.
     pub fn sessions(&self) -> Vec<SavedSession> {
         let role = |user| self.accounts.values().find(|account| account.0 == user).map(|account| account.2);
+        let is_current = |(epoch, session): &&(u64, SavedSession)| {
+            self.epochs.get(&session.user).copied().unwrap_or_default() == *epoch
+        };
         let saved = |session: &SavedSession| Some(SavedSession { role: role(session.user)?, ..session.clone() });
-        self.sessions.values().filter_map(saved).collect()
+        self.sessions.values().filter(is_current).filter_map(|(_, session)| saved(session)).collect()
     }
 
     /// Clients here have neither tokens nor invitations.
     fn accounts_job(&self, job: AccountsJob) -> StoreOutcome {
         match job {
             AccountsJob::OperatorActs { after, count } => {
-                let acts = (1..).zip(&self.operator_acts).skip(after as usize).take(count as usize);
-                let acts = acts.map(|(id, act)| (id, act.clone())).collect();
+                let acts = (self.acts_before + 1..).zip(&self.operator_acts).filter(|(id, _)| *id > after);
+                let acts = acts.take(count as usize).map(|(id, act)| (id, act.clone())).collect();
                 StoreOutcome::Accounts(AccountsOutcome::OperatorActs(acts))
             }
             _ => StoreOutcome::NotFound,
@@ -207,8 +244,8 @@ impl Store {
 
     /// The last direct line that a client need not be told live, because it was stored before the client came: one whose
     /// announcement died with the server is in the history, and unread (PROTOCOL M85).
-    pub fn direct_history(&self, name: &str) -> u64 {
-        self.user(name).and_then(|user| self.begun.get(&user)).copied().unwrap_or(0)
+    pub fn direct_history(&self, account: &str) -> u64 {
+        self.user(account).and_then(|user| self.begun.get(&user)).copied().unwrap_or(0)
     }
 
     /// The account of a name, if it is there.
@@ -225,7 +262,7 @@ impl Store {
                     return StoreOutcome::Chat(ChatOutcome::DirectDuplicate(Box::new(line)));
                 }
                 let (place, user) = (Place::conversation(from, to), from);
-                self.direct.push(Stored { place, user, client_id, time_ms, content, edited_ms: 0, deleted: false });
+                self.direct.push(Stored::new(place, user, client_id, content, time_ms));
                 ChatOutcome::DirectStored { message_id: self.direct.len() as u64 }
             }
             ChatWrite::FindLine { place, message_id } => match self.line(place, message_id) {

@@ -2,8 +2,9 @@
 //! drivers of the server would seal.
 //!
 //! Faults while the seed is young: datagrams are lost, doubled and overtake each other, clients change
-//! their port. Checked here: no key seals the same SSRC and index twice, and nothing of a
-//! speaker goes on whom the room's home has muted, as its shard was told.
+//! their port, voice rings are full. Checked here: no key seals the same SSRC and index twice or is given to two
+//! listeners, nothing of a speaker goes on whom the room's home has muted, as its shard was told, and nothing goes to a
+//! listener who is not in the speaker's room, as its shard was told, or to an address that only replays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use echomesh_proto::ids::{PeerId, ShardId, Ssrc};
 use echomesh_proto::rtp;
 use echomesh_proto::srtp::{MasterKey, SealKey};
+use echomesh_proto::time::Time;
 use echomesh_shard::voice::{VoiceHeader, sealed_rtcp, sealed_rtp};
 use echomesh_shard::{Effect, Effects, Input, Voice};
 
@@ -21,7 +23,7 @@ const PORT: u16 = 10_000;
 const PORTS: u16 = 100;
 
 /// A frame's length, microseconds.
-const FRAME_US: u64 = 20_000;
+pub const FRAME_US: u64 = 20_000;
 
 struct Peer {
     address: SocketAddr,
@@ -37,18 +39,23 @@ pub struct Downlink {
     generation: u64,
     sealed: BTreeSet<(u64, Ssrc, u64)>,
     reported: BTreeSet<(u64, u32)>,
+    keys: BTreeSet<[u8; 16]>,
 }
 
 impl Downlink {
     /// Of a server that was started anew: it knows nobody, and what was sealed before stays so.
-    pub fn after(old: &Self) -> Self {
-        let (generation, sealed, reported) = (old.generation, old.sealed.clone(), old.reported.clone());
-        Self { peers: BTreeMap::new(), generation, sealed, reported }
+    pub fn after(old: &mut Self) -> Self {
+        let old = std::mem::take(old);
+        Self { peers: BTreeMap::new(), ..old }
     }
 
-    fn set(&mut self, at: (usize, PeerId), address: SocketAddr, key: &MasterKey) {
+    fn set(&mut self, at: (usize, PeerId), address: SocketAddr, key: &MasterKey) -> Result<(), String> {
+        if !self.keys.insert(key.key) {
+            return Err("a listener's key is given a second time".to_owned());
+        }
         self.generation += 1;
         self.peers.insert(at, Peer { address, key: SealKey::new(key), generation: self.generation });
+        Ok(())
     }
 
     /// One listener's copy, and where it goes.
@@ -88,41 +95,50 @@ impl World {
     /// A client's datagrams on their way.
     pub fn transmit_voice(&mut self, client: usize) {
         let datagrams = self.clients[client].take_datagrams();
-        if self.clients[client].udp_blocked {
+        if self.clients[client].udp_blocked || self.clients[client].cut_until > self.time {
             return;
         }
         for datagram in datagrams {
             let source = address(client, self.clients[client].moves);
             for delay in self.datagram_delays() {
-                self.later(delay, Event::Uplink(source, datagram.clone()));
+                self.later(delay, Event::Uplink(source, self.time + delay, datagram.clone()));
             }
         }
     }
 
     /// When a datagram's copies arrive: once if nothing goes wrong.
     fn datagram_delays(&mut self) -> Vec<u64> {
-        let fate = if self.is_healed() { 9 } else { self.below(10) };
-        let copies = match fate {
-            0 => 0,
-            1 => 2,
-            _ => 1,
+        let copies = match self.is_healed() {
+            true => 1,
+            false if self.one_in(self.faults.lost_one_in) => 0,
+            false => 1 + u64::from(self.one_in(self.faults.doubled_one_in)),
         };
         (0..copies).map(|_| self.delay()).collect()
     }
 
-    pub fn uplink(&mut self, source: SocketAddr, mut datagram: Vec<u8>) {
-        let shard = rtp::stream_of(&datagram).map(|ssrc| ssrc.shard().index());
-        let Some(shard) = shard.filter(|shard| *shard < self.shards.len()) else {
-            self.break_with("a client sent a datagram that no shard owns".to_owned());
-            return;
+    /// The shard that the filter of the sockets gives a datagram to.
+    pub fn steered(datagram: &[u8], shards: usize) -> Option<usize> {
+        rtp::stream_of(datagram).map(|ssrc| ssrc.shard().index()).filter(|shard| *shard < shards)
+    }
+
+    pub fn uplink(&mut self, source: SocketAddr, received: u64, mut datagram: Vec<u8>) {
+        let is_honest = !Self::is_attackers(&source);
+        let shard = match Self::steered(&datagram, self.shards.len()) {
+            Some(shard) => shard,
+            None if is_honest => return self.break_with("a client sent a datagram that no shard owns".to_owned()),
+            None => datagram.len() % self.shards.len(),
         };
+        let overheard = is_honest.then(|| datagram.clone());
         self.trace_voice("uplink from", &source, datagram.len());
         let (now, mut effects) = (self.now(), Effects::default());
         self.shards[shard].handle(
             now,
-            Input::Datagram { source, received: now.time, datagram: &mut datagram },
+            Input::Datagram { source, received: Time(received), datagram: &mut datagram },
             &mut effects,
         );
+        if let Some(overheard) = overheard.filter(|_| !self.is_healed()) {
+            self.attackers.overhear_datagram(&overheard);
+        }
         self.carry_out(shard, effects, &datagram);
     }
 
@@ -137,7 +153,11 @@ impl World {
     pub fn voice_effect(&mut self, shard: usize, effect: Effect, peers: &[PeerId], bytes: &[u8], packet: &[u8]) {
         match effect {
             Effect::Voice(voice) => self.fan_out(shard, &voice, peers, if voice.in_bytes { bytes } else { packet }),
-            Effect::PeerSet { peer, address, key } => self.downlink.set((shard, peer), address, &key),
+            Effect::PeerSet { peer, address, key } => {
+                if let Err(broken) = self.downlink.set((shard, peer), address, &key) {
+                    self.break_with(broken);
+                }
+            }
             Effect::PeerMoved { peer, address } => match self.downlink.peers.get_mut(&(shard, peer)) {
                 Some(peer) => peer.address = address,
                 None => self.break_with("a peer that is not there moved".to_owned()),
@@ -166,11 +186,18 @@ impl World {
             self.break_with(format!("voice of {:08x} went on, whom its home has muted", ssrc.0));
         }
         for target in voice.relay.iter() {
+            if !self.is_healed() && self.one_in(self.faults.voice_full_one_in) {
+                continue;
+            }
             let record = [&voice.header.to_record()[..], payload].concat();
             let delay = self.delay();
             self.later(delay, Event::MeshVoice(shard, target.index(), record));
         }
+        let room = self.shards[shard].stream_room(ssrc);
         for peer in &peers[voice.peers.clone()] {
+            if !room.is_some_and(|room| self.shards[shard].is_peer_in(*peer, room)) {
+                self.break_with(format!("voice of {:08x} goes to someone who is not in its room", ssrc.0));
+            }
             match self.downlink.seal((shard, *peer), &voice.header, payload) {
                 Ok((target, datagram)) => {
                     for delay in self.datagram_delays() {
@@ -197,8 +224,12 @@ impl World {
     /// A datagram arrives at an address; at one that its client has left, at nobody.
     pub fn downlinked(&mut self, target: SocketAddr, mut datagram: Vec<u8>) {
         self.trace_voice("downlink to", &target, datagram.len());
+        if Self::is_attackers(&target) {
+            return self.break_with("a datagram goes to an address that only replays".to_owned());
+        }
         let client = usize::from((target.port() - PORT) / PORTS);
-        if address(client, self.clients[client].moves) != target || self.clients[client].udp_blocked {
+        let is_cut = self.clients[client].udp_blocked || self.clients[client].cut_until > self.time;
+        if address(client, self.clients[client].moves) != target || is_cut {
             return;
         }
         let now = self.now();

@@ -1,43 +1,55 @@
 //! The world of one seed: shards, rings, TCP, store and hashers as events in virtual time.
 //!
-//! Faults while the seed is young: rings that are late and full, bytes in pieces, resets that either
-//! side learns of first, slow readers, a store that fails. Then it heals, a last line is said, and
-//! everything must have come to rest as promised (`checks`). Bounds: `ACTIONS` actions, virtual minutes.
+//! Which faults there are while the seed is young is drawn (`faults`). Then it heals, last lines and words are said,
+//! and everything must have come to rest as promised (`checks`). Bounds: `ACTIONS` actions, virtual minutes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
-use echomesh_proto::control::RoomActionType;
-use echomesh_proto::ids::{ConnectionId, PeerId, ShardId};
+use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, ShardId};
 use echomesh_proto::time::{Now, Time};
 use echomesh_shard::{
-    ClosedCause, Effect, Effects, HashOutcome, HashReply, Input, READ_BYTES_MAX, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES,
-    Security, Shard, StoreOutcome, StoreReply, TICK_US,
+    ClosedCause, Effect, Effects, HashReply, Input, Limits, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES, Shard, StoreReply,
+    StoreRequest, TICK_US,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use crate::attackers::Attackers;
 use crate::checks;
 use crate::client::Client;
-use crate::restart::{self, KILL_ONE_IN};
+use crate::faults::Faults;
+use crate::mistakes;
+use crate::network::Unread;
+use crate::restart;
 use crate::store::Store;
+use crate::told::Told;
 use crate::voice::Downlink;
 
 /// What clients do in all.
 pub const ACTIONS: u64 = 400;
-const ROOMS: [&str; 4] = ["attic", "hall", "cellar", "hall/left"];
+pub const ROOMS: [&str; 4] = ["attic", "hall", "cellar", "hall/left"];
+
 /// Virtual time after the last fault in which everything must be answered and told.
-const HEALING_US: u64 = 20_000_000;
+pub const HEALING_US: u64 = 20_000_000;
+
+/// If no connection carries anything for so long, nothing is under way but voice.
+const QUIET_US: u64 = 3_000_000;
+
+/// One seed in so many has listeners with playout buffers: their decoding is most of what such a seed costs.
+const PLAYOUT_ONE_IN: u64 = 8;
 
 /// What a seed did, to be compared with another run of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Lines stored.
     pub lines: usize,
-    /// Voice frames heard by someone.
+    /// Voice frames heard by someone, and those that were played.
     pub voice: usize,
+    pub played: usize,
     /// Sessions that came back after a lost connection.
     pub resumed: usize,
-    /// How often the server was killed.
+    /// How often the server was killed, or restarted in order.
     pub restarts: usize,
     /// Steps after which a shard waited for room in a ring.
     pub full_rings: usize,
@@ -45,23 +57,73 @@ pub struct Summary {
     pub digest: u64,
 }
 
+impl Summary {
+    /// Adds another seed's.
+    pub fn add(&mut self, other: &Summary) {
+        self.lines += other.lines;
+        self.voice += other.voice;
+        self.played += other.played;
+        self.resumed += other.resumed;
+        self.restarts += other.restarts;
+        self.full_rings += other.full_rings;
+        self.digest ^= other.digest;
+    }
+}
+
 pub enum Event {
+    Accepted(usize, ConnectionId),
     ToServer(usize, ConnectionId, Vec<u8>),
+    /// What waited at the server may be read again.
+    Readable(usize, ConnectionId),
     ToClient(usize, usize, ConnectionId, Vec<u8>),
+    /// So much of what was sent is with the client.
+    Drained(usize, ConnectionId, usize),
     /// The client learns that its connection is over, or the server does.
     ClientClosed(usize, usize, ConnectionId),
     ServerClosed(usize, ConnectionId),
     Mesh(usize, usize),
     MeshVoice(usize, usize, Vec<u8>),
-    /// A datagram from a client's address, or to it.
-    Uplink(SocketAddr, Vec<u8>),
+    /// A datagram from an address, and when it was in the server's socket; or one to an address.
+    Uplink(SocketAddr, u64, Vec<u8>),
     Downlink(SocketAddr, Vec<u8>),
     /// A client says a frame, and so many more.
     Talk(usize, u32),
+    /// A client's address changes, while the seed is young.
+    Roams(usize),
+    StoreDoes(usize, StoreRequest),
     Store(usize, StoreReply),
     Hash(usize, HashReply),
+    /// The server that was told to stop has done so, and another starts.
+    Restart,
     Tick,
     Act,
+}
+
+impl Event {
+    /// The shard that has to be awake for it.
+    fn shard(&self, shards: usize) -> Option<usize> {
+        match self {
+            Event::Accepted(shard, _)
+            | Event::ToServer(shard, ..)
+            | Event::Readable(shard, ..)
+            | Event::Drained(shard, ..)
+            | Event::ServerClosed(shard, _)
+            | Event::Mesh(_, shard)
+            | Event::MeshVoice(_, shard, _)
+            | Event::Store(shard, _)
+            | Event::Hash(shard, _) => Some(*shard),
+            Event::Uplink(_, _, datagram) => World::steered(datagram, shards),
+            Event::ToClient(..)
+            | Event::ClientClosed(..)
+            | Event::Downlink(..)
+            | Event::Talk(..)
+            | Event::Roams(_)
+            | Event::StoreDoes(..)
+            | Event::Restart
+            | Event::Tick
+            | Event::Act => None,
+        }
+    }
 }
 
 /// A ring of the mesh.
@@ -69,6 +131,9 @@ pub struct Ring {
     records: VecDeque<Vec<u8>>,
     bytes: usize,
     capacity: usize,
+    pushed: u64,
+    /// When its last record is taken: one that is late holds up those behind it, and other rings overtake it.
+    taken_at: u64,
 }
 
 impl Ring {
@@ -76,48 +141,93 @@ impl Ring {
     pub fn clear(&mut self) {
         self.records.clear();
         self.bytes = 0;
+        self.taken_at = 0;
+    }
+
+    /// What is put into it from now on is not taken before then.
+    pub fn hold_until(&mut self, time: u64) {
+        self.taken_at = self.taken_at.max(time);
+    }
+
+    /// Records that nobody has taken.
+    pub fn waiting(&self) -> usize {
+        self.records.len()
     }
 }
 
 pub struct World {
     random: ChaCha8Rng,
+    pub faults: Faults,
+    pub limits: Limits,
     trace: bool,
-    time: u64,
+    pub time: u64,
     order: u64,
+    /// When a connection carried something last.
+    busy: u64,
     pub events: BTreeMap<(u64, u64), Event>,
     pub shards: Vec<Shard>,
+    /// Until when each takes nothing.
+    pub stalled_until: Vec<u64>,
     pub rings: BTreeMap<(usize, usize), Ring>,
     pub clients: Vec<Client>,
+    pub attackers: Attackers,
     pub downlink: Downlink,
     /// As the server sees them.
     pub connections: BTreeMap<(usize, ConnectionId), usize>,
-    slots: u32,
+    pub slots: u32,
+    /// What each connection was told, as far as it matters that it is told once.
+    pub told: BTreeMap<(usize, ConnectionId), Told>,
+    /// What waits at connections that are not read.
+    pub unread: BTreeMap<(usize, ConnectionId), Unread>,
     pub store: Store,
     pub speakers_max: u32,
-    /// How often the server was killed.
+    /// How often the server was killed or restarted.
     pub restarts: usize,
-    /// The store answers each shard in order.
+    /// It was told to stop, and will be started again.
+    pub draining: bool,
+    /// The store does each shard's jobs in order, and answers in order.
     pub store_free: Vec<u64>,
+    pub store_answers: Vec<u64>,
+    pub store_away_until: u64,
     pub healed: bool,
+    /// Its listeners have playout buffers.
+    pub plays: bool,
+    /// Members of each room when it was last looked.
+    pub occupancy: BTreeMap<RoomNumber, usize>,
     full_rings: usize,
     digest: u64,
     broken: Option<String>,
 }
 
+/// When a part of a seed is over.
+#[derive(Clone, Copy)]
+enum Until {
+    /// Clients have done all they do.
+    Acted,
+    /// Nothing is under way.
+    Quiet,
+    /// It is time.
+    Then,
+}
+
 /// Runs one seed.
 pub fn run(seed: u64, trace: bool) -> Result<Summary, String> {
     let mut world = World::new(seed, trace);
+    if trace {
+        eprintln!("{:#?}", world.faults);
+    }
     world.later(0, Event::Tick);
     world.later(0, Event::Act);
-    world.run_until(u64::MAX, true)?;
+    world.run(u64::MAX, Until::Acted)?;
     world.heal()?;
-    checks::at_rest(&world.shards, &world.clients, &world.store)?;
+    checks::at_rest(&world)?;
     let resumed = world.clients.iter().map(|client| client.resumed).sum();
     let voice = world.clients.iter().map(|client| client.heard_frames.len()).sum();
-    let restarts = world.restarts;
+    let played = world.clients.iter().map(Client::played).sum();
     Ok(Summary {
         voice,
-        restarts,
+        played,
+        restarts: world.restarts,
         lines: world.store.lines.len(),
         resumed,
         full_rings: world.full_rings,
@@ -128,38 +238,55 @@ pub fn run(seed: u64, trace: bool) -> Result<Summary, String> {
 impl World {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let faults = Faults::draw(&mut random);
         let shards = 2 + (random.next_u32() % 3) as u8;
         let mut rings = BTreeMap::new();
         for source in 0..usize::from(shards) {
             for target in (0..usize::from(shards)).filter(|target| *target != source) {
-                let capacity = RECORD_BYTES_MAX + RECORD_PREFIX_BYTES + random.next_u32() as usize % 4096;
-                rings.insert((source, target), Ring { records: VecDeque::new(), bytes: 0, capacity });
+                let spare = random.next_u32() as usize % (faults.ring_spare + 1);
+                let capacity = RECORD_BYTES_MAX + RECORD_PREFIX_BYTES + spare;
+                rings.insert(
+                    (source, target),
+                    Ring { records: VecDeque::new(), bytes: 0, capacity, pushed: 0, taken_at: 0 },
+                );
             }
         }
         let speakers_max = random.next_u32() % 3;
         let seeds: Vec<u8> = (0..shards).map(|_| random.next_u32() as u8).collect();
         let mut store = Store::default();
-        let kernels = restart::start(shards, 0, &seeds, speakers_max, &mut store);
-        let clients = (0..3 + random.next_u32() % 6)
-            .map(|number| Client::new(format!("c{number}"), random.next_u32() % 4 == 0))
-            .collect();
+        let limits = restart::limits(faults.tight_limits);
+        let kernels = restart::start(shards, 0, &seeds, speakers_max, &limits, &mut store);
+        let plays = random.next_u64().is_multiple_of(PLAYOUT_ONE_IN);
+        let clients = Client::some(&mut random, &faults, plays);
         let mut world = Self {
             random,
+            faults,
+            limits,
             trace,
             time: 0,
             order: 0,
+            busy: 0,
             events: BTreeMap::new(),
+            stalled_until: vec![0; kernels.len()],
             shards: kernels,
             rings,
             clients,
+            attackers: Attackers::default(),
             downlink: Downlink::default(),
             connections: BTreeMap::new(),
             slots: 0,
+            told: BTreeMap::new(),
+            unread: BTreeMap::new(),
             store,
             speakers_max,
             restarts: 0,
+            draining: false,
             store_free: vec![0; usize::from(shards)],
+            store_answers: vec![0; usize::from(shards)],
+            store_away_until: 0,
             healed: false,
+            plays,
+            occupancy: BTreeMap::new(),
             full_rings: 0,
             digest: seed,
             broken: None,
@@ -176,6 +303,11 @@ impl World {
         self.random.next_u64() % bound.max(1)
     }
 
+    /// Whether it is the turn of something that happens once in so many times; 0: never.
+    pub fn one_in(&mut self, times: u64) -> bool {
+        times > 0 && self.below(times) == 0
+    }
+
     pub fn later(&mut self, us: u64, event: Event) {
         self.order += 1;
         self.events.insert((self.time + us, self.order), event);
@@ -183,8 +315,11 @@ impl World {
 
     /// A delay: mostly short, at times very long while the seed is young.
     pub fn delay(&mut self) -> u64 {
-        let bound = if !self.healed && self.below(20) == 0 { 500_000 } else { 300 };
-        self.below(bound)
+        if self.healed {
+            return self.below(300);
+        }
+        let is_spike = self.one_in(self.faults.spike_one_in);
+        self.below(if is_spike { self.faults.spike_us } else { self.faults.delay_us })
     }
 
     pub fn is_traced(&self) -> bool {
@@ -197,19 +332,38 @@ impl World {
 
     /// A promise is broken: the seed ends.
     pub fn break_with(&mut self, broken: String) {
-        self.broken = Some(broken);
+        self.broken.get_or_insert(broken);
     }
 
-    fn run_until(&mut self, end: u64, acting: bool) -> Result<(), String> {
+    /// Of every byte that a client gets.
+    pub fn digest(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// Until then, or `until` says so.
+    fn run(&mut self, end: u64, until: Until) -> Result<(), String> {
         let mut actions = 0;
-        while let Some(entry) = self.events.first_entry() {
-            let (time, _) = *entry.key();
-            if time > end || (acting && actions == ACTIONS) {
-                break;
-            }
+        loop {
+            let is_over = match until {
+                Until::Acted => actions == ACTIONS,
+                Until::Quiet => self.time > self.busy + QUIET_US && self.is_answered(),
+                Until::Then => false,
+            };
+            let Some(entry) = self.events.first_entry().filter(|entry| !is_over && entry.key().0 <= end) else { break };
+            let (time, order) = *entry.key();
             let event = entry.remove();
             self.time = time;
+            let stall = event.shard(self.shards.len()).map_or(0, |shard| self.stalled_until[shard]);
+            if stall > time {
+                self.events.insert((stall, order), event);
+                continue;
+            }
             actions += u64::from(matches!(event, Event::Act));
+            if matches!(event, Event::ToServer(..) | Event::ToClient(..) | Event::ServerClosed(..) | Event::Hash(..)) {
+                self.busy = time;
+            }
             self.event(event);
             self.refill(false);
             if let Some(broken) = self.broken.take() {
@@ -219,13 +373,20 @@ impl World {
         Ok(())
     }
 
+    fn is_answered(&self) -> bool {
+        self.clients.iter().all(|client| client.unanswered() == 0)
+    }
+
     fn event(&mut self, event: Event) {
         match event {
-            Event::ToServer(shard, connection, bytes) if self.connections.contains_key(&(shard, connection)) => {
-                self.input(shard, Input::Bytes { connection, bytes: &bytes });
-            }
-            Event::ToServer(..) => {}
+            Event::Accepted(shard, connection) => self.accepted(shard, connection),
+            Event::ToServer(shard, connection, bytes) => self.readable(shard, connection, bytes),
+            Event::Readable(shard, connection) => self.read_on(shard, connection),
             Event::ToClient(client, shard, connection, bytes) => self.arrived(client, shard, connection, &bytes),
+            Event::Drained(shard, connection, bytes) if self.is_open(shard, connection) => {
+                self.input(shard, Input::Drained { connection, bytes });
+            }
+            Event::Drained(..) => {}
             Event::ClientClosed(client, shard, connection) => {
                 if self.clients[client].connection == Some((shard, connection)) {
                     self.clients[client].connection = None;
@@ -233,7 +394,11 @@ impl World {
                 }
             }
             Event::ServerClosed(shard, connection) => {
-                if self.connections.remove(&(shard, connection)).is_some() {
+                if self.is_open(shard, connection) {
+                    self.connections.remove(&(shard, connection));
+                    self.attackers.connections.remove(&(shard, connection));
+                    self.unread.remove(&(shard, connection));
+                    self.told.remove(&(shard, connection));
                     self.input(shard, Input::Closed { connection, cause: ClosedCause::Network });
                 }
             }
@@ -244,20 +409,16 @@ impl World {
                 self.input(target, Input::MeshControl { source: ShardId(source as u8), record: &record });
             }
             Event::MeshVoice(source, target, record) => self.mesh_voice(source, target, &record),
-            Event::Uplink(source, datagram) => self.uplink(source, datagram),
+            Event::Uplink(source, received, datagram) => self.uplink(source, received, datagram),
             Event::Downlink(target, datagram) => self.downlinked(target, datagram),
             Event::Talk(client, frames) => self.talk(client, frames),
+            Event::Roams(client) if !self.healed => self.roam(client),
+            Event::Roams(_) => {}
+            Event::StoreDoes(shard, request) => self.store_does(shard, request),
             Event::Store(shard, reply) => self.input(shard, Input::Store(reply)),
             Event::Hash(shard, reply) => self.input(shard, Input::Hash(reply)),
-            Event::Tick => {
-                for shard in 0..self.shards.len() {
-                    self.input(shard, Input::Tick);
-                }
-                for client in 0..self.clients.len() {
-                    self.tell(client, echomesh_client::Input::Tick);
-                }
-                self.later(TICK_US, Event::Tick);
-            }
+            Event::Restart => self.restart(),
+            Event::Tick => self.tick(),
             Event::Act if !self.healed => {
                 self.act();
                 let pause = self.below(40_000);
@@ -267,10 +428,36 @@ impl World {
         }
     }
 
+    fn tick(&mut self) {
+        for shard in 0..self.shards.len() {
+            if self.stalled_until[shard] > self.time {
+                continue;
+            }
+            self.input(shard, Input::Tick);
+            self.look_at_bounds(shard);
+        }
+        for client in 0..self.clients.len() {
+            self.tell(client, echomesh_client::Input::Tick);
+        }
+        self.later(TICK_US, Event::Tick);
+    }
+
+    fn look_at_bounds(&mut self, shard: usize) {
+        if let Some(over) = self.shards[shard].over_its_bound() {
+            self.break_with(format!("shard {shard}: {over}"));
+        }
+    }
+
     pub fn refill(&mut self, all: bool) {
         for shard in 0..self.shards.len() {
             let waits = self.shards[shard].waits_for_rings();
             self.full_rings += usize::from(!waits.is_empty());
+            if !waits.is_empty() {
+                self.look_at_bounds(shard);
+            }
+            if self.stalled_until[shard] > self.time {
+                continue;
+            }
             for target in (0..self.shards.len()).filter(|target| *target != shard) {
                 let id = ShardId(target as u8);
                 if all || waits.contains(id) {
@@ -282,12 +469,16 @@ impl World {
         }
     }
 
-    fn input(&mut self, shard: usize, input: Input<'_>) {
-        if self.trace && !matches!(input, Input::Tick | Input::RingFree { .. }) {
+    pub fn input(&mut self, shard: usize, input: Input<'_>) {
+        if self.trace && !matches!(input, Input::Tick | Input::RingFree { .. } | Input::Drained { .. }) {
             eprintln!("{:>10} us shard {shard}: {input:?}", self.time);
         }
         let (now, mut effects) = (self.now(), Effects::default());
+        let may_admit = matches!(input, Input::MeshControl { .. } | Input::Bytes { .. } | Input::Hash(_));
         self.shards[shard].handle(now, input, &mut effects);
+        if may_admit && let Err(broken) = checks::room_for_all(&self.shards[shard], &mut self.occupancy) {
+            self.break_with(broken);
+        }
         self.carry_out(shard, effects, &[]);
     }
 
@@ -303,41 +494,19 @@ impl World {
         match effect {
             Effect::Send { connection, bytes: range } => self.deliver(shard, connection, &bytes[range]),
             Effect::Close { connection, .. } => {
+                self.attackers.connections.remove(&(shard, connection));
+                self.unread.remove(&(shard, connection));
+                self.told.remove(&(shard, connection));
                 if let Some(client) = self.connections.remove(&(shard, connection)) {
                     let at = self.clients[client].departs.max(self.time);
                     self.later(at - self.time, Event::ClientClosed(client, shard, connection));
                 }
             }
-            Effect::MeshControl { target, record } => {
-                let record = bytes[record].to_vec();
-                let ring = self.rings.get_mut(&(shard, target.index())).expect("a ring for each pair");
-                ring.bytes += record.len() + RECORD_PREFIX_BYTES;
-                if ring.bytes > ring.capacity {
-                    self.broken = Some(format!("ring {shard} to {} is over its capacity", target.0));
-                }
-                ring.records.push_back(record);
-                let delay = self.delay();
-                self.later(delay, Event::Mesh(shard, target.index()));
-            }
-            Effect::Store(request) => {
-                let fails = !self.healed && self.below(30) == 0;
-                let outcome = if fails { StoreOutcome::Failed } else { self.store.carry_out(request.job) };
-                let delay = self.delay() * 10;
-                let at = self.store_free[shard].max(self.time + delay);
-                self.store_free[shard] = at + 1;
-                let reply = StoreReply { token: request.token, outcome };
-                self.later(at - self.time, Event::Store(shard, reply));
-            }
-            Effect::Hash(request) => {
-                let outcome = match request.verify {
-                    _ if !self.healed && self.below(30) == 0 => HashOutcome::Busy,
-                    Some(hash) => HashOutcome::Verified(hash == request.password),
-                    None => HashOutcome::Hashed(request.password),
-                };
-                let delay = self.delay() * 10;
-                self.later(delay, Event::Hash(shard, HashReply { token: request.token, outcome }));
-            }
-            Effect::PauseReading { .. } | Effect::ResumeReading { .. } => {}
+            Effect::MeshControl { target, record } => self.push(shard, target.index(), bytes[record].to_vec()),
+            Effect::Store(request) => self.ask_store(shard, request),
+            Effect::Hash(request) => self.ask_hasher(shard, request),
+            Effect::PauseReading { connection } => self.set_reading(shard, connection, true),
+            Effect::ResumeReading { connection } => self.set_reading(shard, connection, false),
             Effect::Voice(_) | Effect::PeerSet { .. } | Effect::PeerMoved { .. } | Effect::PeerGone { .. } => {
                 self.voice_effect(shard, effect, peers, bytes, packet);
             }
@@ -347,135 +516,35 @@ impl World {
         }
     }
 
-    /// TCP from the server: in order, at any time.
-    fn deliver(&mut self, shard: usize, connection: ConnectionId, bytes: &[u8]) {
-        let Some(client) = self.connections.get(&(shard, connection)).copied() else { return };
-        let slow = self.clients[client].slow && !self.healed;
-        let delay = if slow { self.below(3_000_000) } else { self.delay() };
-        let at = self.clients[client].departs.max(self.time + delay);
-        self.clients[client].departs = at;
-        self.later(at - self.time, Event::ToClient(client, shard, connection, bytes.to_vec()));
-    }
-
-    fn arrived(&mut self, client: usize, shard: usize, connection: ConnectionId, bytes: &[u8]) {
-        if self.clients[client].connection == Some((shard, connection)) {
-            for byte in bytes {
-                self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-            self.tell(client, echomesh_client::Input::Bytes(bytes));
+    /// A record goes into a ring, and its target is woken.
+    fn push(&mut self, source: usize, target: usize, record: Vec<u8>) {
+        let delay = self.delay();
+        let ring = self.rings.get_mut(&(source, target)).expect("a ring for each pair");
+        ring.bytes += record.len() + RECORD_PREFIX_BYTES;
+        ring.taken_at = ring.taken_at.max(self.time + delay);
+        let at = ring.taken_at;
+        if ring.bytes > ring.capacity {
+            self.broken = Some(format!("ring {source} to {target} is over its capacity"));
         }
-        if self.connections.contains_key(&(shard, connection)) {
-            self.input(shard, Input::Drained { connection, bytes: bytes.len() });
-        }
-    }
-
-    /// Gives a client's session an input, and its bytes to TCP.
-    pub fn tell(&mut self, client: usize, input: echomesh_client::Input<'_>) {
-        if self.trace && !matches!(input, echomesh_client::Input::Tick) {
-            eprintln!("{:>10} us {}: {input:?}", self.time, self.clients[client].name);
-        }
-        let now = self.now();
-        if let Err(broken) = self.clients[client].handle(now, input) {
-            self.broken = Some(broken);
-        }
-        self.transmit(client);
-        self.transmit_voice(client);
-    }
-
-    /// One random client does one random thing.
-    fn act(&mut self) {
-        let client = self.below(self.clients.len() as u64) as usize;
-        if self.below(KILL_ONE_IN) == 0 {
-            return self.restart();
-        }
-        let Some((shard, connection)) = self.clients[client].connection else { return self.connect(client) };
-        if self.below(25) == 0 || self.clients[client].is_refused() {
-            return self.reset(client, shard, connection);
-        }
-        if self.below(100) == 0 {
-            return self.sign_out(client);
-        }
-        let now = self.now();
-        let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
-        let other = ROOMS[self.below(ROOMS.len() as u64) as usize];
-        let choice = self.below(24);
-        let whom = self.below(self.clients.len() as u64) as usize;
-        let whom = self.clients[whom].name.clone();
-        let kind = self.below(5);
-        let moderation = self.random_moderation(room);
-        let random_flags = self.below(4);
-        let subject = &mut self.clients[client];
-        match choice {
-            0 => subject.act_on(now, RoomActionType::RaCreate, room),
-            1 | 2 => subject.act_on(now, RoomActionType::RaJoin, room),
-            3 => subject.act_on(now, RoomActionType::RaLeave, room),
-            4 => subject.burst(now, room),
-            10 => subject.open_voice(now, room),
-            11 => return self.talk(client, 5),
-            12 => subject.announce(now, room, random_flags),
-            13 => subject.moves += 1,
-            14 => subject.udp_blocked = !subject.udp_blocked,
-            15 | 16 => subject.moderate(now, moderation),
-            17..=19 => {
-                self.act_on_rooms(client, room, other);
-                self.transmit(0);
-            }
-            20 | 21 => subject.whisper(now, whom),
-            22 | 23 => subject.chat_action(now, room, kind),
-            _ => {
-                let line = subject.unsent.pop_front().unwrap_or_else(|| subject.new_line(room, 0));
-                subject.say(now, line);
-            }
-        }
-        self.transmit(client);
-    }
-
-    /// The connection is gone for the client; the server learns it now or much later, so that the session
-    /// may come back while its old connection still seems alive.
-    pub fn reset(&mut self, client: usize, shard: usize, connection: ConnectionId) {
-        let delay = if self.below(2) == 0 { 0 } else { self.below(3_000_000) };
-        self.later(delay, Event::ServerClosed(shard, connection));
-        self.clients[client].connection = None;
-        self.tell(client, echomesh_client::Input::Closed);
-    }
-
-    pub fn connect(&mut self, client: usize) {
-        let shard = self.below(self.shards.len() as u64) as usize;
-        self.slots += 1;
-        let connection = ConnectionId { slot: self.slots % 64, generation: self.slots };
-        if self.connections.keys().any(|(at, other)| *at == shard && other.slot == connection.slot) {
+        ring.records.push_back(record);
+        ring.pushed += 1;
+        if mistakes::loses_wake_up(ring.pushed) {
             return;
         }
-        let address = "127.0.0.1:1".parse().expect("an address");
-        self.connections.insert((shard, connection), client);
-        self.clients[client].connection = Some((shard, connection));
-        self.clients[client].arrives = self.time;
-        self.clients[client].departs = self.time;
-        self.input(shard, Input::Accepted { connection, remote: address, local: address });
-        self.input(shard, Input::Opened { connection, security: Security::Plaintext });
-        self.tell(client, echomesh_client::Input::Connected);
+        self.later(at - self.time, Event::Mesh(source, target));
     }
 
-    /// TCP to the server: in order, in any pieces, at any time.
-    pub fn transmit(&mut self, client: usize) {
-        let bytes = self.clients[client].take_output();
-        let Some((shard, connection)) = self.clients[client].connection else { return };
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let length = match self.below(4) {
-                0 => 1,
-                _ => rest.len().min(READ_BYTES_MAX),
-            };
-            let (part, others) = rest.split_at(length);
-            let at = self.clients[client].arrives.max(self.time + self.delay());
-            self.clients[client].arrives = at;
-            self.later(at - self.time, Event::ToServer(shard, connection, part.to_vec()));
-            rest = others;
-        }
-    }
-
-    /// Until all must be answered and told.
+    /// Until all must be answered and told: when nothing happens any more, or the time for it is over.
     pub fn rest(&mut self) -> Result<(), String> {
-        self.run_until(self.time + HEALING_US, false)
+        self.busy = self.time;
+        self.run(self.time + HEALING_US, Until::Quiet)
+    }
+
+    /// For so long, whatever happens.
+    pub fn wait(&mut self, us: u64) -> Result<(), String> {
+        let end = self.time + us;
+        self.run(end, Until::Then)?;
+        self.time = end;
+        Ok(())
     }
 }

@@ -8,6 +8,7 @@
 //! Bounds: the target stays between the floor and `DELAY_US_MAX`; O(`WINDOW`) every few packets, else O(1).
 
 use crate::losses::Losses;
+use crate::mistakes::never_shrinks;
 use crate::{FRAME_US, Redundancy};
 
 /// Delay aimed at before anything is known, and kept while it might be right, microseconds: that of a usual
@@ -198,7 +199,7 @@ impl Delay {
             needed = needed.max(TARGET_US_START);
         }
         let known = needed.max(self.in_a_row(fastest)).min(DELAY_US_MAX);
-        if known > self.target_us + RISE_US || known < self.target_us - FALL_US {
+        if known > self.target_us + RISE_US || (known < self.target_us - FALL_US && !never_shrinks()) {
             self.target_us = known;
         }
     }

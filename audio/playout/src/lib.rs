@@ -44,6 +44,10 @@ mod comfort;
 mod delay;
 mod drift;
 mod losses;
+#[cfg(feature = "mistakes")]
+pub mod mistakes;
+#[cfg(not(feature = "mistakes"))]
+mod mistakes;
 mod order;
 mod playout;
 mod position;

@@ -291,15 +291,14 @@ impl Session {
             if now.time.since_us(oldest.sent) < REQUEST_US_MAX {
                 break;
             }
-            if matches!(oldest.kind, Kind::Login | Kind::Resume | Kind::Ping) {
+            // Of a join or a leave it is not known whether it took effect: who resumes is told where it is.
+            if matches!(oldest.kind, Kind::Login | Kind::Resume | Kind::Ping | Kind::Join { .. } | Kind::Leave { .. }) {
                 return true;
             }
             let Some(pending) = self.pending.pop_front() else { break };
             self.counters.requests_timed_out += 1;
             match pending.kind {
                 Kind::Roster { ref room } if pending.public.is_none() => self.fetch_roster(now, room),
-                Kind::Join { ref room, again: true, .. } => self.lose_room(room, "the server did not answer", events),
-                Kind::Leave { ref room } => self.set_leaving(room, false),
                 Kind::Missed(ref of) => self.missed_refused(now.time, of, &Outcome::TimedOut),
                 _ => {}
             }

@@ -238,6 +238,10 @@ impl Bans {
         self.by_id.get(&id)
     }
 
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.by_id.keys().copied()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }

@@ -24,6 +24,7 @@ use crate::mesh::{
     Answer, Ask, Asker, DELTA_MEMBERS_MAX, MemberFlags, MemberView, Mesh, Removal, ReplicaDelta, RoomSession, StreamAt,
     ToHome,
 };
+use crate::mistakes::{Mistake, planted};
 use crate::moderation::lacks;
 use crate::rights::{Access, Person, Right, Role};
 use crate::rooms::{Properties, SlowMode, Turn};
@@ -43,7 +44,7 @@ pub(crate) enum MemberVoice {
 }
 
 impl MemberVoice {
-    fn shard(self) -> Option<ShardId> {
+    pub(crate) fn shard(self) -> Option<ShardId> {
         match self {
             MemberVoice::None => None,
             MemberVoice::Opening(shard) => Some(shard),
@@ -82,9 +83,9 @@ pub(crate) struct HomeRoom {
     pub(crate) names: Names,
     pub(crate) members: BTreeMap<SessionId, HomeMember>,
     /// Members that left while their stream was being opened, and where: closed when it is.
-    closing: BTreeMap<SessionId, ShardId>,
+    pub(crate) closing: BTreeMap<SessionId, ShardId>,
     /// For each shard: members' sessions and streams there. A replica is kept where it is not 0.
-    interest: Vec<u32>,
+    pub(crate) interest: Vec<u32>,
     pub(crate) speakers: Speakers,
     /// What it says of roles and accounts.
     pub(crate) access: Access,
@@ -130,7 +131,7 @@ impl HomeRoom {
         self.members.values().filter(|member| matches!(member.voice, MemberVoice::Open(_))).count()
     }
 
-    fn view(&self, id: SessionId) -> Option<MemberView> {
+    pub(crate) fn view(&self, id: SessionId) -> Option<MemberView> {
         let member = self.members.get(&id)?;
         Some(MemberView {
             session: id.0,
@@ -299,10 +300,10 @@ impl Shard {
                 home.speakers.forget(ssrc);
             }
             self.count_speakers(number);
-            self.tell(
-                ssrc.shard(),
-                Mesh::CloseStream(RoomSession { room: number.0, ssrc: ssrc.0, ..RoomSession::default() }),
-            );
+            if !planted(Mistake::LeaveStreamOpen) {
+                let ask = RoomSession { room: number.0, ssrc: ssrc.0, ..RoomSession::default() };
+                self.tell(ssrc.shard(), Mesh::CloseStream(ask));
+            }
             self.interest(number, ssrc.shard(), -1);
         }
         self.end_if_left(number);
@@ -312,7 +313,7 @@ impl Shard {
         let member = self.homes.get_mut(&number).and_then(|home| home.members.get_mut(&id));
         let note = RoomSession { room: number.0, session: id.0, moves, ..RoomSession::default() };
         let Some(member) = member else { return self.tell(source, Mesh::Displaced(note)) };
-        if moves <= member.moves {
+        if moves <= member.moves && !planted(Mistake::BelieveOldShard) {
             return self.counters.drop(Drop::StaleSession);
         }
         member.moves = moves;
@@ -406,8 +407,11 @@ impl Shard {
         let Some(home) = self.homes.get_mut(&number) else { return };
         home.sequence += 1;
         let Some(view) = home.view(id) else { return };
-        let delta =
+        let mut delta =
             ReplicaDelta { room: number.0, sequence: home.sequence, members: vec![view], ..ReplicaDelta::default() };
+        if planted(Mistake::DeltaToWrongRoom) {
+            delta.room = 1 + number.0 % 2;
+        }
         let except = snapshot_to.filter(|shard| home.interest[shard.index()] == 0);
         self.broadcast(number, except, &Mesh::Replica(delta));
     }
@@ -461,17 +465,12 @@ impl Shard {
 
     pub(crate) fn broadcast(&mut self, number: RoomNumber, except: Option<ShardId>, mesh: &Mesh) {
         let Some(home) = self.homes.get(&number) else { return };
+        if planted(Mistake::DropDelta) && matches!(mesh, Mesh::Replica(_)) && home.sequence.is_multiple_of(16) {
+            return;
+        }
         let shards: Vec<ShardId> = home.interested().filter(|shard| Some(*shard) != except).collect();
         for shard in shards {
             self.tell(shard, mesh.clone());
         }
-    }
-
-    /// A room's members as its home knows them: for checks by the simulator.
-    #[must_use]
-    pub fn home_members(&self, number: RoomNumber) -> Option<Vec<(SessionId, u32)>> {
-        let home = self.homes.get(&number)?;
-        let ssrc = |member: &HomeMember| if let MemberVoice::Open(ssrc) = member.voice { ssrc.0 } else { 0 };
-        Some(home.members.iter().map(|(id, member)| (*id, ssrc(member))).collect())
     }
 }

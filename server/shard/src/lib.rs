@@ -17,6 +17,7 @@
 //!   `replica`: rooms as each shard knows them.
 //! - `stopping`: the end.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
+//! - `audit`: what a simulator asks of the state. `mistakes`: those planted to test the simulator.
 //!
 //! # Panics
 //! A panic means a bug of this crate, never of a peer's bytes.
@@ -24,6 +25,7 @@
 
 pub mod accounts;
 mod admission;
+mod audit;
 mod bans;
 mod chat;
 pub mod config;
@@ -37,6 +39,10 @@ pub mod jobs;
 mod login;
 mod memory;
 mod mesh;
+#[cfg(feature = "mistakes")]
+pub mod mistakes;
+#[cfg(not(feature = "mistakes"))]
+mod mistakes;
 mod moderation;
 pub mod names;
 pub mod rates;
@@ -82,6 +88,7 @@ use guesses::Guesses;
 use home::HomeRoom;
 use memory::Memory;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
+use mistakes::{Mistake, planted};
 use moderation::{RoleChange, Staff};
 use replica::Replica;
 use rights::Access;
@@ -342,6 +349,12 @@ impl Shard {
                 effects.list.push(Effect::MeshControl { target: ShardId(target), record });
             }
         }
+        // Where the rings took all that was in the way, nobody will tell that they have room.
+        let nothing_waits = self.waits_for_rings().is_empty() && !planted(Mistake::ForgetHeldBack);
+        if nothing_waits && !self.held_back.is_empty() {
+            self.ready.extend(self.held_back.drain(..));
+            self.settle(now, effects);
+        }
     }
 
     fn mesh(&mut self, now: Now, source: ShardId, mesh: Mesh, effects: &mut Effects) {
@@ -427,7 +440,7 @@ impl Shard {
 
     fn ring_free(&mut self, target: ShardId, bytes: usize) {
         self.outboxes[target.index()].set_credit(bytes);
-        if !self.held_back.is_empty() {
+        if !self.held_back.is_empty() && !planted(Mistake::ForgetHeldBack) {
             self.ready.extend(self.held_back.drain(..));
         }
     }

@@ -16,6 +16,7 @@ use crate::accounts::SignOut;
 use crate::bans::{Ban, Network};
 use crate::chat::wire::{DirectAsk, DirectLine};
 use crate::guesses::Guess;
+use crate::mistakes::{Mistake, planted};
 use crate::rooms::{Counts, Join, NewRoom, Relocation};
 
 /// Bytes the driver's ring adds to each record.
@@ -557,6 +558,11 @@ impl Outbox {
 
     /// Over half full: what feeds it must wait or be refused.
     pub(crate) fn is_congested(&self, bytes_max: usize) -> bool {
-        self.bytes > bytes_max / 2
+        self.bytes > bytes_max / 2 && !planted(Mistake::UnboundOutbox)
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 }

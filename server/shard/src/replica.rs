@@ -16,6 +16,7 @@ use echomesh_proto::time::{MILLISECOND_US, Now, Time};
 use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::mesh::{Ask, Asker, Line, MemberView, ReplicaDelta, RoomSession};
+use crate::mistakes::{Mistake, planted};
 use crate::requests::ROSTER_PAGE;
 use crate::session::InRoom;
 use crate::voice::{Audience, Selection};
@@ -54,7 +55,7 @@ pub(crate) struct Replica {
     /// The same for the voice path.
     pub(crate) audience: Audience,
     /// For each shard: streams there that hear the room.
-    remote_listeners: Vec<u32>,
+    pub(crate) remote_listeners: Vec<u32>,
     /// Other shards with listeners.
     pub(crate) relay: ShardSet,
     /// Whose voice is forwarded.
@@ -73,7 +74,9 @@ impl Replica {
         }
         let ssrc = Ssrc(view.ssrc);
         if ssrc.shard() == own {
-            self.audience.changed();
+            if present || !planted(Mistake::VoiceToLeaver) {
+                self.audience.changed();
+            }
             if present {
                 self.listeners.push(ssrc);
             } else if let Some(at) = self.listeners.iter().position(|listener| *listener == ssrc) {
@@ -91,7 +94,7 @@ impl Replica {
     }
 }
 
-fn member(view: &MemberView) -> Member {
+pub(crate) fn member(view: &MemberView) -> Member {
     Member {
         session_id: view.session,
         user_id: view.user,
@@ -317,7 +320,7 @@ impl Shard {
             session.rooms.retain(|_, room| room.number != number);
         }
         self.save_later(id);
-        if let Some(replica) = self.replicas.get_mut(&number) {
+        if let Some(replica) = self.replicas.get_mut(&number).filter(|_| !planted(Mistake::DeliverToLeaver)) {
             replica.locals.remove(&id);
         }
     }
@@ -349,6 +352,9 @@ impl Shard {
         let range = (std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded);
         let mut page = replica.members.range(range);
         state.members = page.by_ref().take(ROSTER_PAGE).map(|(_, view)| member(view)).collect();
+        if planted(Mistake::ShortRoster) {
+            state.members.pop();
+        }
         if page.next().is_some()
             && let Some(last) = state.members.last()
         {
@@ -364,20 +370,5 @@ impl Shard {
             self.stream_rooms.remove(&Ssrc(view.ssrc));
         }
         replica.locals
-    }
-
-    /// Whether the room's home has told this shard that a stream is muted: for checks by the simulator.
-    #[must_use]
-    pub fn is_server_muted(&self, ssrc: Ssrc) -> bool {
-        let replica = self.stream_rooms.get(&ssrc).and_then(|number| self.replicas.get(number));
-        let views = replica.into_iter().flat_map(|replica| replica.members.values());
-        views.filter(|view| view.ssrc == ssrc.0).any(|view| view.flags.server_muted)
-    }
-
-    /// A room's members as this shard's replica has them, if it keeps one: for checks by the simulator.
-    #[must_use]
-    pub fn replica_members(&self, number: RoomNumber) -> Option<Vec<(SessionId, u32)>> {
-        let replica = self.replicas.get(&number)?;
-        Some(replica.members.iter().map(|(id, view)| (*id, view.ssrc)).collect())
     }
 }

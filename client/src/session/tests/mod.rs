@@ -365,6 +365,22 @@ fn a_dead_server_is_noticed() {
     assert_eq!(stage.events.pop(), Some(Event::Disconnected(DisconnectReason::TimedOut)));
 }
 
+/// Goal: a client never stays wrong about where it is. Method: a leave is not answered in time, though it took effect;
+/// the connection is given up, and when the session is back it leaves once more.
+#[test]
+fn a_leave_without_an_answer_ends_the_connection() {
+    let mut stage = Stage::in_room();
+    let leave = stage.session.leave(stage.now, "lobby").unwrap();
+    stage.sent();
+    stage.after(REQUEST_US_MAX);
+    assert_eq!(stage.events.remove(0), Event::Answer(Answer { request: leave, outcome: Outcome::ConnectionLost }));
+    assert_eq!(stage.events.remove(0), Event::Disconnected(DisconnectReason::TimedOut));
+    stage.handle(Input::Connected);
+    let resume = stage.sent();
+    stage.reply(resume[0].request_id, welcome());
+    assert!(stage.sent().iter().any(|msg| about(msg, RoomActionType::RaLeave).is_some()));
+}
+
 /// Goal: pages and deltas in the order they come make the true roster, and members that neither names
 /// are gone after a fetch.
 #[test]

@@ -20,6 +20,7 @@ use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{Answer, Asker, Mesh};
+use crate::mistakes::{Mistake, planted};
 use crate::names;
 use crate::{Job, Shard};
 
@@ -51,6 +52,11 @@ impl DirectDesk {
         }
         *lines += 1;
         *lines <= lines_max
+    }
+
+    /// Sessions that lines wait for.
+    pub(crate) fn waits_for(&self) -> usize {
+        self.held.len()
     }
 
     /// The session is over.
@@ -185,7 +191,7 @@ impl Shard {
         if line.sessions.is_empty() {
             let mut shards: BTreeMap<ShardId, Vec<u64>> = BTreeMap::new();
             for (session, place) in self.accounts.get(&UserId(line.user)).into_iter().flatten() {
-                if session.0 == line.except {
+                if session.0 == line.except || (planted(Mistake::DirectToOneDevice) && !shards.is_empty()) {
                     continue;
                 }
                 if !place.moving {
@@ -220,6 +226,9 @@ impl Shard {
         let Some(shard) = place.map(|place| place.shard) else { return };
         for msg in held {
             let note = DirectLine { user: user.0, except: 0, sessions: vec![session.0], msg };
+            if planted(Mistake::DirectToldTwice) {
+                self.tell(shard, Mesh::DirectLine(note.clone()));
+            }
             self.tell(shard, Mesh::DirectLine(note));
         }
     }

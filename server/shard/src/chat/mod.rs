@@ -28,6 +28,7 @@ use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{Ask, Asker};
+use crate::mistakes::{Mistake, planted};
 use crate::names;
 use crate::{Job, Shard};
 pub(crate) use change::ChangeJob;
@@ -142,7 +143,8 @@ impl Shard {
         };
         let user = self.sessions[&id].user;
         let count = if action.count == 0 { HISTORY_LINES } else { action.count.min(HISTORY_LINES_MAX) };
-        let from = action.after.map_or(From::Before(action.before), From::After);
+        let skipped = u64::from(planted(Mistake::HistoryOffByOne));
+        let from = action.after.map_or(From::Before(action.before), |after| From::After(after + skipped));
         let read = ChatRead::History { user, view, room_name, from, count };
         self.ask_reader(Pending::History(asker), asker, read, effects);
     }

@@ -12,6 +12,7 @@ use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{Answer, Asker, Line, Mesh};
+use crate::mistakes::{Mistake, planted};
 use crate::{ChatJob, Job, Shard};
 
 impl Shard {
@@ -78,6 +79,10 @@ impl Shard {
                 // Its number is of the room that it was said in, which may be another.
                 let room_id = if room == job.room { line.room_id } else { self.room_name(room) };
                 line = ChatMsg { room_id, message_id, content, mentions, time_ms, edited_ms, deleted, ..line };
+            }
+            _ if planted(Mistake::AcknowledgeUnstored) => {
+                let newest = self.homes.get(&job.room).map_or(0, |home| home.newest_line);
+                line.message_id = newest + 1;
             }
             _ => return self.refuse(job.asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
         }

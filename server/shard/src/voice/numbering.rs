@@ -6,6 +6,8 @@
 //! segments; what is older than the oldest is too late. A new uplink key continues the numbers.
 //! Bounds: `SEGMENTS` segments, O(`SEGMENTS`) per packet, no allocation.
 
+use crate::mistakes::{Mistake, planted};
+
 /// Boundaries remembered: mute toggles within one replay window (128 packets, 2.5 s) are far fewer.
 const SEGMENTS: usize = 8;
 
@@ -54,6 +56,9 @@ impl Numbering {
     /// The uplink has a new key: its indices begin anew, ours go on.
     pub(crate) fn new_key(&mut self) {
         self.count = 0;
+        if planted(Mistake::ReuseIndex) {
+            self.next = self.next.saturating_sub(3);
+        }
     }
 
     /// Maps one authenticated packet that was never seen before. `withhold` is the rule as it is now; it
@@ -88,7 +93,7 @@ impl Numbering {
         // keep their numbers. After it, numbers go on from there.
         let output = match self.count.checked_sub(1).map(|last| self.segments[last]) {
             Some(last) if !last.withheld => last.output + (start - last.start),
-            Some(last) => last.output,
+            Some(last) => last.output + u64::from(planted(Mistake::MuteOffByOne)),
             None => self.next,
         };
         self.segments[self.count] = Segment { start, output, withheld };
