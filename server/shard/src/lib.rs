@@ -447,7 +447,7 @@ impl Shard {
 
     /// Sends a job to the store, if it has room for one more.
     fn ask_store(&mut self, job: Job, store: StoreJob, effects: &mut Effects) -> bool {
-        let has_room = self.store_has_room();
+        let has_room = self.store_has_room() && self.rings_have_room(job.told_bytes());
         if has_room {
             self.send_to_store(job, store, effects);
         }
@@ -456,6 +456,11 @@ impl Shard {
 
     fn store_has_room(&self) -> bool {
         self.jobs.storing() < self.config.limits.store_requests_max
+    }
+
+    /// Whether so many bytes more may be told by what waits for the store: its answers may come all at once.
+    fn rings_have_room(&self, bytes: usize) -> bool {
+        bytes == 0 || self.jobs.telling() + bytes <= self.config.limits.outbox_bytes_max
     }
 
     /// Sends a job to the store, which has room for it.

@@ -54,6 +54,25 @@ pub(crate) struct ChatJob {
     pub(crate) turn: Turn,
 }
 
+/// More than a told line's names, ids and mentions take.
+const LINE_BYTES: usize = 1_024;
+
+/// Most that a line puts into one ring once it is stored: itself, and the acknowledgement.
+pub(crate) fn told_bytes(content: &str) -> usize {
+    2 * (content.len() + LINE_BYTES)
+}
+
+impl Job {
+    /// Most that the store's answer makes this shard put into one ring.
+    pub(crate) fn told_bytes(&self) -> usize {
+        match self {
+            Job::Chat(job) => told_bytes(&job.line.content),
+            Job::Chatting(pending) => pending.told_bytes(),
+            _ => 0,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     slots: Vec<(u32, Option<Job>)>,
@@ -61,11 +80,14 @@ pub(crate) struct Jobs {
     storing: u32,
     reading: u32,
     hashing: u32,
+    /// Most bytes that what waits may put into one ring.
+    telling: usize,
 }
 
 impl Jobs {
     pub(crate) fn insert(&mut self, job: Job) -> JobToken {
         *self.count(&job) += 1;
+        self.telling += job.told_bytes();
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push((0, None));
             self.slots.len() as u32 - 1
@@ -81,6 +103,7 @@ impl Jobs {
         entry.0 = entry.0.wrapping_add(1);
         self.free.push(token.slot);
         *self.count(&job) -= 1;
+        self.telling -= job.told_bytes();
         Some(job)
     }
 
@@ -100,6 +123,11 @@ impl Jobs {
     /// Unanswered requests to the store.
     pub(crate) fn storing(&self) -> u32 {
         self.storing
+    }
+
+    /// Most bytes that the answers may put into one ring.
+    pub(crate) fn telling(&self) -> usize {
+        self.telling
     }
 
     /// Unanswered requests to the store's reader.

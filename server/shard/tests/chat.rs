@@ -8,6 +8,7 @@ use echomesh_proto::control::{
     Body, ChatAction, ChatActionType as Action, ChatMsg, ChatState, ModerationAction, Role, RoomActionType,
     RoomProperties, StatusCode, Unread,
 };
+use echomesh_shard::Rate;
 
 const MINUTE_US: u64 = 60_000_000;
 
@@ -358,4 +359,43 @@ fn old_lines_are_swept_a_little_at_a_time() {
     assert_eq!(cluster.memory.sweeps.len(), 3);
     cluster.pass(12 * MINUTE_US);
     assert_eq!(cluster.memory.sweeps.len(), 6);
+}
+
+/// Goal: however many long lines the store has when it answers them all at once, what waits for a ring stays bounded:
+/// beyond that, lines are refused for a moment and none is lost.
+#[test]
+fn answers_that_come_all_at_once_are_bounded() {
+    let mut cluster = Cluster::with(2, |config| {
+        config.limits.chat_in_flight_max = 1_200;
+        config.limits.requests = Rate::NONE;
+        config.limits.bytes = Rate::NONE;
+    });
+    let room = ["hall", "attic", "cellar", "yard"].into_iter().find(|room| {
+        let ann = cluster.member(0, &format!("ann{room}"), room);
+        cluster.code(ann, chat(room, "here?"));
+        cluster.shards[0].counters().chat_stored > 0
+    });
+    let room = room.expect("one of four rooms lives on shard 0");
+    let others: Vec<Client> = (0..4).map(|number| cluster.member(0, &format!("m{number}"), room)).collect();
+    cluster.member(1, "far", room);
+    let line = "x".repeat(4_000);
+    for client in &others {
+        for _ in 0..1_200 {
+            cluster.send(*client, 9, chat(room, &line));
+        }
+    }
+    cluster.run();
+    let answers = |cluster: &mut Cluster, client: &Client, code: StatusCode| {
+        let inbox = cluster.inbox.get(client).map(|inbox| inbox.iter().filter(|msg| msg.request_id == 9).cloned());
+        let answers = inbox.into_iter().flatten().filter_map(|msg| msg.body);
+        answers
+            .filter(|body| {
+                if let Body::ChatMsg(_) = body { code == StatusCode::StatusOk } else { cluster::code(body) == code }
+            })
+            .count()
+    };
+    let of = |cluster: &mut Cluster, code| others.iter().map(|client| answers(cluster, client, code)).sum::<usize>();
+    let (stored, refused) = (of(&mut cluster, StatusCode::StatusOk), of(&mut cluster, StatusCode::StatusTryAgain));
+    assert_eq!(stored + refused, 4 * 1_200);
+    assert!(stored > 300 && refused > 300, "{stored} stored, {refused} refused");
 }

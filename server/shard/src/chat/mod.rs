@@ -30,13 +30,14 @@ use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{Ask, Asker};
 use crate::mistakes::{Mistake, planted};
 use crate::names;
+use crate::table::told_bytes;
 use crate::{Job, Shard};
 pub(crate) use change::ChangeJob;
 pub(crate) use direct::DirectDesk;
 use jobs::{ChatOutcome, ChatRead, From, Mark, UnreadView, View};
 pub(crate) use marks::Marks;
 pub(crate) use retention::Retention;
-use wire::DirectAsk;
+use wire::{DirectAsk, DirectWhat};
 
 pub(crate) const BUSY: &str = "the server is busy: try again in a moment";
 pub(crate) const STORE_FAILED: &str =
@@ -61,6 +62,18 @@ pub(crate) enum Pending {
 }
 
 impl Pending {
+    /// As [`crate::Job::told_bytes`]: of a direct line, to both sides' homes and to who said it.
+    pub(crate) fn told_bytes(&self) -> usize {
+        match self {
+            Pending::Peer(ask) | Pending::Direct(ask, _) => match &ask.what {
+                Some(DirectWhat::Say(line)) => 2 * told_bytes(&line.content),
+                _ => 0,
+            },
+            Pending::Find(job) | Pending::Change(job) => 2 * told_bytes(&job.action.content),
+            _ => 0,
+        }
+    }
+
     /// It is with the thread that only reads.
     pub(crate) fn is_read(&self) -> bool {
         matches!(self, Pending::History(_) | Pending::Unread(..))

@@ -1,6 +1,7 @@
 //! Lines of a room, at its home: stored in order, then told to all its members, then acknowledged.
 //!
-//! Bounds: those of the store's requests; nothing is taken while a ring it would feed is congested.
+//! Bounds: those of the store's requests, and `Limits::outbox_bytes_max` of lines that wait for it, which it may answer
+//! all at once; nothing is taken while a ring it would feed is congested.
 
 use echomesh_proto::control::{Body, ChatMsg, EchoMsg, RoomMessage, StatusCode};
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
@@ -13,6 +14,7 @@ use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
 use crate::mesh::{Answer, Asker, Line, Mesh};
 use crate::mistakes::{Mistake, planted};
+use crate::table::told_bytes;
 use crate::{ChatJob, Job, Shard};
 
 impl Shard {
@@ -27,7 +29,7 @@ impl Shard {
         effects: &mut Effects,
     ) {
         // First, so that a line that is refused for it takes no turn.
-        if !self.store_has_room() {
+        if !self.store_has_room() || !self.rings_have_room(told_bytes(&chat.content)) {
             self.counters.busy += 1;
             return self.refuse(asker, StatusCode::StatusTryAgain, CONGESTED, effects);
         }
