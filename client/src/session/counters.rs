@@ -29,6 +29,8 @@ pub enum Drop {
     UnknownRoom,
     /// About a room the session was put out of while it waited for this.
     RoomGone,
+    /// Unasked into a room beyond `ROOMS_MAX`.
+    RoomLimit,
     /// A member without id, or beyond `MEMBERS_MAX`.
     BadMember,
     /// Lines that came while the connection was lost and cannot be had: the server refuses them.
@@ -39,7 +41,7 @@ pub enum Drop {
 
 impl Drop {
     /// All of them, in order.
-    pub const ALL: [Drop; 16] = [
+    pub const ALL: [Drop; 17] = [
         Drop::NotRtp,
         Drop::BadPacket,
         Drop::UnknownSsrc,
@@ -53,6 +55,7 @@ impl Drop {
         Drop::UnknownAnswer,
         Drop::UnknownRoom,
         Drop::RoomGone,
+        Drop::RoomLimit,
         Drop::BadMember,
         Drop::LinesMissed,
         Drop::Unsupported,
@@ -75,6 +78,7 @@ impl Drop {
             Drop::UnknownAnswer => "unknown_answer",
             Drop::UnknownRoom => "unknown_room",
             Drop::RoomGone => "room_gone",
+            Drop::RoomLimit => "room_limit",
             Drop::BadMember => "bad_member",
             Drop::LinesMissed => "lines_missed",
             Drop::Unsupported => "unsupported",

@@ -65,7 +65,7 @@ impl Follow {
     /// The newest line is this. What came live meanwhile is not older than where it began, though it may have been
     /// stored later than lines that are still to come.
     pub(super) fn set_base(&mut self, newest: u64) {
-        let first = self.first.filter(|first| *first + DIRECT_SLACK > newest);
+        let first = self.first.filter(|first| first.saturating_add(DIRECT_SLACK) > newest);
         self.base.get_or_insert(first.map_or(newest, |first| newest.min(first.saturating_sub(1))));
         self.last = self.last.max(newest);
         self.behind = None;

@@ -5,7 +5,7 @@
 //! a page nor a delta of that fetch confirmed is gone when the last page is in. Sequences may skip (the
 //! server gathers deltas) but never fall; one that falls means the server's copy began anew, and the
 //! roster is fetched again.
-//! Bounds: `MEMBERS_MAX` members.
+//! Bounds: `ROOMS_MAX` rooms, `MEMBERS_MAX` members in each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,9 @@ use echomesh_proto::ids::{RoomNumber, SessionId, Ssrc};
 use super::event::MemberChange;
 use super::follow::Follow;
 use super::room_requests::RoomPassword;
+
+/// Rooms kept: sixteen times what a server lets a session be in by default.
+pub(super) const ROOMS_MAX: usize = 1_024;
 
 /// Members kept of one room: twice what a server allows by default.
 pub(super) const MEMBERS_MAX: usize = 10_000;
