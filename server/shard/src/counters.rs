@@ -79,7 +79,8 @@ reasons! {
         Muted => "muted",
         /// The speaker is muted by a moderator, or has no right to speak.
         ServerMuted => "server_muted",
-        /// Voice for or from a control connection that is behind, or through a ring that is.
+        /// Voice for or from a control connection that is behind, or through a ring that is; or that piled up behind a
+        /// request.
         TunnelBehind => "tunnel_behind",
         /// A voice frame before the login, or for a stream that is not of its session.
         TunnelForeign => "tunnel_foreign",

@@ -154,6 +154,8 @@ pub struct Shard {
     losses: Vec<(Ssrc, u8, u16)>,
     /// Voice has put something into a control ring.
     unsettled: bool,
+    /// Voice frames of connections taken in this call.
+    voice_frames: u32,
     ssrcs_given: u32,
     ssrc_offset: u32,
 
@@ -209,6 +211,7 @@ impl Shard {
             rolled: Vec::new(),
             losses: Vec::new(),
             unsettled: false,
+            voice_frames: 0,
             ssrcs_given: 0,
             ssrc_offset,
             local: VecDeque::new(),
@@ -233,6 +236,7 @@ impl Shard {
     /// Takes one input and appends what is to be done to `effects`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
         self.now = now;
+        self.voice_frames = 0;
         if self.has_sessions_to_restore() {
             self.restore_sessions(now);
         }
