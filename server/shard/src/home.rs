@@ -109,6 +109,11 @@ impl HomeRoom {
         }
     }
 
+    /// Members, and those that left while their stream was being opened.
+    pub(crate) fn held(&self) -> usize {
+        self.members.len() + self.closing.len()
+    }
+
     /// How long a member must wait before its next line. Who mutes others writes as they like.
     fn slow_mode_wait(&mut self, now: Now, id: SessionId) -> Option<u32> {
         let user = self.members.get(&id)?.user;

@@ -6,7 +6,7 @@
 //! order give the same effects: time and entropy are inputs, and no map here has a random order.
 //!
 //! # Layout
-//! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`]: the boundary.
+//! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`], [`held`]: the boundary.
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
 //! - `accounts`: tokens, invitations, passwords, guests, what commands on the machine did.
 //! - `moderation`, `rights`, `bans`: who may do what to whom. `rooms`: making, setting, entering and ending rooms.
@@ -26,6 +26,7 @@ pub mod config;
 mod connection;
 pub mod counters;
 pub mod effect;
+pub mod held;
 mod home;
 pub mod input;
 pub mod jobs;
@@ -56,6 +57,7 @@ pub use chat::jobs as chat_jobs;
 pub use config::{Limits, Registration, ShardConfig, StoredRoom};
 pub use counters::{CloseReason, Counters, Drop};
 pub use effect::{Effect, Effects, Voice};
+pub use held::Held;
 pub use input::{ClosedCause, Input, READ_BYTES_MAX, Security, TICK_US};
 pub use jobs::{
     Act, HashOutcome, HashReply, HashRequest, JobToken, LoggedAct, StoreJob, StoreOutcome, StoreReply, StoreRequest,
