@@ -243,8 +243,10 @@ pub fn read(compound: &[u8], mut take: impl FnMut(Item)) -> bool {
 }
 
 fn blocks(packet: &[u8], start: usize, count: u8, take: &mut impl FnMut(Item)) -> Option<()> {
+    // Its sender, and what else stands before the blocks, has to be there without any, too.
+    let blocks = packet.get(start..)?;
     for place in 0..usize::from(count) {
-        let block = packet.get(start + place * BLOCK_BYTES..)?.get(..BLOCK_BYTES)?;
+        let block = blocks.get(place * BLOCK_BYTES..)?.get(..BLOCK_BYTES)?;
         let word = u32_at(block, 4)?;
         take(Item::Report(ReportBlock {
             ssrc: Ssrc(u32_at(block, 0)?),
@@ -341,6 +343,17 @@ mod tests {
         assert_eq!(items(&[]), None);
         assert_eq!(items(&[0x81, SOURCE_DESCRIPTION, 0, 1, 0, 0, 0, 1]), None);
         assert_eq!(items(&[0x80, RECEIVER_REPORT, 0, 1, 0, 0, 0, 1]), Some(Vec::new()));
+    }
+
+    /// Goal: a report says whose it is, and a sender's what it has sent (RFC 3550 §6.4), or its lengths do not add up.
+    #[test]
+    fn a_report_without_blocks_is_whole() {
+        assert_eq!(items(&[0x80, RECEIVER_REPORT, 0, 0]), None);
+        let mut report = [0; 8 + SENDER_BYTES];
+        report[..4].copy_from_slice(&[0x80, SENDER_REPORT, 0, 6]);
+        assert_eq!(items(&report), Some(Vec::new()));
+        report[3] = 5;
+        assert_eq!(items(&report[..8 + SENDER_BYTES - 4]), None);
     }
 
     proptest! {

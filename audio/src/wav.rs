@@ -1,11 +1,11 @@
 //! WAV files of any sample rate and channel count, read as 48 kHz mono.
 //!
 //! Not a writer: that is `sink`. Integer samples of 8, 16, 24 and 32 bits and floats of 32.
-//! In: a path. Out: samples one by one, or all at once.
+//! In: a path, or bytes. Out: samples one by one, or all at once.
 //! Bounds: a file is read as it is played; [`load`] takes up to [`LOADED_SECONDS_MAX`].
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind};
+use std::io::{BufReader, Cursor, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use hound::{SampleFormat, WavReader, WavSpec};
@@ -88,6 +88,9 @@ impl From<hound::Error> for WavProblem {
     }
 }
 
+/// Where a file's bytes come from.
+type Input = Box<dyn Read + Send>;
+
 /// An open file, read sample by sample.
 pub(crate) struct Reader {
     path: PathBuf,
@@ -98,7 +101,7 @@ pub(crate) struct Reader {
 
 /// The file as it is: its rate, its channels mixed to one.
 struct Channels {
-    wav: WavReader<BufReader<File>>,
+    wav: WavReader<BufReader<Input>>,
     spec: WavSpec,
 }
 
@@ -107,17 +110,25 @@ impl Reader {
         let failed = |problem| WavError { path: path.to_path_buf(), problem };
         let file = File::open(path).map_err(|error| failed(WavProblem::System(error)))?;
         let length = file.metadata().map_err(|error| failed(WavProblem::System(error)))?;
-        if length.is_file() && length.len() == 0 {
+        // A pipe's is not known.
+        let length = length.is_file().then_some(length.len());
+        Self::over(path, Box::new(file), length)
+    }
+
+    /// `path` is for errors.
+    fn over(path: &Path, input: Input, length: Option<u64>) -> Result<Self, WavError> {
+        let failed = |problem| WavError { path: path.to_path_buf(), problem };
+        if length == Some(0) {
             return Err(failed(WavProblem::NotWav("it is empty".to_owned())));
         }
-        let wav = WavReader::new(BufReader::new(file)).map_err(|error| failed(error.into()))?;
+        let wav = WavReader::new(BufReader::new(input)).map_err(|error| failed(error.into()))?;
         let spec = wav.spec();
         if !RATES.contains(&spec.sample_rate) || spec.channels == 0 || !(8..=32).contains(&spec.bits_per_sample) {
             return Err(failed(WavProblem::Kind(spec)));
         }
         // Told now, and not when most of it was said.
         let sound_bytes = u64::from(wav.len()) * u64::from(spec.bits_per_sample / 8);
-        if length.is_file() && sound_bytes > length.len() {
+        if length.is_some_and(|length| sound_bytes > length) {
             return Err(failed(WavProblem::Truncated));
         }
         let resampler = (spec.sample_rate != SAMPLE_RATE).then(|| Resampler::new(spec.sample_rate, SAMPLE_RATE));
@@ -166,11 +177,23 @@ impl Channels {
 /// # Errors
 /// [`WavError`] if it cannot be read, or is longer than [`LOADED_SECONDS_MAX`].
 pub fn load(path: &Path) -> Result<Vec<i16>, WavError> {
-    let mut reader = Reader::open(path)?;
+    all(Reader::open(path)?)
+}
+
+/// [`load`] of a file whose bytes are here; `path` is for errors.
+///
+/// # Errors
+/// As [`load`].
+pub fn decode(path: &Path, bytes: Vec<u8>) -> Result<Vec<i16>, WavError> {
+    let length = Some(bytes.len() as u64);
+    all(Reader::over(path, Box::new(Cursor::new(bytes)), length)?)
+}
+
+fn all(mut reader: Reader) -> Result<Vec<i16>, WavError> {
     let mut samples = Vec::new();
     while let Some(sample) = reader.next()? {
         if samples.len() >= LOADED_SECONDS_MAX * SAMPLE_RATE as usize {
-            return Err(WavError { path: path.to_path_buf(), problem: WavProblem::Long });
+            return Err(WavError { path: reader.path, problem: WavProblem::Long });
         }
         samples.push(sample);
     }

@@ -275,7 +275,8 @@ impl Settings {
         if let Some(key) = table.keys().find(|key| !known.contains(key)) {
             let near = known.iter().min_by_key(|name| distance(name, key)).filter(|name| distance(name, key) <= 3);
             let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            return Err(format!("unknown key `{key}`{hint} Known are: {}", known.join(", ")));
+            let key = if key.contains('@') { "that may hold a password".to_owned() } else { format!("`{key}`") };
+            return Err(format!("unknown key {key}{hint} Known are: {}", known.join(", ")));
         }
         toml::from_str(text).map_err(|error| told(&error, text))
     }
@@ -317,11 +318,19 @@ impl Settings {
 /// The error with the line it is about, unless that may hold a password.
 fn told(error: &toml::de::Error, text: &str) -> String {
     let shown = error.to_string();
-    if shown.lines().any(|line| line.contains("database") || line.contains("postgres")) {
+    if shown.lines().any(may_hold_secret) {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        return format!("line {}: {}", before.matches('\n').count() + 1, error.message());
+        // It may quote the value.
+        let message = error.message();
+        let message = if may_hold_secret(message) { "this cannot stand there" } else { message };
+        return format!("line {}: {message}", before.matches('\n').count() + 1);
     }
     shown
+}
+
+/// Whether it may be of the database's URL, or the end of one that goes over several lines.
+fn may_hold_secret(text: &str) -> bool {
+    ["database", "postgres", "@"].iter().any(|sign| text.contains(sign))
 }
 
 /// The names that flags and file share.
@@ -359,6 +368,14 @@ mod tests {
         assert!(error("port = 8888\nshards = \"two\"").contains("line 2"));
         let secret = error("port = 1\ndatabase = \"postgres://ada:tops3cret@db/chat\nshards = 1");
         assert!(secret.contains("line 2") && !secret.contains("s3cret"), "{secret}");
+        // Over several lines, as a key, and as another setting's value.
+        for text in [
+            "database = \"\"\"\npostgres://\\\nada:tops3cret@db\"\"\" x",
+            "\"postgres://ada:tops3cret@db\" = 1",
+            "port = \"postgres://ada:tops3cret@db\"",
+        ] {
+            assert!(!error(text).contains("s3cret"), "{}", error(text));
+        }
         assert!(Settings::parse("no-pin = true\nlog-format = \"json\"").unwrap().no_pin.unwrap());
     }
 

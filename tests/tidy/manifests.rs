@@ -11,7 +11,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-/// Every package of the workspace, the root's included.
+/// Every package of the workspace, the root's included, and those it leaves out by name: they are the repository's too.
 pub struct Workspace {
     packages: BTreeMap<String, Package>,
     /// `[workspace.dependencies]`.
@@ -47,13 +47,14 @@ fn flag(value: &Value, name: &str, otherwise: bool) -> bool {
 }
 
 impl Workspace {
-    /// Reads the manifest at the root and those of its members.
+    /// Reads the manifest at the root, those of its members, and those of packages it excludes.
     pub fn read(root: &Path) -> Self {
         let manifest = read_manifest(&root.join("Cargo.toml"));
         let workspace = manifest["workspace"].as_table().expect("the root manifest has [workspace]").clone();
         let shared = workspace["dependencies"].as_table().expect("the workspace shares dependencies").clone();
         let mut found = vec![Package { folder: String::new(), manifest }];
-        for member in strings(workspace.get("members")) {
+        let beside = strings(workspace.get("exclude"));
+        for member in strings(workspace.get("members")).into_iter().chain(beside) {
             let manifest = read_manifest(&root.join(&member).join("Cargo.toml"));
             found.push(Package { folder: format!("{member}/"), manifest });
         }

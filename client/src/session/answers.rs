@@ -9,13 +9,13 @@ use echomesh_proto::control::{
 use echomesh_proto::ids::{SessionId, Ssrc, UserId};
 use echomesh_proto::time::Now;
 
-use super::Session;
 use super::counters::Drop;
 use super::event::{DisconnectReason, Done, Event, LoggedIn, MemberChange, Outcome, RequestId};
 use super::requests::{Kind, Pending, REQUESTS_MAX, action, answer, open_voice};
 use super::room::{ROOMS_MAX, Room};
 use super::secret::{Password, ResumeToken};
 use super::voice::VoiceRoom;
+use super::{Session, bounds};
 
 /// Whether the connection may go on.
 type Checked = Result<(), DisconnectReason>;
@@ -34,7 +34,8 @@ impl Session {
             return Ok(());
         };
         let named = body.msg_type();
-        if known != Ok(named) && !(known == Ok(MsgType::MtPong) && named == MsgType::MtPing) {
+        let is_named = known == Ok(named) || (known == Ok(MsgType::MtPong) && named == MsgType::MtPing);
+        if !is_named || !bounds::keeps(&body) {
             return Err(DisconnectReason::Malformed);
         }
         if msg.request_id == 0 {
@@ -123,8 +124,10 @@ impl Session {
                 answer(public, Outcome::Done(Done::Account(state)), events);
             }
             (Kind::OpenVoice { room }, Body::VoiceAnnounce(announce)) => {
-                self.voice_opened(now, &room, &announce, events)?;
-                answer(public, Outcome::Done(Done::Voice), events);
+                let opened = self.voice_opened(now, &room, &announce, events);
+                let outcome = if opened.is_ok() { Outcome::Done(Done::Voice) } else { Outcome::ConnectionLost };
+                answer(public, outcome, events);
+                opened?;
             }
             (Kind::Plain, Body::Status(status)) => {
                 answer(public, Outcome::Done(Done::Status { message: status.message }), events);
@@ -230,6 +233,9 @@ impl Session {
         let fresh = Room::new(typed, &state);
         let name = fresh.name().clone();
         if self.room(&name).is_none() {
+            if self.rooms.len() >= ROOMS_MAX {
+                return self.leave_again(now, public, &name, events);
+            }
             self.rooms.push(fresh);
         }
         if let Some(room) = self.room_mut(&name) {
@@ -245,6 +251,15 @@ impl Session {
         if let Some(flags) = wants_voice {
             self.send_request(now, None, Kind::OpenVoice { room: name.to_string() }, open_voice(&name, flags));
         }
+    }
+
+    /// One room too many.
+    fn leave_again(&mut self, now: Now, public: Option<RequestId>, name: &str, events: &mut Vec<Event>) {
+        self.counters.drop(Drop::RoomLimit);
+        let leave = Body::RoomAction(action(RoomActionType::RaLeave, name));
+        self.send_request(now, None, Kind::Leave { room: name.to_owned() }, leave);
+        let text = format!("this client is in {ROOMS_MAX} rooms, which is as many as it keeps: leave one");
+        answer(public, refused(StatusCode::StatusLimit, text, 0), events);
     }
 
     /// One page of a roster. Asks for the next; the driver's answer comes with the last.
@@ -319,12 +334,13 @@ impl Session {
     /// Someone moved this session into a room: it is in, and not out of the other one yet.
     fn moved(&mut self, now: Now, state: RoomState, events: &mut Vec<Event>) {
         let name = Room::new(&state.room_id, &state).name().clone();
-        let is_full = self.rooms.len() >= ROOMS_MAX && !self.is_in(&name);
         // The driver's own are fewer than half of these.
-        if is_full || self.pending.len() >= 2 * REQUESTS_MAX {
+        if self.pending.len() >= 2 * REQUESTS_MAX {
             return self.counters.drop(Drop::RoomLimit);
         }
-        events.push(Event::Moved { room: name.clone() });
+        if self.rooms.len() < ROOMS_MAX || self.is_in(&name) {
+            events.push(Event::Moved { room: name.clone() });
+        }
         self.joined(now, None, (&name, Password::default()), false, state, events);
     }
 

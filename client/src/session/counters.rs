@@ -31,7 +31,7 @@ pub enum Drop {
     RoomGone,
     /// A member without id, or beyond `MEMBERS_MAX`.
     BadMember,
-    /// A move into one more room than `ROOMS_MAX`, or while far too many requests wait.
+    /// One more room than `ROOMS_MAX`, or while far too many requests wait.
     RoomLimit,
     /// Lines that came while the connection was lost and cannot be had: the server refuses them.
     LinesMissed,
@@ -78,8 +78,8 @@ impl Drop {
             Drop::UnknownAnswer => "unknown_answer",
             Drop::UnknownRoom => "unknown_room",
             Drop::RoomGone => "room_gone",
-            Drop::BadMember => "bad_member",
             Drop::RoomLimit => "room_limit",
+            Drop::BadMember => "bad_member",
             Drop::LinesMissed => "lines_missed",
             Drop::Unsupported => "unsupported",
         }

@@ -190,7 +190,8 @@ pub enum DisconnectReason {
     Closed,
     /// The server sent a frame length that cannot be.
     BadFrame,
-    /// The server sent something that is not an `EchoMsg`, or whose type and body differ.
+    /// The server sent something that is not an `EchoMsg`, whose type and body differ, or with a name
+    /// or token longer than the protocol has them.
     Malformed,
     /// The server's answer does not fit the request.
     WrongAnswer,

@@ -6,11 +6,12 @@
 //! it, and one per unanswered request. Every map is ordered: the same calls give the same bytes.
 //!
 //! # Layout
-//! - `config`, `event`, `counters`: the boundary. `requests`, `room_requests`: what may be asked. `answers`: what comes.
+//! - `config`, `event`, `counters`: the boundary. `requests`, `room_requests`: what may be asked. `answers`: what comes; `bounds`: of that.
 //! - `lines`, `follow`: chat, and what was missed of it. `room`: a room's roster. `voice`: keys, numbering, packets.
 //!   `report`: RTCP. `handover`: voice by another program. `secret`: what is not printed.
 
 mod answers;
+mod bounds;
 mod config;
 mod counters;
 mod event;

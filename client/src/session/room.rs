@@ -5,7 +5,7 @@
 //! a page nor a delta of that fetch confirmed is gone when the last page is in. Sequences may skip (the
 //! server gathers deltas) but never fall; one that falls means the server's copy began anew, and the
 //! roster is fetched again.
-//! Bounds: `MEMBERS_MAX` members; a session is moved into `ROOMS_MAX` rooms at most.
+//! Bounds: `ROOMS_MAX` rooms, `MEMBERS_MAX` members in each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::secret::Password;
 /// Members kept of one room: twice what a server allows by default.
 pub(super) const MEMBERS_MAX: usize = 10_000;
 
-/// Rooms that a session is in when a server moves it into another: four times what a server allows by default.
+/// Rooms kept: four times what a server lets a session be in by default.
 pub(super) const ROOMS_MAX: usize = 256;
 
 #[derive(Clone, Debug)]

@@ -91,7 +91,8 @@ reasons! {
         Muted => "muted",
         /// The speaker is muted by a moderator, or has no right to speak.
         ServerMuted => "server_muted",
-        /// Voice for or from a control connection that is behind, or through a ring that is.
+        /// Voice for or from a control connection that is behind, or through a ring that is; or that piled up behind a
+        /// request.
         TunnelBehind => "tunnel_behind",
         /// Voice frames of a control connection beyond their rate.
         TunnelRate => "tunnel_rate",

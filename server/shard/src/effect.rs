@@ -3,7 +3,8 @@
 //! The driver applies the effects of one call in order, then clears them. Byte ranges point into
 //! [`Effects::bytes`], peer ranges into [`Effects::peers`], a packet's payload range into the datagram
 //! or mesh record of the same call.
-//! Bounds: one [`Effect::Voice`] a call; after start-up the voice path allocates nothing.
+//! Bounds: one [`Effect::Voice`] a call with a packet, else one for each voice frame taken from connections, at most 64;
+//! after start-up the voice path allocates nothing.
 
 use std::net::SocketAddr;
 use std::ops::Range;

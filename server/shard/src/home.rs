@@ -110,6 +110,11 @@ impl HomeRoom {
         }
     }
 
+    /// Members, and those that left while their stream was being opened.
+    pub(crate) fn held(&self) -> usize {
+        self.members.len() + self.closing.len()
+    }
+
     /// A member's turn for its next line, or how long it must wait. Who mutes others writes as they like.
     fn slow_mode_turn(&mut self, now: Now, id: SessionId, client_id: &str) -> Result<Turn, u32> {
         let seconds = self.properties.slow_mode_seconds;

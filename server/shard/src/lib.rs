@@ -6,7 +6,7 @@
 //! order give the same effects: time and entropy are inputs, and no map here has a random order.
 //!
 //! # Layout
-//! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`]: the boundary.
+//! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`], [`held`]: the boundary.
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
 //! - `admission`, `throttle`, `guesses`, `memory`: how much of it, from one address, connection or account, and in all;
 //!   by `rates`.
@@ -33,6 +33,7 @@ mod connection;
 pub mod counters;
 pub mod effect;
 mod guesses;
+pub mod held;
 mod home;
 pub mod input;
 pub mod jobs;
@@ -70,6 +71,7 @@ pub use chat::jobs as chat_jobs;
 pub use config::{Limits, Registration, ShardConfig, StoredRoom};
 pub use counters::{CloseReason, Counters, Drop, Occupancy};
 pub use effect::{Effect, Effects, Voice};
+pub use held::Held;
 pub use input::{ClosedCause, Input, READ_BYTES_MAX, Security, TICK_US};
 pub use jobs::{
     Act, HashOutcome, HashReply, HashRequest, JobToken, LoggedAct, StoreJob, StoreOutcome, StoreReply, StoreRequest,
@@ -179,6 +181,8 @@ pub struct Shard {
     losses: Vec<(Ssrc, u8, u16)>,
     /// Voice has put something into a control ring.
     unsettled: bool,
+    /// Voice frames of connections taken in this call.
+    voice_frames: u32,
     ssrcs_given: u32,
     ssrc_offset: u32,
 
@@ -238,6 +242,7 @@ impl Shard {
             rolled: Vec::new(),
             losses: Vec::new(),
             unsettled: false,
+            voice_frames: 0,
             ssrcs_given: 0,
             ssrc_offset,
             local: VecDeque::new(),
@@ -262,6 +267,7 @@ impl Shard {
     /// Takes one input and appends what is to be done to `effects`.
     pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
         self.now = now;
+        self.voice_frames = 0;
         if self.has_sessions_to_restore() {
             self.restore_sessions(now);
         }

@@ -68,6 +68,11 @@ impl Saving {
     pub(crate) fn new(read: Vec<SavedSession>) -> Self {
         Self { read, ..Self::default() }
     }
+
+    /// Sessions that the store does not have as they are.
+    pub(crate) fn unsaved(&self) -> usize {
+        self.dirty.len() + self.gone.len()
+    }
 }
 
 impl Shard {

@@ -3,8 +3,9 @@
 
 mod cluster;
 
+use cluster::rooms::{create, join_with};
 use cluster::{Client, Cluster};
-use echomesh_proto::control::{Body, VoiceFrame};
+use echomesh_proto::control::{Body, RoomProperties, VoiceFrame};
 use echomesh_shard::Drop;
 
 fn frame(packet: Vec<u8>, ssrc: u32) -> Body {
@@ -85,4 +86,32 @@ fn a_tunnel_is_its_sessions_own() {
     }
     assert!(dropped(&cluster, Drop::TunnelBehind) > 50);
     assert!(!cluster.closed.contains_key(&ada), "voice does not cost it its connection");
+}
+
+/// Goal: voice that piled up behind a request costs no turn of the shard more than some packets. Method: a join that
+/// waits for the hashers, and voice behind it.
+#[test]
+fn voice_that_piled_up_is_bounded() {
+    let mut cluster = Cluster::new(1);
+    let ada = cluster.member(0, "ada", "hall");
+    let bob = cluster.member(0, "bob", "hall");
+    let mut hers = cluster.open_voice_silently(ada, "hall");
+    cluster.open_voice(bob, "hall", "127.0.0.1:5001");
+    let locked = RoomProperties { password: Some("pass".to_owned()), ..RoomProperties::default() };
+    cluster.ask(bob, create("locked", locked));
+    cluster.hold_hashes = true;
+    cluster.send(ada, 1, join_with("locked", "pass"));
+    for _ in 0..200 {
+        let packet = hers.packet();
+        cluster.send(ada, 0, frame(packet, 0));
+    }
+    cluster.run();
+    assert_eq!(cluster.heard.len(), 0, "it waits for its turn");
+    let held = std::mem::take(&mut cluster.held_hashes);
+    cluster.release(held);
+    cluster.run();
+    assert_eq!((cluster.heard.len(), dropped(&cluster, Drop::TunnelBehind)), (64, 136));
+    let packet = hers.packet();
+    say(&mut cluster, ada, frame(packet, 0));
+    assert_eq!(cluster.heard.len(), 65, "and it goes on");
 }

@@ -16,6 +16,7 @@ use prost::Message;
 use super::*;
 
 mod accounts;
+mod bounds;
 mod lines;
 mod rooms;
 mod voice;

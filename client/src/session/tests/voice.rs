@@ -217,7 +217,7 @@ fn reports_open_and_keep_the_path() {
     assert!(stage.datagrams().is_empty(), "heard: the path is open");
 }
 
-/// Goal: keys of wrong length, no port and unknown suites end the connection instead of panicking.
+/// Goal: keys of wrong length, no port and unknown suites end the connection instead of panicking, and who asked is told.
 #[test]
 fn senseless_voice_parameters_end_the_connection() {
     let Body::VoiceAnnounce(good) = keys() else { panic!("keys") };
@@ -230,10 +230,11 @@ fn senseless_voice_parameters_end_the_connection() {
         VoiceAnnounce { ssrc: 0, ..good },
     ] {
         let mut stage = Stage::in_room();
-        stage.session.open_voice(stage.now, "lobby", OpenVoice::default()).unwrap();
+        let request = stage.session.open_voice(stage.now, "lobby", OpenVoice::default()).unwrap();
         let open = stage.sent();
         stage.reply(open[0].request_id, Body::VoiceAnnounce(wrong));
         assert_eq!(stage.events.last(), Some(&Event::Disconnected(DisconnectReason::Malformed)));
+        assert_eq!(stage.events[0], Event::Answer(Answer { request, outcome: Outcome::ConnectionLost }));
     }
 }
 

@@ -5,7 +5,7 @@
 //! packets go to the shard that owns it, whatever shard has the connection, through the control rings.
 //! A client that has heard the server by UDP again ends its tunnel with an empty frame.
 //! Bounds: what finds the connection `BEHIND_BYTES_MAX` behind, or the ring congested, is dropped, counted:
-//! late voice is worth nothing.
+//! late voice is worth nothing. So is what is more than `FRAMES_MAX` of one call.
 
 use echomesh_proto::control::{Body, EchoMsg, VoiceFrame};
 use echomesh_proto::ids::{ConnectionId, ShardId, Ssrc};
@@ -23,6 +23,10 @@ use crate::mesh::{Mesh, TunnelIn, TunnelOut};
 
 /// Unread bytes of a connection beyond which its voice is dropped: half a second of one speaker.
 const BEHIND_BYTES_MAX: usize = 8 * 1024;
+
+/// Frames taken from connections in one call: more than a read brings, less than what piles up behind a request. Each is
+/// copied to a whole room, and nothing else is done meanwhile.
+const FRAMES_MAX: u32 = 64;
 
 /// Where a stream's copies go instead of to an address.
 #[derive(Debug)]
@@ -71,6 +75,13 @@ impl Shard {
         };
         if frame.packet.len() > DATAGRAM_BYTES_MAX {
             return self.counters.drop(Drop::BadPacket);
+        }
+        // That a tunnel ends is no voice.
+        if !frame.packet.is_empty() {
+            if self.voice_frames == FRAMES_MAX {
+                return self.counters.drop(Drop::TunnelBehind);
+            }
+            self.voice_frames += 1;
         }
         let tunnel = TunnelIn {
             slot: id.slot,

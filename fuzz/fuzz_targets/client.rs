@@ -1,0 +1,5 @@
+//! Libfuzzer's program for `echomesh_fuzz::client`, which says what it checks.
+#![forbid(unsafe_code)]
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| echomesh_fuzz::client(data));

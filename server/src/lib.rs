@@ -1,0 +1,315 @@
+//! The program `echomesh-server`: starts the shards and the threads beside them, and stops them in order.
+//!
+//! A library, so that what reads strangers' bytes is reached without a process around it: [`cli`] and [`tls_stream`] are
+//! public for that alone (docs/TESTING.md, fuzz targets). All else is [`run`]'s.
+//! Or makes or restores a backup (`store::backup`), or does what the operator says (`operator`), and serves nobody.
+//! Not the rules of rooms, which are `echomesh_shard`'s. Start: settings, log, io_uring, data directory,
+//! certificate, sockets, store and hashers, shards, summary. Stop: shards first, then the store, which
+//! finishes what they asked, then the totals.
+//! Exit codes: 0 stopped as asked, 1 could not start or go on, 2 wrong settings; the sentence on standard
+//! error says what to do. A panic anywhere is a bug and aborts: acknowledged chat is on disk by then.
+#![deny(unsafe_code)]
+
+mod bounds;
+mod cert;
+pub mod cli;
+mod config;
+#[cfg(test)]
+#[path = "../shard/tests/allocations/alloc.rs"]
+#[allow(unsafe_code, reason = "a test allocator")]
+mod counting_alloc;
+mod driver;
+mod egress;
+mod ending;
+mod hash;
+mod hex;
+mod instance;
+mod jobs;
+mod link;
+mod logging;
+mod mesh;
+mod metrics;
+mod operator;
+mod pace;
+mod peers;
+mod resources;
+mod service;
+mod shard_thread;
+mod signals;
+mod sockets;
+mod start_error;
+mod store;
+mod summary;
+mod tcp;
+pub mod tls_stream;
+mod totals;
+#[allow(unsafe_code, reason = "the raw ring and a few system calls: see docs/ARCHITECTURE.md")]
+mod uring;
+mod wake;
+mod watchdog;
+mod workers;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use core_affinity::CoreId;
+use echomesh_proto::ids::ShardId;
+use echomesh_shard::{Limits, ShardConfig};
+
+use cert::Identity;
+use cli::Command;
+use config::Config;
+use ending::{Ending, Phase};
+use instance::Instance;
+use jobs::JobPort;
+use metrics::Board;
+use shard_thread::{ShardError, ShardSetup, ShardTotals};
+use signals::Signals;
+use sockets::Sockets;
+use start_error::StartError;
+use store::Loaded;
+use summary::Summary;
+use wake::Wake;
+use watchdog::{Health, Pulse, Watchdog};
+use workers::WorkerThreads;
+
+/// How often the main thread looks after the shards.
+const WATCH: Duration = Duration::from_millis(100);
+
+/// The same at the end, when everybody waits for the next start.
+const WATCH_ENDING: Duration = Duration::from_millis(10);
+
+/// A shard's thread, and what it gives at its end.
+type ShardThread = JoinHandle<Result<ShardTotals, ShardError>>;
+
+/// What the program does.
+#[must_use]
+pub fn run() -> ExitCode {
+    abort_on_panic();
+    let mut flags = cli::Flags::parse();
+    let command = flags.command.take();
+    let done = config::settle(flags).and_then(|config| match command {
+        None => serve(&config).map(|totals| totals::json(&totals)),
+        Some(Command::Backup { file }) => store::backup(&config.database, &file),
+        Some(Command::Restore { file }) => {
+            let _instance = Instance::take(&config.data_dir)?;
+            store::restore(&config.database, &file)
+        }
+        Some(Command::User { json, command }) => operator::run(&config, operator::Command::User(command), json),
+        Some(Command::Invite { json, command }) => operator::run(&config, operator::Command::Invite(command), json),
+        Some(Command::Ban { json, command }) => operator::run(&config, operator::Command::Ban(command), json),
+        Some(Command::Owner { name }) => operator::run(&config, operator::Command::Owner(name), false),
+    });
+    match done {
+        Ok(told) => {
+            if !told.is_empty() {
+                say(&format!("{told}\n"));
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("echomesh-server: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+/// A server with a dead shard would look alive and not be.
+fn abort_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        eprintln!("echomesh-server: this is a bug; please report it with the lines above. Start the server again");
+        std::process::abort();
+    }));
+}
+
+/// Runs until a signal or a failure.
+fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
+    logging::start(&config.log, config.log_format)?;
+    resources::raise_open_files();
+    let mut signals = Signals::catch().map_err(|error| StartError::system("cannot catch signals", &error))?;
+    let features = uring::probe().map_err(|error| StartError::Machine(error.to_string()))?;
+    let _instance = Instance::take(&config.data_dir)?;
+    let identity = cert::load(config.tls.as_ref(), &config.data_dir)?;
+    let sockets = sockets::bind(config.address, config.port, config.voice_port, usize::from(config.shards))
+        .map_err(StartError::Machine)?;
+    let metrics = config.metrics.map(metrics::bind).transpose()?;
+    let (address, voice_port) = (sockets.address, sockets.voice_port);
+    let limits = &config.limits;
+    let wakes = wakes(config.shards)?;
+    // The last thing that may fail for the machine's reasons: a first start must not lose its claim code.
+    let (workers, ports, mut loaded) = WorkerThreads::start(config, limits, &wakes)?;
+    let cores = cores(config);
+    let rooms = loaded.rooms.len();
+    let (ending, started) = (Arc::new(Ending::new(config.shards)), Instant::now());
+    let pulses: Vec<Arc<Pulse>> = (0..config.shards).map(|_| Arc::default()).collect();
+    let board = Arc::new(Board::new(config.shards));
+    let watchdog = Watchdog::new(pulses.clone(), started);
+    let (identity_of, cores_of) = (&identity, &cores[..]);
+    let start = ShardsStart {
+        config,
+        limits,
+        identity: identity_of,
+        cores: cores_of,
+        board: &board,
+        ending: &ending,
+        pulses: &pulses,
+        started,
+    };
+    let shards = start.start(sockets, wakes, ports, &mut loaded)?;
+    let summary = Summary {
+        config,
+        features: &features,
+        cores: &cores.iter().map(|core| core.id).collect::<Vec<_>>(),
+        fingerprint: &identity.fingerprint,
+        claim_code: loaded.claim_code.as_deref(),
+        rooms,
+        advice: &resources::advice(config.shards, limits, features.counts_locked_memory),
+        address,
+        voice_port,
+        metrics: metrics.as_ref().map(|listener| listener.address),
+    };
+    let metrics = metrics.map(|listener| metrics::spawn(listener, board.clone())).transpose();
+    let metrics = metrics.map_err(|error| StartError::system("cannot start the metrics' thread", &error))?;
+    say(&summary.to_string());
+    service::ready();
+    until_the_end(&mut signals, &shards, watchdog, &ending);
+    if let Some(metrics) = metrics {
+        metrics.stop();
+    }
+    let ends: Vec<_> = shards.into_iter().map(|shard| shard.join().expect("a panic has aborted")).collect();
+    workers.stop();
+    ends.into_iter().map(|end| end.map_err(|error| StartError::Machine(error.to_string()))).collect()
+}
+
+/// Serves until a signal or the end of a shard, then lets the shards answer what was begun. A second signal, or a
+/// shard that failed, cuts that short.
+fn until_the_end(signals: &mut Signals, shards: &[ShardThread], mut watchdog: Watchdog, ending: &Ending) {
+    let asked = signals.wait(WATCH, || {
+        keep_watch(&mut watchdog);
+        shards.iter().any(JoinHandle::is_finished)
+    });
+    tracing::info!("stopping: answering what was begun");
+    service::stopping();
+    ending.advance(if asked { Phase::Draining } else { Phase::Stopping });
+    let all_over = || shards.iter().all(JoinHandle::is_finished);
+    if signals.wait(WATCH_ENDING, all_over) {
+        tracing::warn!("asked twice: stopping at once");
+        ending.advance(Phase::Stopping);
+    }
+}
+
+/// Tells the service manager that the shards live; ends the process if one will not go on.
+fn keep_watch(watchdog: &mut Watchdog) {
+    match watchdog.look() {
+        Health::Well => service::alive(),
+        Health::Stalled => {}
+        Health::Dead => {
+            eprintln!(
+                "echomesh-server: a shard stands still and will not go on: ending, so that it can be started again \
+                 (acknowledged chat is stored). This is a bug, or the machine's fault; please report the log above"
+            );
+            std::process::abort();
+        }
+    }
+}
+
+fn wakes(shards: u8) -> Result<Vec<Arc<Wake>>, StartError> {
+    let wakes = (0..shards).map(|_| Wake::new().map(Arc::new)).collect::<Result<_, _>>();
+    wakes.map_err(|error| StartError::system("cannot make an eventfd; raise the limit of open files", &error))
+}
+
+/// The core of each shard; none if they are not pinned. More shards than cores share them in turn.
+fn cores(config: &Config) -> Vec<CoreId> {
+    let known = if config.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() };
+    known.iter().copied().cycle().take(if known.is_empty() { 0 } else { usize::from(config.shards) }).collect()
+}
+
+/// What all shards start with.
+struct ShardsStart<'a> {
+    config: &'a Config,
+    limits: &'a Limits,
+    identity: &'a Identity,
+    cores: &'a [CoreId],
+    board: &'a Arc<Board>,
+    ending: &'a Arc<Ending>,
+    pulses: &'a [Arc<Pulse>],
+    started: Instant,
+}
+
+impl ShardsStart<'_> {
+    fn start(
+        &self,
+        sockets: Sockets,
+        wakes: Vec<Arc<Wake>>,
+        ports: Vec<JobPort>,
+        loaded: &mut Loaded,
+    ) -> Result<Vec<ShardThread>, StartError> {
+        let voice_port = sockets.voice_port;
+        let parts = sockets.tcp.into_iter().zip(sockets.udp).zip(mesh::mesh(wakes.len())).zip(ports);
+        let mut shards = Vec::with_capacity(wakes.len());
+        for (shard, (((tcp, udp), mesh), jobs)) in (0_u8..).zip(parts) {
+            let setup = ShardSetup {
+                config: self.shard_config(ShardId(shard), voice_port, loaded)?,
+                core: self.cores.get(usize::from(shard)).copied(),
+                tcp,
+                udp,
+                tls: self.identity.tls.clone(),
+                mesh,
+                jobs,
+                wakes: wakes.clone(),
+                started: self.started,
+                voice_window: self.config.voice_window,
+                board: self.board.clone(),
+                ending: self.ending.clone(),
+                drain: self.config.drain,
+                pulse: self.pulses[usize::from(shard)].clone(),
+            };
+            let thread = shard_thread::spawn(setup);
+            shards.push(thread.map_err(|error| StartError::system("cannot start a shard's thread", &error))?);
+        }
+        Ok(shards)
+    }
+
+    fn shard_config(&self, shard: ShardId, voice_port: u16, loaded: &mut Loaded) -> Result<ShardConfig, StartError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| StartError::system("the system gives no random bytes", &error))?;
+        Ok(ShardConfig {
+            shard,
+            shards: self.config.shards,
+            seed,
+            server_name: self.config.server_name.clone(),
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            voice_port,
+            registration: match self.config.registration {
+                cli::Registration::Open => echomesh_shard::Registration::Open,
+                cli::Registration::Invitation => echomesh_shard::Registration::Invitation,
+                cli::Registration::Closed => echomesh_shard::Registration::Closed,
+            },
+            guests: self.config.guests,
+            plaintext_anywhere: self.config.plaintext_anywhere,
+            spread_after: self.config.spread_after,
+            speakers_max: self.config.speakers_max,
+            retention_days: self.config.retention_days,
+            limits: self.limits.clone(),
+            rooms: loaded.rooms.clone(),
+            bans: loaded.bans.clone(),
+            sessions: loaded.sessions.clone(),
+            // One shard is enough to have their lines deleted.
+            ended_rooms: std::mem::take(&mut loaded.ended_rooms),
+        })
+    }
+}
+
+/// Writes to standard output. That nobody reads it (any more) is no reason to stop serving.
+fn say(text: &str) {
+    let mut output = std::io::stdout();
+    if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        tracing::debug!(%error, "nobody reads standard output");
+    }
+}
