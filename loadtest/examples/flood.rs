@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
 use echomesh_proto::control::{Body, EchoMsg, LoginRequest, RoomAction, RoomActionType};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// Longest flood.
@@ -201,6 +201,8 @@ fn connect_from(target: SocketAddr) -> io::Result<TcpStream> {
     let socket: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     bind(socket.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(SOURCE, 0)))?;
     connect(socket.as_raw_fd(), &SockaddrIn::from(target))?;
+    // Closed by a reset, or the ports of this side would be used up in seconds.
+    setsockopt(&socket, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
     Ok(TcpStream::from(socket))
 }
 
