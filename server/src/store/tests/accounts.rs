@@ -303,15 +303,17 @@ fn what_a_command_deletes_leaves_the_file() {
     }
     script(&mut store, "DELETE FROM audit");
     drop(desk);
+    // Its connection may live on for a moment, and with it the log, which is emptied here.
+    script(&mut store, "PRAGMA wal_checkpoint(TRUNCATE)");
     close(store);
+    let mut left = [0; 2];
     for entry in std::fs::read_dir(directory.path()).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        for secret in ["plugh", "xyzzy"] {
-            let left = bytes.windows(secret.len()).filter(|window| *window == secret.as_bytes()).count();
-            let expected = if secret == "xyzzy" { 20 } else { 0 };
-            assert_eq!(left, expected, "{secret}");
+        for (left, secret) in left.iter_mut().zip(["plugh", "xyzzy"]) {
+            *left += bytes.windows(secret.len()).filter(|window| *window == secret.as_bytes()).count();
         }
     }
+    assert_eq!(left, [0, 20], "replaced hashes and deleted names, and the names that stay");
 }
 
 /// Goal: what a command says it did is on PostgreSQL's disk, however the database is set.
