@@ -264,7 +264,7 @@ impl World {
     fn closed(&mut self, shard: usize, id: ConnectionId, reason: CloseReason) {
         if self.line(shard, id).is_none() {
             // It was not taken in.
-            let refusals = [CloseReason::ConnectionLimit, CloseReason::Shutdown];
+            let refusals = [CloseReason::ConnectionLimit, CloseReason::Flood, CloseReason::Shutdown];
             assert!(refusals.contains(&reason), "closed, and not open: {reason:?}");
         }
         self.lines.retain(|line| line.shard != shard || line.id != id);

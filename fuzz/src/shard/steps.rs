@@ -309,8 +309,10 @@ fn operator(world: &mut World, input: &mut Unstructured<'_>) -> Result<()> {
 
 fn shutdown(world: &mut World) -> Result<()> {
     world.is_stopping = true;
-    for shard in 0..SHARDS {
-        world.input(shard, Input::Shutdown);
+    for input in [|| Input::Drain, || Input::Shutdown] {
+        for shard in 0..SHARDS {
+            world.input(shard, input());
+        }
     }
     Ok(())
 }

@@ -173,9 +173,17 @@ impl Store {
                 self.tokens.retain(|_, (owner, kept)| *owner != user || kept.token_id != token);
                 done(self.tokens.len() < before)
             }
-            AccountsJob::SetPassword { user, old, new } => {
+            AccountsJob::SetPassword { user, old, new, changed_by } => {
                 let account = self.accounts.values_mut().find(|account| account.0 == user.0 && account.2 == old);
-                done(account.map(|account| account.2 = new).is_some())
+                let is_set = account.map(|account| account.2 = new).is_some();
+                if let Some(kept) = changed_by.filter(|_| is_set) {
+                    self.sessions.retain(|_, one| one.user != user || one.id == kept || one.token != 0);
+                }
+                done(is_set)
+            }
+            AccountsJob::EndSessions { user, except } => {
+                self.sessions.retain(|_, one| one.user != user || one.id == except);
+                done(self.accounts.values().any(|account| account.0 == user.0))
             }
             AccountsJob::Delete { user, entry, .. } => {
                 let role = self.accounts.values().find(|account| account.0 == user.0)?.3;
