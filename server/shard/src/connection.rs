@@ -222,7 +222,7 @@ impl Shard {
                 if self.connection(id).is_some_and(|connection| connection.stranger().is_some()) {
                     self.turn_away(id, effects);
                 }
-                return;
+                break;
             }
             if self.congested() {
                 self.held_back.push(id);
