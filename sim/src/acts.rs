@@ -72,7 +72,8 @@ impl World {
         }
         if self.one_in(faults.stall_one_in) {
             let shard = self.below(self.shards.len() as u64) as usize;
-            self.stalled_until[shard] = self.time + self.below(STALL_US);
+            let us = self.below(STALL_US);
+            self.stall(shard, us);
         }
         if self.one_in(faults.store_away_one_in) {
             self.store_goes_away();
@@ -96,6 +97,11 @@ impl World {
         true
     }
 
+    /// A shard takes nothing for so long. A stall does not end another: what waits for its end would be overtaken.
+    fn stall(&mut self, shard: usize, us: u64) {
+        self.stalled_until[shard] = self.stalled_until[shard].max(self.time + us);
+    }
+
     /// Everyone enters a room and leaves it, again and again, and opens voice between.
     fn storm(&mut self) {
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
@@ -117,7 +123,7 @@ impl World {
     fn flood(&mut self) {
         let room = ROOMS[self.below(ROOMS.len() as u64) as usize];
         let shard = self.below(self.shards.len() as u64) as usize;
-        self.stalled_until[shard] = self.time + STALL_US;
+        self.stall(shard, STALL_US);
         let now = self.now();
         for client in 0..self.clients.len() {
             self.clients[client].burst(now, room);

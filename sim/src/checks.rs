@@ -93,7 +93,7 @@ pub fn at_rest(world: &World) -> Result<(), String> {
         }
     }
     stored_once(clients, store)?;
-    for (key, stored) in &store.rooms {
+    for (key, stored) in store.rooms.iter().filter(|(_, stored)| !store.unknown.contains(&stored.number)) {
         room(key, stored.number, shards, clients)?;
     }
     for (shard, kernel) in shards.iter().enumerate() {

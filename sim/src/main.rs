@@ -11,6 +11,7 @@ mod acts;
 mod attackers;
 mod checks;
 mod client;
+mod draining;
 mod faults;
 mod healing;
 mod listening;

@@ -10,6 +10,7 @@ use echomesh_proto::ids::ConnectionId;
 use echomesh_shard::{Input, READ_BYTES_MAX, Security};
 
 use crate::faults::Split;
+use crate::told::Told;
 use crate::world::{Event, World};
 
 /// Connection slots of a shard.
@@ -158,7 +159,9 @@ impl World {
         }
         let Some(client) = self.connections.get(&(shard, connection)).copied() else { return };
         let id = self.clients[client].id();
-        if let Err(broken) = self.told.entry((shard, connection)).or_default().told(id, bytes) {
+        let is_ending = self.is_ending(shard);
+        let told = self.told.entry((shard, connection)).or_insert_with(|| Told::new(is_ending));
+        if let Err(broken) = told.told(id, bytes) {
             let name = &self.clients[client].name;
             self.break_with(format!("{name} is told {broken}"));
         }

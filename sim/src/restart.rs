@@ -1,19 +1,14 @@
 //! The server of the simulated world: started, killed or stopped in order, and started again on what is in the store.
 //!
 //! A kill loses what is in the shards, in the rings, and on its way to and from store and hashers; what the store did is
-//! done. Clients learn at once, as they do of a process that ends. A restart in order tells the kernels to stop, and
-//! gives them a while to store what they must and to tell their clients.
+//! done. Clients learn at once, as they do of a process that ends. A restart in order comes after `draining`.
 
 use echomesh_proto::ids::ShardId;
-use echomesh_shard::{Input, Limits, Registration, Shard, ShardConfig};
+use echomesh_shard::{Limits, Registration, Shard, ShardConfig};
 
 use crate::store::Store;
 use crate::voice::Downlink;
 use crate::world::{Event, World};
-
-/// Time that a server which stops is given at least, and at most as much and this, microseconds.
-const DRAIN_US: u64 = 500_000;
-const DRAIN_MORE_US: u64 = 2_000_000;
 
 /// The server's bounds: the usual ones, or hardly more than the clients need in the end.
 pub fn limits(tight: bool) -> Limits {
@@ -65,22 +60,10 @@ pub fn start(shards: u8, run: u8, seeds: &[u8], speakers_max: u32, limits: &Limi
 }
 
 impl World {
-    /// The kernels are told to stop; after a while the server is started again.
-    pub fn drain(&mut self) {
-        if std::mem::replace(&mut self.draining, true) {
-            return;
-        }
-        for shard in 0..self.shards.len() {
-            self.input(shard, Input::Shutdown);
-        }
-        let more_us = self.below(DRAIN_MORE_US);
-        self.later(DRAIN_US + more_us, Event::Restart);
-    }
-
-    /// SIGKILL or the end of a drain, and a start.
+    /// SIGKILL or the end of a stop in order, and a start.
     pub fn restart(&mut self) {
         self.restarts += 1;
-        self.draining = false;
+        self.ending = None;
         let seeds: Vec<u8> = (0..self.shards.len()).map(|_| self.below(256) as u8).collect();
         self.events.retain(|_, event| {
             !matches!(
@@ -97,6 +80,8 @@ impl World {
                     | Event::StoreDoes(..)
                     | Event::Store(..)
                     | Event::Hash(..)
+                    | Event::Drains(_)
+                    | Event::Stops(_)
                     | Event::Restart
             )
         });

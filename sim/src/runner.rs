@@ -14,6 +14,9 @@ use crate::world::{self, Summary};
 /// Seeds that found bugs, which are fixed.
 const SEEDS: &str = include_str!("../seeds.txt");
 
+/// After so many seeds it is told how many are done.
+const TOLD_EVERY: u64 = 1_000;
+
 /// One seed in so many is run twice.
 const TWICE_ONE_IN: u64 = 50;
 
@@ -75,6 +78,10 @@ pub fn run(seeds: &[u64], jobs: usize, trace: bool) -> ExitCode {
                             results.2 += 1;
                             eprintln!("seed {seed}: {broken}\n{}", replay(*seed));
                         }
+                    }
+                    let (_, passed, failed) = *results;
+                    if (passed + failed).is_multiple_of(TOLD_EVERY) {
+                        eprintln!("{passed} passed, {failed} failed so far");
                     }
                 }
             });

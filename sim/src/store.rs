@@ -1,6 +1,6 @@
 //! A simulated store: accounts, rooms and chat lines in memory, with the promises of the real one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use echomesh_proto::control::{ChatMsg, Role};
 use echomesh_proto::ids::{RoomNumber, UserId};
@@ -41,6 +41,8 @@ pub struct Store {
     /// Rooms by key.
     pub rooms: BTreeMap<String, StoredRoom>,
     numbers: u64,
+    /// Rooms that nobody knows: it was told that they could not be stored.
+    pub unknown: BTreeSet<RoomNumber>,
     /// Rooms that ended and whose lines are not deleted. Lines are kept here all the same, to be checked.
     ended: Vec<RoomNumber>,
     /// With the epoch that its account had when it was first written.
@@ -64,7 +66,9 @@ impl Store {
     /// Does one job, and says that it failed.
     pub fn carry_out_and_fail(&mut self, job: StoreJob) -> StoreOutcome {
         let (lines, direct) = (self.lines.len(), self.direct.len());
-        self.carry_out(job);
+        if let StoreOutcome::RoomCreated { room } = self.carry_out(job) {
+            self.unknown.insert(room);
+        }
         for line in self.lines[lines..].iter_mut().chain(&mut self.direct[direct..]) {
             line.is_doubtful = true;
         }
@@ -91,8 +95,8 @@ impl Store {
                 StoreOutcome::AccountCreated { user }
             }
             StoreJob::CreateRoom { key, name, properties, creator, .. } => {
-                if self.rooms.contains_key(&key) {
-                    return StoreOutcome::Exists;
+                if let Some(taken) = self.rooms.get(&key) {
+                    return StoreOutcome::RoomExists { room: taken.number };
                 }
                 self.numbers += 1;
                 let number = RoomNumber(self.numbers);
@@ -197,6 +201,7 @@ impl Store {
         for room in temporary.collect::<Vec<_>>() {
             self.end(room);
         }
+        self.unknown.clear();
         self.acts_before += self.operator_acts.len() as u64;
         self.operator_acts.clear();
         self.ended.clone()

@@ -21,6 +21,8 @@ fn may_fail_when_done(job: &StoreJob) -> bool {
         StoreJob::AppendChat { .. }
             | StoreJob::SaveSessions { .. }
             | StoreJob::CreateAccount { .. }
+            | StoreJob::CreateRoom { .. }
+            | StoreJob::EndRoom { .. }
             | StoreJob::Chat(_)
             | StoreJob::SweepRoom { .. }
     )

@@ -18,6 +18,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 use crate::attackers::Attackers;
 use crate::checks;
 use crate::client::Client;
+use crate::draining::Ending;
 use crate::faults::Faults;
 use crate::mistakes;
 use crate::network::Unread;
@@ -93,7 +94,9 @@ pub enum Event {
     StoreDoes(usize, StoreRequest),
     Store(usize, StoreReply),
     Hash(usize, HashReply),
-    /// The server that was told to stop has done so, and another starts.
+    /// A shard learns that the server ends, that it is to stop; all have, and another server starts.
+    Drains(usize),
+    Stops(usize),
     Restart,
     Tick,
     Act,
@@ -111,7 +114,9 @@ impl Event {
             | Event::Mesh(_, shard)
             | Event::MeshVoice(_, shard, _)
             | Event::Store(shard, _)
-            | Event::Hash(shard, _) => Some(*shard),
+            | Event::Hash(shard, _)
+            | Event::Drains(shard)
+            | Event::Stops(shard) => Some(*shard),
             Event::Uplink(_, _, datagram) => World::steered(datagram, shards),
             Event::ToClient(..)
             | Event::ClientClosed(..)
@@ -184,7 +189,7 @@ pub struct World {
     /// How often the server was killed or restarted.
     pub restarts: usize,
     /// It was told to stop, and will be started again.
-    pub draining: bool,
+    pub ending: Option<Ending>,
     /// The store does each shard's jobs in order, and answers in order.
     pub store_free: Vec<u64>,
     pub store_answers: Vec<u64>,
@@ -280,7 +285,7 @@ impl World {
             store,
             speakers_max,
             restarts: 0,
-            draining: false,
+            ending: None,
             store_free: vec![0; usize::from(shards)],
             store_answers: vec![0; usize::from(shards)],
             store_away_until: 0,
@@ -417,6 +422,8 @@ impl World {
             Event::StoreDoes(shard, request) => self.store_does(shard, request),
             Event::Store(shard, reply) => self.input(shard, Input::Store(reply)),
             Event::Hash(shard, reply) => self.input(shard, Input::Hash(reply)),
+            Event::Drains(shard) => self.drains(shard),
+            Event::Stops(shard) => self.stops(shard),
             Event::Restart => self.restart(),
             Event::Tick => self.tick(),
             Event::Act if !self.healed => {
@@ -435,6 +442,7 @@ impl World {
             }
             self.input(shard, Input::Tick);
             self.look_at_bounds(shard);
+            self.look_at_end(shard);
         }
         for client in 0..self.clients.len() {
             self.tell(client, echomesh_client::Input::Tick);

@@ -55,8 +55,10 @@ impl Store {
                 StoreOutcome::Claimed
             }
             StoreJob::Claim { .. } => StoreOutcome::Denied,
-            StoreJob::CreateRoom { key, .. } if self.rooms.contains_key(&key) => StoreOutcome::Exists,
             StoreJob::CreateRoom { key, .. } => {
+                if let Some(room) = self.rooms.get(&key).copied() {
+                    return StoreOutcome::RoomExists { room };
+                }
                 self.room_numbers += 1;
                 self.rooms.insert(key, RoomNumber(self.room_numbers));
                 StoreOutcome::RoomCreated { room: RoomNumber(self.room_numbers) }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use echomesh_proto::control::Member;
-use echomesh_proto::ids::{PeerId, RoomNumber, SessionId, ShardId, Ssrc};
+use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, SessionId, ShardId, Ssrc};
 
 use crate::Shard;
 use crate::connection::Connection;
@@ -73,6 +73,11 @@ impl Shard {
     /// Where the members of rooms that live here have their sessions.
     pub fn members_shards(&self) -> impl Iterator<Item = (SessionId, ShardId)> {
         self.homes.values().flat_map(|home| &home.members).map(|(id, member)| (*id, member.shard))
+    }
+
+    /// Requests that were begun and are not answered.
+    pub fn begun_requests(&self) -> impl Iterator<Item = (ConnectionId, u32)> {
+        self.connections.iter().flatten().flat_map(|connection| connection.unanswered().map(|id| (connection.id, id)))
     }
 
     /// The sessions that live here.

@@ -134,7 +134,7 @@ pub struct Limits {
     /// Unanswered requests to the hashers.
     pub hash_requests_max: u32,
     /// Control bytes waiting for room in the ring to one shard. Over half: new work that feeds it is
-    /// refused or waits.
+    /// refused or waits. The other half is for what the store answers then.
     pub outbox_bytes_max: usize,
     /// From accept to a login, microseconds.
     pub login_us_max: u64,

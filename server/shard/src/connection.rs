@@ -93,6 +93,11 @@ impl Connection {
         !self.asked.is_empty()
     }
 
+    /// Ids of what was begun and is not answered.
+    pub(crate) fn unanswered(&self) -> impl Iterator<Item = u32> {
+        self.asked.iter().map(|asked| asked.request_id)
+    }
+
     /// Its id, if it may be told something and nobody is logged in or on the way.
     pub(crate) fn stranger(&self) -> Option<ConnectionId> {
         (self.opened && self.session.is_none() && self.asked.is_empty()).then_some(self.id)
@@ -213,11 +218,11 @@ impl Shard {
     pub(crate) fn serve(&mut self, now: Now, id: ConnectionId, effects: &mut Effects) {
         loop {
             // What was not begun waits for the next server; but a login that was refused has nobody who waits.
-            if self.is_ending() {
+            if self.is_ending() && !planted(Mistake::BeginAtTheEnd) {
                 if self.connection(id).is_some_and(|connection| connection.stranger().is_some()) {
                     self.turn_away(id, effects);
                 }
-                return;
+                break;
             }
             if self.congested() {
                 self.held_back.push(id);

@@ -47,7 +47,7 @@ pub enum StoreJob {
     Claim { user: UserId, code: String, entry: Box<AuditEntry> },
     /// About accounts, their tokens and invitations: `Accounts`, or `NotFound` if what it is about is gone.
     Accounts(Box<AccountsJob>),
-    /// Make a room: `RoomCreated`, or `Exists` if the key is taken.
+    /// Make a room: `RoomCreated`, or `RoomExists` if the key is taken.
     CreateRoom { key: String, name: String, properties: Properties, creator: UserId, time_ms: u64 },
     /// A temporary room ended: frees its name, and what is said of roles and accounts there goes. `Swept`.
     EndRoom { room: RoomNumber },
@@ -143,6 +143,8 @@ pub enum StoreOutcome {
     Accounts(AccountsOutcome),
     /// `CreateRoom` made it.
     RoomCreated { room: RoomNumber },
+    /// `CreateRoom`: the key is this room's.
+    RoomExists { room: RoomNumber },
     /// `AppendChat` stored it.
     ChatStored { message_id: u64 },
     /// `AppendChat` had stored it before; the line as it is now.

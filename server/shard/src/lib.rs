@@ -464,9 +464,10 @@ impl Shard {
         self.jobs.storing() < self.config.limits.store_requests_max
     }
 
-    /// Whether so many bytes more may be told by what waits for the store: its answers may come all at once.
+    /// Whether so many bytes more may be told by what waits for the store: its answers may come all at once, and find an
+    /// outbox that is half full.
     fn rings_have_room(&self, bytes: usize) -> bool {
-        bytes == 0 || self.jobs.telling() + bytes <= self.config.limits.outbox_bytes_max
+        bytes == 0 || self.jobs.telling() + bytes <= self.config.limits.outbox_bytes_max / 2
     }
 
     /// Sends a job to the store, which has room for it.

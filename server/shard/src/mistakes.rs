@@ -72,6 +72,10 @@ mistakes! {
     ForgetHeldBack => "forget-held-back",
     /// A withheld packet is not counted.
     DropUncounted => "drop-uncounted",
+    /// A server that ends begins what comes.
+    BeginAtTheEnd => "begin-at-the-end",
+    /// A shard that ends does not wait for what it has begun.
+    QuietTooSoon => "quiet-too-soon",
 }
 
 /// Whether this mistake is to be made.

@@ -13,6 +13,7 @@ use crate::Shard;
 use crate::connection::status;
 use crate::counters::CloseReason;
 use crate::effect::Effects;
+use crate::mistakes::{Mistake, planted};
 
 /// Told to everybody whom the server leaves, and to who comes while it ends.
 const STOPPING: &str = "the server is stopping or starting anew: connect again in a moment";
@@ -42,7 +43,8 @@ impl Shard {
     /// Draining, and all that was begun is answered: nobody here waits for the store, the hashers or another shard.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.is_ending() && self.connections.iter().flatten().all(|connection| !connection.has_unanswered())
+        let mut connections = self.connections.iter().flatten();
+        self.is_ending() && (planted(Mistake::QuietTooSoon) || connections.all(|it| !it.has_unanswered()))
     }
 
     pub(crate) fn drain(&mut self, effects: &mut Effects) {

@@ -5,7 +5,7 @@ mod cluster;
 
 use cluster::{Client, Cluster, chat, code, login};
 use echomesh_proto::control::{Body, StatusCode as S};
-use echomesh_shard::{CloseReason, Input};
+use echomesh_shard::{CloseReason, Input, Limits};
 
 fn drain(cluster: &mut Cluster) {
     for shard in 0..cluster.shards.len() {
@@ -77,6 +77,21 @@ fn newcomers_are_turned_away() {
     cluster.input(0, Input::Shutdown);
     cluster.run();
     assert_eq!(codes(&mut cluster, begun), [S::StatusShuttingDown]);
+}
+
+/// Goal: who sends on while the server ends is not read further than anyone: what waits stays bounded (PROTOCOL M94).
+#[test]
+fn what_waits_is_bounded() {
+    let mut cluster = Cluster::new(1);
+    let client = cluster.member(0, "ann", "hall");
+    drain(&mut cluster);
+    let mut sent = 0_usize;
+    while cluster.paused.is_empty() {
+        assert!(sent < 4 * Limits::default().input_bytes_max, "{sent} bytes were read");
+        cluster.send(client, 5, chat("hall", &"x".repeat(1_000)));
+        sent += 1_000;
+    }
+    assert_eq!(cluster.shards[0].over_its_bound(), None);
 }
 
 /// Goal: voice goes on while requests are answered (PROTOCOL M94).

@@ -10,7 +10,7 @@ use echomesh_proto::control::{
     RoomProperties, StatusCode as S,
 };
 use echomesh_proto::ids::RoomNumber;
-use echomesh_shard::CloseReason;
+use echomesh_shard::{CloseReason, StoredRoom};
 
 fn deltas(bodies: Vec<Body>) -> Vec<RoomDelta> {
     let of = |body| if let Body::RoomEvent(event) = body { Some(event.deltas) } else { None };
@@ -273,6 +273,22 @@ fn an_end_is_stored_in_the_end() {
     cluster.pass(11_000_000);
     assert_eq!(cluster.code(ann, action(Kind::RaCreate, "tent")), S::StatusOk);
     assert!(cluster.stored.rooms.contains_key("tent"));
+}
+
+/// Goal: a room that the store has although it said that it failed, for the answer to the commit was lost, does not keep
+/// its name for ever: it goes, and the room is made.
+#[test]
+fn a_room_that_nobody_was_told_of_goes() {
+    let mut cluster = Cluster::new(2);
+    let ann = cluster.member(0, "ann", "attic");
+    let stray = StoredRoom { number: RoomNumber(900), key: "hall".into(), ..cluster.stored.rooms["attic"].clone() };
+    cluster.stored.rooms.insert("hall".into(), stray);
+    assert_eq!(cluster.code(ann, action(Kind::RaCreate, "hall")), S::StatusTryAgain);
+    assert_eq!(cluster.code(ann, action(Kind::RaCreate, "hall")), S::StatusOk);
+    assert_ne!(cluster.stored.rooms["hall"].number, RoomNumber(900));
+    cluster.pass(1_000_000);
+    assert!(cluster.stored.ended.is_empty(), "nothing is left of it");
+    assert_eq!(cluster.code(ann, action(Kind::RaCreate, "hall")), S::StatusExists);
 }
 
 /// Goal: a room that is deleted puts its members out, with by whom; it is gone on every shard, and so is what was

@@ -51,8 +51,12 @@ pub(super) async fn create(
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (key) DO NOTHING";
     let mut all = values(properties).to_vec();
     all.extend([Text(key), Text(name), Number(creator.0 as i64), Number(time_ms as i64)]);
-    let numbers = connection.insert(sql, &all).await?;
-    Ok(numbers.first().map_or(StoreOutcome::Exists, |room| StoreOutcome::RoomCreated { room: RoomNumber(*room) }))
+    if let Some(room) = connection.insert(sql, &all).await?.first() {
+        return Ok(StoreOutcome::RoomCreated { room: RoomNumber(*room) });
+    }
+    let taken = connection.row("SELECT id FROM rooms WHERE key = $1", &[Text(key)]).await?;
+    let taken = taken.ok_or(sqlx::Error::RowNotFound)?;
+    Ok(StoreOutcome::RoomExists { room: RoomNumber(taken.number(0)? as u64) })
 }
 
 /// Sets all properties of a room.

@@ -1,7 +1,7 @@
 //! Lines of a room, at its home: stored in order, then told to all its members, then acknowledged.
 //!
-//! Bounds: those of the store's requests, and `Limits::outbox_bytes_max` of lines that wait for it, which it may answer
-//! all at once; nothing is taken while a ring it would feed is congested.
+//! Bounds: those of the store's requests, and half of `Limits::outbox_bytes_max` of lines that wait for it, which it may
+//! answer all at once; nothing is taken while a ring it would feed is congested.
 
 use echomesh_proto::control::{Body, ChatMsg, EchoMsg, RoomMessage, StatusCode};
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};

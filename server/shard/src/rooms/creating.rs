@@ -132,9 +132,15 @@ impl Shard {
                 // Through the mesh even to ourselves, so that the asker's shard knows the room first.
                 self.tell(asker.shard(), Mesh::Answer(Answer { asker, msg: EchoMsg::new(0, Body::RoomState(state)) }));
             }
-            // A room of that name has just ended, and the store has not been told yet.
-            StoreOutcome::Exists if !self.directory.contains_key(&new.key) => self.home_busy(asker, effects),
-            StoreOutcome::Exists => self.refuse(asker, StatusCode::StatusExists, &exists(&new.name), effects),
+            StoreOutcome::RoomExists { room } if self.room_keys.contains_key(room) => {
+                self.refuse(asker, StatusCode::StatusExists, &exists(&new.name), effects);
+            }
+            // One that has just ended, and the store was not told yet; or one that was stored although its making
+            // was told to have failed. Either goes before the next try.
+            StoreOutcome::RoomExists { room } => {
+                self.end_in_store(*room);
+                self.home_busy(asker, effects);
+            }
             _ => self.refuse(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
         }
     }

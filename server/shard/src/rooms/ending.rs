@@ -58,6 +58,13 @@ impl Shard {
         let Some(home) = self.homes.get(&number) else { return };
         if home.properties.temporary && home.members.is_empty() {
             self.end_room(number, &Removal::default());
+            self.end_in_store(number);
+        }
+    }
+
+    /// The store is to be told that a room ended; twice does no harm.
+    pub(crate) fn end_in_store(&mut self, number: RoomNumber) {
+        if !self.endings.ended.contains(&number) {
             self.endings.ended.push(number);
         }
     }

@@ -24,8 +24,8 @@ impl Rooms {
     pub fn carry_out(&mut self, job: StoreJob) -> StoreOutcome {
         match job {
             StoreJob::CreateRoom { key, name, properties, creator, .. } => {
-                if self.rooms.contains_key(&key) {
-                    return StoreOutcome::Exists;
+                if let Some(taken) = self.rooms.get(&key) {
+                    return StoreOutcome::RoomExists { room: taken.number };
                 }
                 self.numbers += 1;
                 let number = RoomNumber(self.numbers);

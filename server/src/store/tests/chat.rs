@@ -122,7 +122,7 @@ fn mentions_keep_the_order_of_a_batch() {
             }
             let mut outcomes = store.carry_out(jobs);
             if turn == 1 {
-                assert_eq!(outcomes.remove(3), StoreOutcome::Exists);
+                assert_eq!(outcomes.remove(3), StoreOutcome::RoomExists { room: RoomNumber(1) });
             }
             let numbers: Vec<u64> = outcomes[..6].iter().chain(&outcomes[8..]).map(stored).collect();
             assert!(numbers.is_sorted_by(|one, next| one < next), "{numbers:?}");

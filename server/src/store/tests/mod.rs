@@ -128,7 +128,7 @@ fn answers_survive_reopening() {
         close(store);
         let mut store = furnished(place);
         assert_eq!(one(&mut store, &account("ada")), StoreOutcome::Exists);
-        assert_eq!(one(&mut store, &room("hall")), StoreOutcome::Exists);
+        assert_eq!(one(&mut store, &room("hall")), StoreOutcome::RoomExists { room: RoomNumber(1) });
         close(store);
         let (mut store, loaded) = open(place);
         let [hall] = &loaded.rooms[..] else { panic!("one room") };
@@ -174,7 +174,7 @@ fn a_batch_of_lines_is_numbered_in_order() {
             let middle = jobs.len() / 2;
             jobs.insert(middle, room("hall"));
             let mut outcomes = store.carry_out(jobs);
-            assert_eq!(outcomes.remove(middle), StoreOutcome::Exists);
+            assert_eq!(outcomes.remove(middle), StoreOutcome::RoomExists { room: RoomNumber(1) });
             let numbers: Vec<u64> = outcomes.iter().map(stored).collect();
             assert!(numbers[0] > last && numbers.is_sorted_by(|one, next| one < next), "{count} lines: {numbers:?}");
             last = numbers[count - 1];
