@@ -188,7 +188,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
 }
 
 /// Serves until a signal or the end of a shard, then lets the shards answer what was begun. A second signal, or a
-/// shard that failed, cuts that short.
+/// shard that failed, cuts that short. A shard that stands still is seen until the last has ended.
 fn until_the_end(signals: &mut Signals, shards: &[ShardThread], mut watchdog: Watchdog, ending: &Ending) {
     let asked = signals.wait(WATCH, || {
         keep_watch(&mut watchdog);
@@ -197,9 +197,16 @@ fn until_the_end(signals: &mut Signals, shards: &[ShardThread], mut watchdog: Wa
     tracing::info!("stopping: answering what was begun");
     service::stopping();
     ending.advance(if asked { Phase::Draining } else { Phase::Stopping });
-    let all_over = || shards.iter().all(JoinHandle::is_finished);
-    if signals.wait(WATCH_ENDING, all_over) {
-        tracing::warn!("asked twice: stopping at once");
+    let mut watched = Instant::now();
+    let mut all_over = || {
+        if watched.elapsed() >= WATCH {
+            watched = Instant::now();
+            keep_watch(&mut watchdog);
+        }
+        shards.iter().all(JoinHandle::is_finished)
+    };
+    while signals.wait(WATCH_ENDING, &mut all_over) {
+        tracing::warn!("asked again: stopping at once");
         ending.advance(Phase::Stopping);
     }
 }

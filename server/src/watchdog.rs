@@ -180,6 +180,8 @@ pub struct Watchdog {
     pulses: Vec<Arc<Pulse>>,
     started: Instant,
     looked: Option<Duration>,
+    /// When the whole server went on after it stood still: no shard is accused of the time before.
+    excused_until: Duration,
     /// How long each shard has stood still, when it was logged last.
     logged: Vec<Option<Duration>>,
 }
@@ -188,7 +190,7 @@ impl Watchdog {
     /// For the shards of these pulses, whose clock began at `started`.
     pub fn new(pulses: Vec<Arc<Pulse>>, started: Instant) -> Self {
         let logged = vec![None; pulses.len()];
-        Self { pulses, started, looked: None, logged }
+        Self { pulses, started, looked: None, excused_until: Duration::ZERO, logged }
     }
 
     /// One look. Call it several times in [`STALL`].
@@ -203,12 +205,13 @@ impl Watchdog {
                 ms = away.as_millis() as u64,
                 "the whole server stood still: suspended, or short of processor"
             );
-            // The shards have not had their turn either.
+            // The shards have not had their turn either, and some need a while to catch up.
+            self.excused_until = now;
             return Health::Well;
         }
         let mut health = Health::Well;
         for (shard, (pulse, logged)) in self.pulses.iter().zip(&mut self.logged).enumerate() {
-            let still = pulse.still_for(now);
+            let still = pulse.still_for(now).min(now - self.excused_until);
             if still < STALL {
                 if let Some(before) = logged.take() {
                     tracing::warn!(shard, ms = before.as_millis() as u64, "the shard goes on, after at least so long");
@@ -272,8 +275,11 @@ mod tests {
         pulses[0].tick(at(0));
         assert_eq!(watchdog.look_at(at(100)), Health::Well);
         assert_eq!(watchdog.look_at(at(3_600_000)), Health::Well);
+        // It catches up, and has not ticked yet.
+        assert_eq!(watchdog.look_at(at(3_600_400)), Health::Well);
+        assert_eq!(watchdog.look_at(at(3_600_600)), Health::Stalled);
         pulses[0].end();
-        for ms in (3_600_100..3_700_000).step_by(100) {
+        for ms in (3_600_700..3_700_000).step_by(100) {
             assert_eq!(watchdog.look_at(at(ms)), Health::Well);
         }
     }

@@ -3,6 +3,7 @@
 
 use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
+use echomesh_proto::limits::CHAT_BYTES_MAX;
 
 use crate::accounts::AccountJob;
 use crate::chat::Pending;
@@ -59,7 +60,8 @@ const LINE_BYTES: usize = 1_024;
 
 /// Most that a line puts into one ring once it is stored: itself, and the acknowledgement.
 pub(crate) fn told_bytes(content: &str) -> usize {
-    2 * (content.len() + LINE_BYTES)
+    // A line that was stored before is answered as it was stored.
+    (2 * (content.len() + LINE_BYTES)).max(CHAT_BYTES_MAX + LINE_BYTES)
 }
 
 impl Job {
