@@ -6,6 +6,9 @@
 //! Bounds: `KEYS_MAX` addresses and names are remembered; each wrong one costs a hash or a look into the store, so more
 //! are not wrong at once. Guesses that are under way when the limit is met are owed. Cost: two look-ups a guess.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use echomesh_proto::control::{Body, StatusCode};
 use echomesh_proto::ids::{ConnectionId, ShardId};
 use echomesh_proto::time::Now;
@@ -15,6 +18,7 @@ use crate::bans::Network;
 use crate::connection::try_again;
 use crate::counters::CloseReason;
 use crate::effect::Effects;
+use crate::jobs::{HashOutcome, HashReply, JobToken};
 use crate::mesh::Mesh;
 use crate::rates::Buckets;
 use crate::{Shard, names, retry_ms};
@@ -37,11 +41,13 @@ pub(crate) struct Guess {
 pub(crate) struct Guesses {
     networks: Buckets<Network>,
     accounts: Buckets<u64>,
+    /// Secrets that are with the hashers: as many as `Limits::hash_requests_max`.
+    hashed: BTreeMap<JobToken, Guess>,
 }
 
 impl Default for Guesses {
     fn default() -> Self {
-        Self { networks: Buckets::new(KEYS_MAX), accounts: Buckets::new(KEYS_MAX) }
+        Self { networks: Buckets::new(KEYS_MAX), accounts: Buckets::new(KEYS_MAX), hashed: BTreeMap::new() }
     }
 }
 
@@ -90,23 +96,46 @@ impl Shard {
         Some(TooMany { text, retry_after_ms })
     }
 
-    /// Something was wrong: for an account of [`account`], or 0.
+    /// A secret is with the hashers: whoever it is from, it counts if it is wrong, though its connection be gone by then.
+    pub(crate) fn guess_is_hashed(&mut self, token: JobToken, remote: IpAddr, account: u64) {
+        self.guesses.hashed.insert(token, Guess { network: Some(Network::of(remote)), account });
+    }
+
+    /// The hashers have answered.
+    pub(crate) fn guess_was_hashed(&mut self, now: Now, reply: &HashReply) {
+        let guess = self.guesses.hashed.remove(&reply.token);
+        if let Some(guess) = guess.filter(|_| reply.outcome == HashOutcome::Verified(false)) {
+            self.charge_guess(now, &guess);
+        }
+    }
+
+    /// Something was wrong that the hashers did not see: for an account of [`account`], or 0.
     pub(crate) fn count_guess(&mut self, now: Now, id: ConnectionId, account: u64, effects: &mut Effects) {
+        let Some(connection) = self.connection(id) else { return };
+        let guess = Guess { network: Some(Network::of(connection.remote)), account };
+        self.charge_guess(now, &guess);
+        self.count_guess_here(now, id, effects);
+    }
+
+    /// A connection has a few guesses.
+    pub(crate) fn count_guess_here(&mut self, now: Now, id: ConnectionId, effects: &mut Effects) {
         let guesses_max = self.config.limits.guesses_max;
         let Some(connection) = self.connection(id) else { return };
         connection.guesses += 1;
-        let (guesses, network) = (connection.guesses, Network::of(connection.remote));
-        let guess = Guess { network: Some(network), account };
+        if connection.guesses >= guesses_max {
+            self.close(now, id, CloseReason::Guessing, effects);
+        }
+    }
+
+    /// On every shard.
+    fn charge_guess(&mut self, now: Now, guess: &Guess) {
         for shard in (0..self.config.shards).map(ShardId) {
             // One that is not told knows of fewer: better than to hold a login up.
             if shard != self.config.shard && !self.is_congested(shard) {
                 self.tell(shard, Mesh::Guess(guess.clone()));
             }
         }
-        self.note_guess(now, &guess);
-        if guesses >= guesses_max {
-            self.close(now, id, CloseReason::Guessing, effects);
-        }
+        self.note_guess(now, guess);
     }
 
     /// Here or on another shard.

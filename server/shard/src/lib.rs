@@ -505,6 +505,7 @@ impl Shard {
     }
 
     fn hashed(&mut self, now: Now, reply: HashReply, effects: &mut Effects) {
+        self.guess_was_hashed(now, &reply);
         match self.jobs.take(reply.token) {
             Some(Job::Hash(asker)) => self.login_hashed(now, asker, reply.outcome, effects),
             Some(Job::AccountHash(job)) => self.account_hashed(*job, reply.outcome, effects),

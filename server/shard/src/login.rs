@@ -152,10 +152,12 @@ impl Shard {
         let hashes = self.jobs.hashing();
         let Some(connection) = self.connection(asker.connection()) else { return };
         let (remote, password) = (connection.remote, connection.login.as_ref().map(|login| login.password.clone()));
+        let account = connection.login.as_ref().map_or(0, |login| guesses::account(&login.name.key));
         if hashes >= self.config.limits.hash_requests_max {
             return self.refuse_login(asker, StatusCode::StatusTryAgain, BUSY, effects);
         }
         let token = self.jobs.insert(Job::Hash(asker));
+        self.guess_is_hashed(token, remote, account);
         let password = password.unwrap_or_default();
         effects.list.push(Effect::Hash(HashRequest { token, remote, password, verify }));
     }
@@ -228,7 +230,10 @@ impl Shard {
                     self.rehash(asker, user, password, old, effects);
                 }
             }
-            HashOutcome::Verified(false) => self.wrong_guess(now, asker, effects),
+            HashOutcome::Verified(false) => {
+                self.refuse_guess(asker, effects);
+                self.count_guess_here(now, asker.connection(), effects);
+            }
             HashOutcome::Hashed(password_hash) => {
                 let invitation = match registration {
                     Registration::Open => String::new(),
@@ -244,20 +249,24 @@ impl Shard {
         }
     }
 
+    /// One that no hash was compared for.
     fn wrong_guess(&mut self, now: Now, asker: Asker, effects: &mut Effects) {
-        let registration = self.config.registration;
-        let login = self.login_of(asker);
-        let account = match &login {
+        let account = match self.login_of(asker) {
             Some(login) if !login.name.key.is_empty() => guesses::account(&login.name.key),
             _ => 0,
         };
-        let text = match (login, registration) {
+        self.refuse_guess(asker, effects);
+        self.count_guess(now, asker.connection(), account, effects);
+    }
+
+    fn refuse_guess(&mut self, asker: Asker, effects: &mut Effects) {
+        let registration = self.config.registration;
+        let text = match (self.login_of(asker), registration) {
             (Some(login), _) if login.name.key.is_empty() => "that token does not count: it is misspelt or revoked",
             (_, Registration::Invitation) => BAD_CREDENTIALS_OR_INVITATION,
             _ => BAD_CREDENTIALS,
         };
         self.refuse_login(asker, StatusCode::StatusBadCredentials, text, effects);
-        self.count_guess(now, asker.connection(), account, effects);
     }
 
     /// The password is right: ask the account's home for a session.

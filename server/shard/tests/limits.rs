@@ -270,6 +270,30 @@ fn an_address_guesses_seldom() {
     assert_eq!(cluster.login(later, "ada", 0).status_code, 0);
 }
 
+/// Goal: who hangs up before a wrong password is refused has guessed all the same, on every shard (PROTOCOL M98).
+#[test]
+fn a_guess_counts_though_its_connection_is_gone() {
+    let mut cluster = limited(2, |limits| limits.address_guesses = Rate::one_in(2, 3));
+    let away = cluster.connect_as(0, "198.51.100.1:1", Security::Tls);
+    cluster.login(away, "ada", 0);
+    for guess in [wrong("ada"), wrong("ada"), wrong("ada")] {
+        let client = cluster.connect_as(0, "192.0.2.1:1", Security::Tls);
+        cluster.hold_hashes = true;
+        cluster.send(client, 1, guess);
+        cluster.run();
+        cluster.close(client);
+        cluster.hold_hashes = false;
+        for (shard, reply) in std::mem::take(&mut cluster.held_hashes) {
+            cluster.input(shard, Input::Hash(reply));
+        }
+        cluster.run();
+    }
+    for shard in 0..2 {
+        let client = cluster.connect_as(shard, "192.0.2.1:1", Security::Tls);
+        assert_eq!(again(&cluster.ask(client, login("ada", "secret", 0))), 2_000, "not even the right one");
+    }
+}
+
 /// Goal: a name without an account is treated as one that has one: the refusal does not tell (PROTOCOL M98).
 #[test]
 fn names_that_are_nobodys_are_guessed_at_alike() {

@@ -25,7 +25,9 @@ impl Shard {
         if self.jobs.hashing() >= self.config.limits.hash_requests_max {
             return self.account_busy(job.asker, effects);
         }
+        let account = guesses::account(&key_of(&job.username));
         let token = self.jobs.insert(Job::AccountHash(Box::new(job)));
+        self.guess_is_hashed(token, remote, account);
         effects.list.push(Effect::Hash(HashRequest { token, remote, password, verify }));
     }
 
@@ -37,8 +39,7 @@ impl Shard {
             HashOutcome::Verified(false) => {
                 let text = "that is not the account's password: check it and try again";
                 self.refuse(asker, StatusCode::StatusBadCredentials, text, effects);
-                let account = guesses::account(&key_of(&job.username));
-                self.count_guess(self.now, asker.connection(), account, effects);
+                self.count_guess_here(self.now, asker.connection(), effects);
             }
             HashOutcome::Hashed(new) => {
                 let (user, old, changed_by) = (job.user, job.kept.clone(), Some(job.session));

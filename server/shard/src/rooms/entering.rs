@@ -178,7 +178,7 @@ impl Shard {
             None => return self.counters.drop(Drop::MeshBadRecord),
         }
         let now = self.now;
-        self.count_guess(now, answer.asker.connection(), 0, effects);
+        self.count_guess_here(now, answer.asker.connection(), effects);
     }
 
     /// Sends a password to the hashers, if they have room for one more.
@@ -194,6 +194,7 @@ impl Shard {
             return false;
         }
         let token = self.jobs.insert(job);
+        self.guess_is_hashed(token, remote, 0);
         let password = secret.password.clone();
         effects.list.push(Effect::Hash(HashRequest { token, remote, password, verify }));
         true
