@@ -8,10 +8,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
 use echomesh_proto::limits::{DATAGRAM_BYTES_MAX, OPUS_PAYLOAD_TYPE};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-/// After this long without an acknowledgement a TCP peer is dead; minimal clients need not ping.
+/// After this long without an acknowledgement of what was sent a TCP peer is dead; minimal clients need not ping.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A silent TCP peer is probed after this long, so often and so many times before it is dead.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBES: u32 = 3;
 
 /// Asked for each UDP socket; without CAP_NET_ADMIN the kernel grants up to net.core.rmem_max and wmem_max.
 const UDP_BUFFER_BYTES: libc::c_int = 4 << 20;
@@ -119,7 +124,9 @@ fn socket(address: IpAddr, kind: Type) -> io::Result<Socket> {
     if kind == Type::STREAM {
         // Connections of an earlier run in TIME_WAIT do not keep us from the port; a listener does.
         socket.set_reuse_address(true)?;
-        // Accepted sockets inherit both.
+        // Accepted sockets inherit these. In a room where nobody says anything only probes find who is gone.
+        let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY).with_retries(PROBES);
+        socket.set_tcp_keepalive(&probes)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT))?;
     } else {
@@ -278,6 +285,8 @@ mod tests {
             };
             let accepted = socket2::SockRef::from(&accepted);
             assert!(accepted.tcp_nodelay().unwrap());
+            assert!(accepted.keepalive().unwrap());
+            assert_eq!(accepted.tcp_keepalive_time().unwrap(), PROBE_AFTER);
             assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(TCP_USER_TIMEOUT));
             seen[which] = true;
         }

@@ -389,6 +389,8 @@ impl Shard {
             (limits.login_us_max, limits.frame_us_max, limits.answer_us_max)
         };
         let shard = u32::from(self.config.shard.0);
+        // Then whole frames wait, too.
+        let is_ending = self.is_ending();
         let Some(connection) = self.connections.get_mut(slot).and_then(Option::as_deref_mut) else { return };
         let id = connection.id;
         let overdue: Vec<Asker> = connection
@@ -398,7 +400,7 @@ impl Shard {
             .map(|asked| Asker { shard, slot: id.slot, generation: id.generation, serial: asked.serial })
             .collect();
         let silent = connection.session.is_none() && now.time.since_us(connection.accepted) > login_us;
-        let idle = connection.asked.is_empty() && !connection.paused;
+        let idle = connection.asked.is_empty() && !connection.paused && !is_ending;
         let stuck = idle && connection.frame_since.is_some_and(|since| now.time.since_us(since) > frame_us);
         for asker in overdue {
             self.give_up(asker, effects);
