@@ -3,7 +3,6 @@
 
 use echomesh_proto::control::ChatMsg;
 use echomesh_proto::ids::{RoomNumber, SessionId, UserId};
-use echomesh_proto::limits::CHAT_BYTES_MAX;
 
 use crate::accounts::AccountJob;
 use crate::chat::Pending;
@@ -60,8 +59,7 @@ const LINE_BYTES: usize = 1_024;
 
 /// Most that a line puts into one ring once it is stored: itself, and the acknowledgement.
 pub(crate) fn told_bytes(content: &str) -> usize {
-    // A line that was stored before is answered as it was stored.
-    (2 * (content.len() + LINE_BYTES)).max(CHAT_BYTES_MAX + LINE_BYTES)
+    2 * (content.len() + LINE_BYTES)
 }
 
 impl Job {
