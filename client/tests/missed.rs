@@ -4,14 +4,17 @@
 //! The server is `echomesh-server` beside the program under test; cargo is asked to build it if it is missing.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod running;
+
+use std::io::{BufReader, Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use echomesh_client::{Config, Event, Input, RequestError, Session};
 use echomesh_proto::time::{Now, Time};
+use running::{Running, await_port, server_program};
 
 /// Most that anything may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,28 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A wait for bytes.
 const TURN: Duration = Duration::from_millis(2);
 
-/// A server that a failing test does not leave behind.
+/// A server, killed when it goes out of use.
 struct Server {
-    child: Child,
+    _process: Running,
     port: u16,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SIGKILL; it may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn server_program() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_echomesh")).with_file_name("echomesh-server");
-    if !path.exists() {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let built = Command::new(cargo).args(["build", "-q", "-p", "echomesh-server"]).status().unwrap();
-        assert!(built.success() && path.exists(), "no {}: cargo build -p echomesh-server", path.display());
-    }
-    path
 }
 
 impl Server {
@@ -54,15 +39,9 @@ impl Server {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let port = loop {
-            let mut line = String::new();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "the server ended");
-            if let Some(rest) = line.strip_prefix("listening on 127.0.0.1:") {
-                break rest.split(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap();
-            }
-        };
+        let port = await_port(&mut lines);
         // Its last words may go nowhere.
-        Self { child, port }
+        Self { _process: Running(child), port }
     }
 }
 

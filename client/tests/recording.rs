@@ -5,9 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::io::{BufReader, Read};
+use std::path::Path;
+use std::process::{ChildStdout, Command, Output, Stdio};
 
 use echomesh_audio::playout::FRAME_SAMPLES;
 use echomesh_audio::similarity::compare;
@@ -17,46 +17,9 @@ use echomesh_audio::source::Source;
 #[path = "../../audio/tests/signals/mod.rs"]
 mod signals;
 
-/// A process that a failing test does not leave behind.
-struct Running(Child);
+mod running;
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    /// Reads lines until one holds these words; gives that line.
-    fn await_line(lines: &mut impl BufRead, words: &str) -> String {
-        let mut all = String::new();
-        loop {
-            let mut line = String::new();
-            assert!(lines.read_line(&mut line).unwrap() > 0, "it ended before it said {words:?}: {all}");
-            if line.contains(words) {
-                return line;
-            }
-            all.push_str(&line);
-        }
-    }
-
-    fn terminate(&self) {
-        let killed = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status().unwrap();
-        assert!(killed.success());
-    }
-}
-
-fn server_program() -> PathBuf {
-    let path = Path::new(env!("CARGO_BIN_EXE_echomesh")).with_file_name("echomesh-server");
-    if !path.exists() {
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let built = Command::new(cargo).args(["build", "-q", "-p", "echomesh-server"]).status().unwrap();
-        assert!(built.success() && path.exists(), "no {}: cargo build -p echomesh-server", path.display());
-    }
-    path
-}
+use running::{Running, await_line, await_port, client, server_program};
 
 /// A server, and its port. Its output must stay open.
 fn server(home: &Path) -> (Running, BufReader<ChildStdout>, u16) {
@@ -69,25 +32,8 @@ fn server(home: &Path) -> (Running, BufReader<ChildStdout>, u16) {
         .unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let running = Running(child);
-    let line = Running::await_line(&mut output, "listening on 127.0.0.1:");
-    let port = line.trim_start_matches("listening on 127.0.0.1:");
-    let digits: String = port.chars().take_while(char::is_ascii_digit).collect();
-    (running, output, digits.parse().unwrap())
-}
-
-fn client(home: &Path, port: u16, user: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_echomesh"));
-    command
-        .args(arguments)
-        .args(["--plaintext", "--server", &format!("127.0.0.1:{port}")])
-        .env_clear()
-        .env("HOME", home)
-        .env("ECHOMESH_USER", user)
-        .env("ECHOMESH_PASSWORD", "a long secret")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
+    let port = await_port(&mut output);
+    (running, output, port)
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -131,13 +77,13 @@ fn a_room_is_recorded_and_told() {
         .map(Running)
         .unwrap();
     let mut witness_news = BufReader::new(witness.0.stderr.take().unwrap());
-    Running::await_line(&mut witness_news, "in lobby");
+    await_line(&mut witness_news, "in lobby");
 
     let mut recorders = ["opus", "wav"].map(|format| {
         let arguments = ["record", "lobby", &arg(format), "--format", format];
         let mut recorder = client(home.path(), port, format, &arguments).spawn().map(Running).unwrap();
         let mut news = BufReader::new(recorder.0.stderr.take().unwrap());
-        Running::await_line(&mut news, "the room was told");
+        await_line(&mut news, "the room was told");
         (recorder, news)
     });
     let players = ["ann", "bob"].map(|name| {
@@ -157,7 +103,7 @@ fn a_room_is_recorded_and_told() {
     }
     let mut lines = BufReader::new(witness.0.stdout.take().unwrap());
     for words in ["opus: I am recording", "wav: I am recording", "opus: I no longer", "wav: I no longer"] {
-        Running::await_line(&mut lines, words);
+        await_line(&mut lines, words);
     }
     witness.terminate();
 

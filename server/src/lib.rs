@@ -150,12 +150,11 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let pulses: Vec<Arc<Pulse>> = (0..config.shards).map(|_| Arc::default()).collect();
     let board = Arc::new(Board::new(config.shards));
     let watchdog = Watchdog::new(pulses.clone(), started);
-    let (identity_of, cores_of) = (&identity, &cores[..]);
     let start = ShardsStart {
         config,
         limits,
-        identity: identity_of,
-        cores: cores_of,
+        identity: &identity,
+        cores: &cores,
         board: &board,
         ending: &ending,
         pulses: &pulses,
