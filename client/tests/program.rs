@@ -96,6 +96,13 @@ fn tls_server(listener: &TcpListener) -> JoinHandle<()> {
     })
 }
 
+/// For a server of the test's own, and what clients call it.
+fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = listener.local_addr().unwrap().to_string();
+    (listener, server)
+}
+
 /// Goal: mistakes that need no server end at once with code 2 and a sentence.
 #[test]
 fn wrong_arguments_end_with_2() {
@@ -126,8 +133,7 @@ fn a_missing_audio_file_ends_with_6() {
 #[test]
 fn no_server_ends_with_3() {
     let home = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = listener.local_addr().unwrap().to_string();
+    let (listener, server) = listen();
     let nonsense = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
@@ -144,8 +150,7 @@ fn no_server_ends_with_3() {
 fn refused_logins_are_told_apart() {
     let home = tempfile::tempdir().unwrap();
     for (status, expected) in [(StatusCode::StatusBadCredentials, 5), (StatusCode::StatusLimit, 1)] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = listener.local_addr().unwrap().to_string();
+        let (listener, server) = listen();
         let answering = std::thread::spawn(move || {
             let stream: TcpStream = listener.accept().unwrap().0;
             answer_login(stream, refusal(status));
@@ -163,8 +168,7 @@ fn a_refusal_is_made_printable() {
     let home = tempfile::tempdir().unwrap();
     let odd = || "be\u{1b}[2J\ncause".to_owned();
     for (logs_in, arguments) in [(false, &["rooms"][..]), (true, &["rooms"]), (true, &["join", "hall"])] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = listener.local_addr().unwrap().to_string();
+        let (listener, server) = listen();
         let answering = std::thread::spawn(move || {
             let refused =
                 move || Status { status_code: StatusCode::StatusDenied as i32, message: odd(), ..Status::default() };
@@ -188,21 +192,24 @@ fn a_refusal_is_made_printable() {
     }
 }
 
+/// A line of bob's in the hall.
+fn line(message_id: u64) -> ChatMsg {
+    ChatMsg {
+        room_id: "hall".into(),
+        username: "bob".into(),
+        content: format!("line {message_id}"),
+        message_id,
+        ..ChatMsg::default()
+    }
+}
+
 /// Goal: a line that came live and is in the history too is shown once, also where the server is too busy to say what is
 /// unread.
 #[test]
 fn a_line_of_the_history_is_shown_once() {
     let home = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = listener.local_addr().unwrap().to_string();
+    let (listener, server) = listen();
     let answering = std::thread::spawn(move || {
-        let line = |message_id: u64| ChatMsg {
-            room_id: "hall".into(),
-            username: "bob".into(),
-            content: format!("line {message_id}"),
-            message_id,
-            ..ChatMsg::default()
-        };
         let busy =
             Status { status_code: StatusCode::StatusTryAgain as i32, message: "busy".into(), ..Status::default() };
         answer(listener.accept().unwrap().0, |asked| match asked {
@@ -239,16 +246,8 @@ fn a_line_of_the_history_is_shown_once() {
 #[test]
 fn lines_of_a_restored_database_are_shown() {
     let home = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = listener.local_addr().unwrap().to_string();
+    let (listener, server) = listen();
     let answering = std::thread::spawn(move || {
-        let line = |message_id: u64| ChatMsg {
-            room_id: "hall".into(),
-            username: "bob".into(),
-            content: format!("line {message_id}"),
-            message_id,
-            ..ChatMsg::default()
-        };
         for (newest_line, lines, then) in [(60, vec![line(60)], None), (2, Vec::new(), Some(line(3)))] {
             answer(listener.accept().unwrap().0, |asked| match asked {
                 Body::LoginRequest(_) => vec![(true, Body::LoginResponse(LoginResponse::default()))],
@@ -287,8 +286,7 @@ fn lines_of_a_restored_database_are_shown() {
 #[test]
 fn a_changed_certificate_ends_with_4() {
     let home = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = listener.local_addr().unwrap().to_string();
+    let (listener, server) = listen();
     let first = tls_server(&listener);
     let output = echomesh(home.path(), &["rooms", "--server", &server]);
     assert_eq!(code(&output), 1, "the login is refused, the server trusted: {}", text(&output));
@@ -306,8 +304,7 @@ fn a_changed_certificate_ends_with_4() {
 #[test]
 fn another_fingerprint_ends_with_4() {
     let home = tempfile::tempdir().unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = listener.local_addr().unwrap().to_string();
+    let (listener, server) = listen();
     let serving = tls_server(&listener);
     let output = echomesh(home.path(), &["rooms", "--server", &server, "--fingerprint", &"00".repeat(32)]);
     assert_eq!(code(&output), 4, "{}", text(&output));
