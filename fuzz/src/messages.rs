@@ -280,6 +280,8 @@ impl Maker<'_, '_> {
             invitation: if self.input.ratio(1, 8)? { self.word()? } else { String::new() },
             token: if self.input.ratio(1, 8)? { self.word()? } else { String::new() },
             guest: self.input.ratio(1, 8)?,
+            // What is kept would mean something else if this were drawn.
+            existing: false,
         }))
     }
 

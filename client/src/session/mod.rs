@@ -407,6 +407,7 @@ impl Session {
             invitation,
             token,
             guest,
+            existing: false,
         };
         self.send_request(now, None, Kind::Login, Body::LoginRequest(login));
     }

@@ -17,7 +17,7 @@
 //!   `replica`: rooms as each shard knows them.
 //! - `stopping`: the end.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
-//! - `audit`: what a simulator asks of the state. `mistakes`: those planted to test the simulator.
+//! - [`overview`]: what an operator who looks is shown. `audit`: what a simulator asks of the state. `mistakes`: those planted to test the simulator.
 //!
 //! # Panics
 //! A panic means a bug of this crate, never of a peer's bytes.
@@ -46,6 +46,7 @@ pub mod mistakes;
 mod mistakes;
 mod moderation;
 pub mod names;
+pub mod overview;
 pub mod rates;
 mod replica;
 mod requests;
@@ -77,6 +78,7 @@ pub use jobs::{
     Act, HashOutcome, HashReply, HashRequest, JobToken, LoggedAct, StoreJob, StoreOutcome, StoreReply, StoreRequest,
 };
 pub use mesh::{RECORD_BYTES_MAX, RECORD_PREFIX_BYTES};
+pub use overview::Overview;
 pub use rates::Rate;
 pub use rooms::Properties;
 pub use saving::SavedSession;

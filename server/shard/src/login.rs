@@ -42,6 +42,7 @@ pub(crate) struct LoginUnderWay {
     /// The hash of the code; empty: none.
     invitation: String,
     guest: bool,
+    existing: bool,
     resumable: bool,
     since: Time,
     /// By which it came; 0: none.
@@ -101,6 +102,7 @@ impl Shard {
                 password: login.password,
                 invitation: if login.invitation.is_empty() { String::new() } else { hash_typed(&login.invitation) },
                 guest: login.guest,
+                existing: login.existing,
                 resumable: login.features & FEATURE_RESUME != 0,
                 since: now.time,
                 token: 0,
@@ -236,6 +238,7 @@ impl Shard {
             }
             HashOutcome::Hashed(password_hash) => {
                 let invitation = match registration {
+                    _ if login.existing => return self.wrong_guess(now, asker, effects),
                     Registration::Open => String::new(),
                     Registration::Invitation if !login.invitation.is_empty() => login.invitation.clone(),
                     Registration::Invitation | Registration::Closed => return self.wrong_guess(now, asker, effects),

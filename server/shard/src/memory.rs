@@ -25,7 +25,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.connections * CONNECTION_BYTES + self.queued + self.buffered
     }
 

@@ -92,6 +92,11 @@ impl Session {
         }
     }
 
+    /// Since it asked for its login, microseconds.
+    pub(crate) fn age_us(&self, now: Now) -> u64 {
+        now.time.since_us(self.since)
+    }
+
     /// What says whether a sign-out means it.
     pub(crate) fn opened(&self) -> Opened {
         Opened { session: self.id, user: self.user, token: self.token, since: self.since }

@@ -99,6 +99,18 @@ fn an_invitation_makes_as_many_accounts_as_it_says() {
     assert_eq!(acts, ["invitation of 2 for 60 s", "invitation of 1 for 60 s"]);
 }
 
+/// Goal: who asks for an account that is there makes none by a slip of the pen, and learns no more than that name and
+/// password do not fit (PROTOCOL M60).
+#[test]
+fn a_login_to_an_existing_account_makes_none() {
+    let mut cluster = Cluster::new(1);
+    let existing = |name: &str| LoginRequest { existing: true, ..named(name, "secret") };
+    let refused = log_in(&mut cluster, 0, existing("ann")).1;
+    assert_eq!(refused.status_code(), S::StatusBadCredentials);
+    assert!(log_in(&mut cluster, 0, named("ann", "secret")).1.account_created, "it was not there");
+    assert_eq!(log_in(&mut cluster, 0, existing("ann")).1.status_code(), S::StatusOk);
+}
+
 /// Goal: two who use the last use at one time, on two shards, make one account (PROTOCOL M61).
 #[test]
 fn two_shards_do_not_share_a_use() {

@@ -28,6 +28,9 @@ const LEVEL_MIN: u8 = 20;
 /// Level taken for a packet that tells none, -dBov: usual speech.
 const LEVEL_UNKNOWN: u8 = 30;
 
+/// Softer than this is the background of a room, -dBov.
+const LEVEL_SILENT: u8 = 60;
+
 /// Weight of a new packet: recent loudness follows in about 80 ms, the speaker's own average in 10 s.
 const RECENT_SHIFT: u32 = 2;
 const AVERAGE_SHIFT: u32 = 9;
@@ -80,6 +83,11 @@ impl Activity {
     /// does not win against someone who begins to speak.
     fn score(&self) -> i32 {
         self.recent - self.average / 2
+    }
+
+    /// Whether it is heard, and not only sends silence.
+    pub(crate) fn is_loud(&self, now: Time) -> bool {
+        self.is_active(now) && self.recent >= i32::from(127 - LEVEL_SILENT) * FRACTION
     }
 
     fn is_active(&self, now: Time) -> bool {

@@ -16,6 +16,7 @@ use crate::Shard;
 use crate::counters::Drop;
 use crate::effect::{Effect, Effects};
 use crate::mesh::{Losses, Mesh};
+use crate::overview::Quality;
 
 /// Ticks between two reports to a client: 2 s.
 const REPORT_TICKS: usize = 40;
@@ -41,11 +42,13 @@ pub(crate) struct Reports {
     clock: Option<(u32, Time)>,
     losses: [(u8, u16); SAMPLES],
     count: usize,
+    /// As reported last, for who looks.
+    pub(super) quality: Quality,
 }
 
 impl Reports {
     pub(crate) fn new() -> Self {
-        Self { next_index: 0, clock: None, losses: [(0, 0); SAMPLES], count: 0 }
+        Self { next_index: 0, clock: None, losses: [(0, 0); SAMPLES], count: 0, quality: Quality::default() }
     }
 
     fn loss(&mut self, loss: u8, burst_ms: u16) {
@@ -93,6 +96,9 @@ impl Shard {
             }
             Item::Report(_) | Item::Echo { .. } => {}
         });
+        if count > 0 {
+            reports.quality.downlink_loss = told[..count].iter().map(|(_, loss, _)| *loss).max();
+        }
         if !whole {
             self.counters.drop(Drop::BadReport);
         }
@@ -144,6 +150,11 @@ impl Shard {
             }
             let mut out = [0; REPORT_BYTES_MAX];
             let block = stream.reception.has_news().then(|| stream.reception.report(*ssrc).0);
+            if let Some(block) = block {
+                // 48 kHz ticks: 6 for each 125 µs.
+                let jitter_us = (u64::from(block.jitter) * 125 / 6).try_into().unwrap_or(u32::MAX);
+                stream.reports.quality.uplink = Some((block.fraction_lost, jitter_us));
+            }
             let mut writer = Writer::new(&mut out, own, &self.config.server_name, block.as_slice());
             if let Some((clock, since)) = stream.reports.clock.take() {
                 writer = writer.echo(*ssrc, clock, rtcp::compact_ntp(Time(now.time.since_us(since))));

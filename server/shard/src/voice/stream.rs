@@ -26,6 +26,7 @@ use crate::effect::{Effect, Effects, Voice};
 use crate::home_request;
 use crate::mesh::{Ask, MemberFlags, Mesh, RoomSession, StreamAt};
 use crate::mistakes::{Mistake, planted};
+use crate::overview::Quality;
 
 /// SSRCs a shard can give in a run: the low 8 of 32 bits are the shard.
 const SSRCS_MAX: u32 = 1 << 24;
@@ -394,6 +395,19 @@ impl Stream {
     /// By its client or by the server.
     pub(super) fn is_muted(&self) -> bool {
         self.muted || self.server_muted
+    }
+
+    /// Whether sound comes from it that goes on.
+    pub(crate) fn is_talking(&self, now: Time) -> bool {
+        !self.is_muted() && self.choice != Choice::Withheld && self.activity.is_loud(now)
+    }
+
+    pub(crate) fn is_tunnelled(&self) -> bool {
+        self.tunnel.is_some()
+    }
+
+    pub(crate) fn quality(&self) -> Quality {
+        self.reports.quality
     }
 
     /// Why its packets are not forwarded now, if so.
