@@ -203,10 +203,15 @@ pub struct Settings {
     /// refused, beyond all who does not read is closed; 0: any [default: 1024, or 8 for each shard]
     #[arg(long, env = "ECHOMESH_MEMORY_MIB", value_name = "N")]
     pub memory_mib: Option<u32>,
-    /// Serve Prometheus metrics at http://IP:PORT/metrics; port 0 takes a free one. There is no login: whoever
-    /// can connect reads the figures, so prefer 127.0.0.1 or a private network [default: off]
-    #[arg(long, env = "ECHOMESH_METRICS", value_name = "IP:PORT")]
-    pub metrics: Option<SocketAddr>,
+    /// Where the admin page is, with Prometheus metrics at /metrics, /healthz and /readyz; port 0 takes a free one, off
+    /// none. Plain HTTP on loopback, HTTPS elsewhere. The page wants an admin's login; the figures do not, so prefer
+    /// loopback or a private network [default: 127.0.0.1:8889]
+    #[arg(long, env = "ECHOMESH_ADMIN", value_name = "IP:PORT")]
+    pub admin: Option<AdminSetting>,
+    /// The admin page's name where a proxy before it passes one on: voice.example [default: none but localhost and
+    /// loopback addresses]
+    #[arg(long, env = "ECHOMESH_ADMIN_HOST", value_name = "NAME")]
+    pub admin_host: Option<String>,
     /// Let the scheduler move shards between cores [default: false]
     #[arg(
         long, env = "ECHOMESH_NO_PIN", value_name = "BOOL",
@@ -238,6 +243,35 @@ impl std::str::FromStr for DatabaseUrl {
 impl std::fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("(hidden)")
+    }
+}
+
+/// Where the admin page is to be.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub enum AdminSetting {
+    /// Nowhere.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
+impl std::str::FromStr for AdminSetting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::At).map_err(|_| "give IP:PORT, such as 127.0.0.1:8889 or [::1]:0, or off".to_owned())
+    }
+}
+
+impl TryFrom<String> for AdminSetting {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
     }
 }
 
@@ -307,7 +341,8 @@ impl Settings {
             connects_per_second: self.connects_per_second.or(other.connects_per_second),
             requests_per_second: self.requests_per_second.or(other.requests_per_second),
             memory_mib: self.memory_mib.or(other.memory_mib),
-            metrics: self.metrics.or(other.metrics),
+            admin: self.admin.or(other.admin),
+            admin_host: self.admin_host.or(other.admin_host),
             no_pin: self.no_pin.or(other.no_pin),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),

@@ -1,7 +1,7 @@
 //! The settings as the server runs by them: flags, then environment (clap joins the two), then the
 //! file, then defaults; checked once, here.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,13 +10,16 @@ use echomesh_proto::limits::SHARDS_MAX;
 use echomesh_shard::Limits;
 
 use crate::bounds;
-use crate::cli::{DatabaseUrl, Flags, LogFormat, Registration, Settings};
+use crate::cli::{AdminSetting, DatabaseUrl, Flags, LogFormat, Registration, Settings};
 use crate::hash::{HashCost, MEMORY_KIB, PASSES};
 use crate::start_error::StartError;
 use crate::store::{Place, PostgresPlace};
 
 /// TCP and UDP port of EchoMesh.
 const PORT: u16 = 8888;
+
+/// TCP port of the admin page, on loopback.
+const ADMIN_PORT: u16 = 8889;
 
 /// Voice streams on one shard before a room spreads: about what one core fans out (docs/ARCHITECTURE.md).
 const SPREAD_AFTER: u32 = 256;
@@ -73,8 +76,10 @@ pub struct Config {
     pub drain: Duration,
     /// What the shards bear.
     pub limits: Limits,
-    /// Where to serve metrics; `None` is nowhere.
-    pub metrics: Option<SocketAddr>,
+    /// Where the admin page and the metrics are.
+    pub admin: AdminAddress,
+    /// A name of the admin page besides its address.
+    pub admin_host: Option<String>,
     /// Pin shards to cores.
     pub pin: bool,
     /// A tracing filter.
@@ -83,6 +88,17 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The file that was read, for the summary.
     pub file: Option<PathBuf>,
+}
+
+/// Where the admin page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// Nowhere.
+    Off,
+    /// Where it is by default: if it can be.
+    Default(SocketAddr),
+    /// Where the operator wants it.
+    Given(SocketAddr),
 }
 
 /// A certificate and its key, as PEM files.
@@ -130,7 +146,8 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         password: password(given.password_memory_kib, given.password_passes)?,
         drain: drain(given.drain_seconds)?,
         limits,
-        metrics: given.metrics,
+        admin: admin(given.admin),
+        admin_host: given.admin_host,
         pin: !given.no_pin.unwrap_or(false),
         log: given.log.unwrap_or_else(|| "info".to_owned()),
         log_format: given.log_format.unwrap_or(LogFormat::Text),
@@ -168,6 +185,14 @@ fn drain(given: Option<u32>) -> Result<Duration, StartError> {
         seconds => {
             Err(StartError::Settings(format!("drain-seconds is {seconds}: it must be 0 to {DRAIN_SECONDS_MAX}")))
         }
+    }
+}
+
+fn admin(given: Option<AdminSetting>) -> AdminAddress {
+    match given {
+        None => AdminAddress::Default(SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT))),
+        Some(AdminSetting::Off) => AdminAddress::Off,
+        Some(AdminSetting::At(address)) => AdminAddress::Given(address),
     }
 }
 

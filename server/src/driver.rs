@@ -17,6 +17,7 @@ use echomesh_shard::{ClosedCause, Counters, Effect, Effects, Input, Occupancy, S
 use rustix::time::{ClockId, clock_gettime};
 use tokio_uring::net::TcpStream;
 
+use crate::admin::Snapshot;
 use crate::egress::Egress;
 use crate::jobs::{JobPort, JobReply};
 use crate::link::{Link, Links};
@@ -307,6 +308,16 @@ impl Core {
             voice_ring_full: self.voice_ring_full,
             peer_unknown: self.egress.peer_unknown(),
             accept_failed: self.accept_failed,
+        }
+    }
+
+    /// All there is now, for who looks.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            at: Duration::from_micros(self.now.time.0),
+            overview: self.shard.overview(self.now),
+            totals: self.totals(),
+            used: self.used.0,
         }
     }
 

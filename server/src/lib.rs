@@ -10,6 +10,7 @@
 //! error says what to do. A panic anywhere is a bug and aborts: acknowledged chat is on disk by then.
 #![deny(unsafe_code)]
 
+mod admin;
 mod bounds;
 mod cert;
 pub mod cli;
@@ -60,6 +61,7 @@ use core_affinity::CoreId;
 use echomesh_proto::ids::ShardId;
 use echomesh_shard::{Limits, ShardConfig};
 
+use admin::{AdminSetup, Condition, Overviews};
 use cert::Identity;
 use cli::Command;
 use config::Config;
@@ -130,7 +132,7 @@ fn abort_on_panic() {
 
 /// Runs until a signal or a failure.
 fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
-    logging::start(&config.log, config.log_format)?;
+    let lines = logging::start(&config.log, config.log_format)?;
     resources::raise_open_files();
     let mut signals = Signals::catch().map_err(|error| StartError::system("cannot catch signals", &error))?;
     let features = uring::probe().map_err(|error| StartError::Machine(error.to_string()))?;
@@ -138,17 +140,34 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let identity = cert::load(config.tls.as_ref(), &config.data_dir)?;
     let sockets = sockets::bind(config.address, config.port, config.voice_port, usize::from(config.shards))
         .map_err(StartError::Machine)?;
-    let metrics = config.metrics.map(metrics::bind).transpose()?;
+    let (ending, started) = (Arc::new(Ending::new(config.shards)), Instant::now());
+    let condition = Arc::new(Condition::new(ending.clone()));
+    let board = Arc::new(Board::new(config.shards));
+    let overviews = Arc::new(Overviews::new(config.shards, started));
+    let listener = admin::bind(config.admin)?;
+    let admin_url = listener.as_ref().map(admin::Listener::url);
+    let admin = listener.map(|listener| {
+        admin::spawn(AdminSetup {
+            listener,
+            host: config.admin_host.clone(),
+            server_name: config.server_name.clone(),
+            control: sockets.address,
+            identity: &identity,
+            board: board.clone(),
+            condition: condition.clone(),
+            overviews: overviews.clone(),
+            lines,
+        })
+    });
+    let admin = admin.transpose().map_err(|error| StartError::system("cannot start the admin's thread", &error))?;
     let (address, voice_port) = (sockets.address, sockets.voice_port);
     let limits = &config.limits;
     let wakes = wakes(config.shards)?;
     // The last thing that may fail for the machine's reasons: a first start must not lose its claim code.
-    let (workers, ports, mut loaded) = WorkerThreads::start(config, limits, &wakes)?;
+    let (workers, ports, mut loaded) = WorkerThreads::start(config, limits, &wakes, &condition)?;
     let cores = cores(config);
     let rooms = loaded.rooms.len();
-    let (ending, started) = (Arc::new(Ending::new(config.shards)), Instant::now());
     let pulses: Vec<Arc<Pulse>> = (0..config.shards).map(|_| Arc::default()).collect();
-    let board = Arc::new(Board::new(config.shards));
     let watchdog = Watchdog::new(pulses.clone(), started);
     let start = ShardsStart {
         config,
@@ -156,6 +175,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
         identity: &identity,
         cores: &cores,
         board: &board,
+        overviews: &overviews,
         ending: &ending,
         pulses: &pulses,
         started,
@@ -171,15 +191,14 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
         advice: &resources::advice(config.shards, limits, features.counts_locked_memory),
         address,
         voice_port,
-        metrics: metrics.as_ref().map(|listener| listener.address),
+        admin: admin_url.as_deref(),
     };
-    let metrics = metrics.map(|listener| metrics::spawn(listener, board.clone())).transpose();
-    let metrics = metrics.map_err(|error| StartError::system("cannot start the metrics' thread", &error))?;
+    condition.serving();
     say(&summary.to_string());
     service::ready();
-    until_the_end(&mut signals, &shards, watchdog, &ending);
-    if let Some(metrics) = metrics {
-        metrics.stop();
+    until_the_end(&mut signals, &shards, watchdog, &ending, &condition);
+    if let Some(admin) = admin {
+        admin.stop();
     }
     let ends: Vec<_> = shards.into_iter().map(|shard| shard.join().expect("a panic has aborted")).collect();
     workers.stop();
@@ -188,9 +207,15 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
 
 /// Serves until a signal or the end of a shard, then lets the shards answer what was begun. A second signal, or a
 /// shard that failed, cuts that short. A shard that stands still is seen until the last has ended.
-fn until_the_end(signals: &mut Signals, shards: &[ShardThread], mut watchdog: Watchdog, ending: &Ending) {
+fn until_the_end(
+    signals: &mut Signals,
+    shards: &[ShardThread],
+    mut watchdog: Watchdog,
+    ending: &Ending,
+    condition: &Condition,
+) {
     let asked = signals.wait(WATCH, || {
-        keep_watch(&mut watchdog);
+        keep_watch(&mut watchdog, condition);
         shards.iter().any(JoinHandle::is_finished)
     });
     tracing::info!("stopping: answering what was begun");
@@ -200,7 +225,7 @@ fn until_the_end(signals: &mut Signals, shards: &[ShardThread], mut watchdog: Wa
     let mut all_over = || {
         if watched.elapsed() >= WATCH {
             watched = Instant::now();
-            keep_watch(&mut watchdog);
+            keep_watch(&mut watchdog, condition);
         }
         shards.iter().all(JoinHandle::is_finished)
     };
@@ -211,8 +236,10 @@ fn until_the_end(signals: &mut Signals, shards: &[ShardThread], mut watchdog: Wa
 }
 
 /// Tells the service manager that the shards live; ends the process if one will not go on.
-fn keep_watch(watchdog: &mut Watchdog) {
-    match watchdog.look() {
+fn keep_watch(watchdog: &mut Watchdog, condition: &Condition) {
+    let health = watchdog.look();
+    condition.shard_stands(health != Health::Well);
+    match health {
         Health::Well => service::alive(),
         Health::Stalled => {}
         Health::Dead => {
@@ -243,6 +270,7 @@ struct ShardsStart<'a> {
     identity: &'a Identity,
     cores: &'a [CoreId],
     board: &'a Arc<Board>,
+    overviews: &'a Arc<Overviews>,
     ending: &'a Arc<Ending>,
     pulses: &'a [Arc<Pulse>],
     started: Instant,
@@ -272,6 +300,7 @@ impl ShardsStart<'_> {
                 started: self.started,
                 voice_window: self.config.voice_window,
                 board: self.board.clone(),
+                overviews: self.overviews.clone(),
                 ending: self.ending.clone(),
                 drain: self.config.drain,
                 pulse: self.pulses[usize::from(shard)].clone(),

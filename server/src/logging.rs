@@ -3,31 +3,38 @@
 //!
 //! Bounds: what others can bring about again and again goes through [`Seldom`].
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use crate::admin::{LogLines, LogLinesLayer};
 use crate::cli::LogFormat;
 use crate::start_error::StartError;
 
-/// Starts logging what `filter` (tracing's syntax) lets through.
+/// Starts logging what `filter` (tracing's syntax) lets through; gives where the last lines are kept.
 ///
 /// # Errors
 /// The filter cannot be read.
-pub fn start(filter: &str, format: LogFormat) -> Result<(), StartError> {
+pub fn start(filter: &str, format: LogFormat) -> Result<Arc<LogLines>, StartError> {
     let parsed = EnvFilter::try_new(filter).map_err(|error| {
         StartError::Settings(format!(
             "log = {filter:?} is no filter ({error}): try info, debug or echomesh_server=debug"
         ))
     })?;
-    let log = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(std::io::stderr);
-    match format {
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = match format {
         LogFormat::Text => {
-            log.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
+            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            log.with_target(false).with_ansi(is_terminal).boxed()
         }
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
+        LogFormat::Json => log.json().boxed(),
+    };
+    let lines = Arc::new(LogLines::default());
+    tracing_subscriber::registry().with(parsed).with(log).with(LogLinesLayer(lines.clone())).init();
+    Ok(lines)
 }
 
 /// Least time between two lines about the same thing.

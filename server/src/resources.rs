@@ -32,6 +32,13 @@ pub fn be_nice(steps: i32) {
     }
 }
 
+/// Memory of this process that is resident, bytes.
+pub fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
+}
+
 /// How many password hashers: one, or two where there are cores to spare for them.
 pub fn hashers() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);

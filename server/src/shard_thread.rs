@@ -19,6 +19,7 @@ use echomesh_shard::{ShardConfig, TICK_US};
 use socket2::SockRef;
 use tokio::time::{Interval, MissedTickBehavior};
 
+use crate::admin::Overviews;
 pub use crate::driver::ShardTotals;
 use crate::driver::{Core, Parts, SharedCore};
 use crate::ending::{Ending, Phase};
@@ -61,6 +62,8 @@ pub struct ShardSetup {
     pub voice_window: Duration,
     /// Where it leaves its figures once a tick.
     pub board: Arc<Board>,
+    /// Where it leaves what there is, while somebody looks.
+    pub overviews: Arc<Overviews>,
     /// Seen within a tick.
     pub ending: Arc<Ending>,
     /// Longest that answering what was begun may take once the end has.
@@ -141,6 +144,7 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
         tick.tick().await;
         core.borrow_mut().tick();
         setup.board.publish(shard, &core.borrow().totals());
+        setup.overviews.offer(shard, || core.borrow().snapshot());
     }
     drain(&core, &mut tick, &ending, setup.drain).await;
     core.borrow_mut().stop();

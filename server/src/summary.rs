@@ -28,8 +28,8 @@ pub struct Summary<'a> {
     pub address: SocketAddr,
     /// Where voice arrives.
     pub voice_port: u16,
-    /// Where metrics are served.
-    pub metrics: Option<SocketAddr>,
+    /// Where the admin page is.
+    pub admin: Option<&'a str>,
 }
 
 impl fmt::Display for Summary<'_> {
@@ -39,8 +39,9 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "  shards       {}, {}", config.shards, self.placement())?;
         writeln!(f, "  control      {} (TLS 1.3; plaintext {})", self.address, self.plaintext())?;
         writeln!(f, "  voice        UDP port {} (SRTP)", self.voice_port)?;
-        if let Some(address) = self.metrics {
-            writeln!(f, "  metrics      http://{address}/metrics")?;
+        if let Some(url) = self.admin {
+            writeln!(f, "  admin page   {url}")?;
+            writeln!(f, "  metrics      {url}metrics")?;
         }
         let origin = if config.tls.is_some() { "your certificate" } else { "self-signed: tell it to your users" };
         writeln!(f, "  fingerprint  SHA256:{} ({origin})", self.fingerprint)?;
@@ -99,7 +100,7 @@ mod tests {
             advice: &["open files: 64".to_owned()],
             address: "[::1]:4000".parse().unwrap(),
             voice_port: 4001,
-            metrics: Some("127.0.0.1:9100".parse().unwrap()),
+            admin: Some("http://127.0.0.1:9100/"),
         };
         let text = summary.to_string();
         for part in [

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use echomesh_shard::Limits;
 
+use crate::admin::Condition;
 use crate::config::Config;
 use crate::jobs::{self, JobPort, Workers};
 use crate::start_error::StartError;
@@ -23,7 +24,7 @@ pub struct WorkerThreads {
 
 impl WorkerThreads {
     /// Opens the database and starts the threads. Gives each shard's port to them, in order, and what
-    /// the store holds. `wakes` are the shards'.
+    /// the store holds. `wakes` are the shards'; `condition` is told whether the database answers.
     ///
     /// # Errors
     /// The database cannot be used, or the system gives no threads.
@@ -31,6 +32,7 @@ impl WorkerThreads {
         config: &Config,
         limits: &Limits,
         wakes: &[Arc<Wake>],
+        condition: &Arc<Condition>,
     ) -> Result<(Self, Vec<JobPort>, Loaded), StartError> {
         let (mut rings, mut hash_desks) = (Vec::new(), Vec::new());
         let (mut store_desks, mut reader_desks) = (Vec::new(), Vec::new());
@@ -44,7 +46,7 @@ impl WorkerThreads {
         let stop = Arc::new(AtomicBool::new(false));
         let hashers = hash::spawn(resources::hashers(), config.password, hash_desks, &stop)
             .map_err(|error| StartError::system("cannot start a password hasher's thread", &error))?;
-        let (store, loaded) = store::spawn(config.database.clone(), store_desks, stop.clone())?;
+        let (store, loaded) = store::spawn(config.database.clone(), store_desks, stop.clone(), condition.clone())?;
         let reader = store::spawn_reader(config.database.clone(), reader_desks, stop.clone())?;
         let workers = Workers {
             store: store.thread().clone(),

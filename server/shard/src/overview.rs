@@ -117,7 +117,7 @@ pub struct StreamOverview {
     pub session: SessionId,
     /// In which room.
     pub room: RoomNumber,
-    /// Sound comes from it and goes on to others.
+    /// Sound came from it within the last second and went on to others.
     pub is_talking: bool,
     /// It comes through a control connection.
     pub is_tunnelled: bool,

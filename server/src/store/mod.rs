@@ -52,6 +52,7 @@ pub use place::{Place, PostgresPlace};
 pub use reader::spawn_reader;
 pub use schema::Loaded;
 
+use crate::admin::Condition;
 use crate::jobs::StoreDesk;
 use crate::start_error::StartError;
 use fault::FaultLog;
@@ -79,6 +80,7 @@ pub fn spawn(
     place: Place,
     desks: Vec<StoreDesk>,
     stop: Arc<AtomicBool>,
+    condition: Arc<Condition>,
 ) -> Result<(JoinHandle<()>, Loaded), StartError> {
     let (opened, wait) = sync_channel(1);
     let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || {
@@ -90,7 +92,7 @@ pub fn spawn(
         };
         opened.send(outcome).expect("the main thread waits for this");
         if let Some(store) = store {
-            store.serve(desks, &stop);
+            store.serve(desks, &stop, &condition);
         }
     });
     let thread = thread.map_err(|error| StartError::system("cannot start the store's thread", &error))?;
@@ -99,7 +101,7 @@ pub fn spawn(
 }
 
 impl Store {
-    fn serve(mut self, mut desks: Vec<StoreDesk>, stop: &AtomicBool) {
+    fn serve(mut self, mut desks: Vec<StoreDesk>, stop: &AtomicBool, condition: &Condition) {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         loop {
             // Read before the rings: what was asked before the stop is still done.
@@ -107,6 +109,7 @@ impl Store {
             if self.session.is_away() {
                 self.session.wait_for_return(&self.runtime, &mut self.faults);
             }
+            condition.store_away(self.session.is_away());
             take_batch(&mut desks, &mut batch);
             if !batch.is_empty() {
                 self.answer(&mut desks, &mut batch);

@@ -85,9 +85,9 @@ impl Activity {
         self.recent - self.average / 2
     }
 
-    /// Whether it is heard, and not only sends silence.
+    /// Whether it was heard within the last second, and not only sent silence: who looks once a second misses no word.
     pub(crate) fn is_loud(&self, now: Time) -> bool {
-        self.is_active(now) && self.recent >= i32::from(127 - LEVEL_SILENT) * FRACTION
+        self.last.is_some_and(|last| now.since_us(last) < SECOND_US) && self.recent >= i32::from(127 - LEVEL_SILENT) * FRACTION
     }
 
     fn is_active(&self, now: Time) -> bool {
