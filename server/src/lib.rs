@@ -27,6 +27,7 @@ mod instance;
 mod jobs;
 mod link;
 mod logging;
+mod measures;
 mod mesh;
 mod metrics;
 mod operator;
@@ -148,7 +149,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let rooms = loaded.rooms.len();
     let (ending, started) = (Arc::new(Ending::new(config.shards)), Instant::now());
     let pulses: Vec<Arc<Pulse>> = (0..config.shards).map(|_| Arc::default()).collect();
-    let board = Arc::new(Board::new(config.shards));
+    let board = Arc::new(Board::new(pulses.clone(), started));
     let watchdog = Watchdog::new(pulses.clone(), started);
     let start = ShardsStart {
         config,

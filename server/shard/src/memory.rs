@@ -25,7 +25,8 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    fn held(&self) -> usize {
+    /// Bytes that count against the limit.
+    pub(crate) fn held(&self) -> usize {
         self.connections * CONNECTION_BYTES + self.queued + self.buffered
     }
 

@@ -6,6 +6,7 @@
 //! one request and `CONNECTION_MAX` at most, with `REQUEST_BYTES_MAX` of request.
 
 mod board;
+mod process;
 
 use std::convert::Infallible;
 use std::io;
@@ -154,3 +155,6 @@ fn answer(request: &Request<Incoming>, board: &Board) -> Response<Full<Bytes>> {
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
+
+#[cfg(test)]
+mod reference;

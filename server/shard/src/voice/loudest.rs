@@ -82,7 +82,8 @@ impl Activity {
         self.recent - self.average / 2
     }
 
-    fn is_active(&self, now: Time) -> bool {
+    /// Whether a packet came in the last 300 ms.
+    pub(super) fn is_active(&self, now: Time) -> bool {
         self.last.is_some_and(|last| now.since_us(last) < ACTIVE_US)
     }
 }
