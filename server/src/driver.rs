@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use echomesh_proto::ids::PeerId;
 use echomesh_proto::time::{MILLISECOND_US, Now, Time};
-use echomesh_shard::{ClosedCause, Counters, Effect, Effects, Input, Occupancy, Shard, ShardConfig, Voice};
+use echomesh_shard::{ClosedCause, Counters, Effect, Effects, Input, Occupancy, Shard, ShardConfig, TICK_US, Voice};
 use rustix::time::{ClockId, clock_gettime};
 use tokio_uring::net::TcpStream;
 
@@ -21,6 +21,7 @@ use crate::admin::Snapshot;
 use crate::egress::Egress;
 use crate::jobs::{JobPort, JobReply};
 use crate::link::{Link, Links};
+use crate::measures::Measures;
 use crate::mesh::MeshEndpoint;
 use crate::pace::{Pace, Pacer};
 use crate::peers::Peers;
@@ -48,8 +49,16 @@ pub struct ShardTotals {
     pub counters: Counters,
     /// What it holds now.
     pub occupancy: Occupancy,
+    /// How long things took, and what else the driver measured.
+    pub measures: Measures,
+    /// Datagrams received.
+    pub datagrams_received: u64,
+    /// Their bytes.
+    pub udp_received_bytes: u64,
     /// Datagrams sent.
     pub datagrams_sent: u64,
+    /// Their bytes.
+    pub udp_sent_bytes: u64,
     /// Messages they were sent in.
     pub messages_sent: u64,
     /// Datagrams the socket did not take: queue full, no route.
@@ -64,6 +73,8 @@ pub struct ShardTotals {
     pub peer_unknown: u64,
     /// Connections that could not be accepted: out of file descriptors, gone at once.
     pub accept_failed: u64,
+    /// Requests that the store failed.
+    pub store_failed: u64,
 }
 
 /// Shared by the tasks of one thread.
@@ -100,6 +111,8 @@ pub struct Core {
     record: Vec<u8>,
     egress: Egress,
     pacer: Pacer,
+    /// For the metrics.
+    pub measures: Measures,
     /// Of this thread, and when it was read, at the last tick.
     used: (Duration, Time),
     /// Unix time less our time, microseconds; read at each tick.
@@ -124,6 +137,7 @@ impl Core {
             record: Vec::with_capacity(PACKET_BYTES),
             egress: Egress::with_capacity(streams_max),
             pacer: Pacer::new(parts.gathers),
+            measures: Measures::default(),
             used: (Duration::ZERO, Time(0)),
             unix_offset_us: 0,
             parts,
@@ -148,9 +162,13 @@ impl Core {
         self.unix_offset_us = (unix.as_micros() as u64).saturating_sub(ours);
     }
 
+    fn read_time(&self) -> Time {
+        Time(self.parts.started.elapsed().as_micros() as u64)
+    }
+
     /// One reading a turn.
     fn read_clock(&self) -> Now {
-        let time = Time(self.parts.started.elapsed().as_micros() as u64);
+        let time = self.read_time();
         Now { time, unix_ms: (time.0 + self.unix_offset_us) / MILLISECOND_US }
     }
 
@@ -300,7 +318,11 @@ impl Core {
         ShardTotals {
             counters: self.shard.counters().clone(),
             occupancy: self.shard.occupancy(),
+            measures: self.measures.clone(),
+            datagrams_received: ring.received,
+            udp_received_bytes: ring.received_bytes,
             datagrams_sent: ring.sends.sent,
+            udp_sent_bytes: ring.sends.sent_bytes,
             messages_sent: ring.sends.messages_sent,
             send_failed: ring.sends.queue_full + ring.sends.failed,
             receive_failed: ring.receive_failed,
@@ -308,6 +330,7 @@ impl Core {
             voice_ring_full: self.voice_ring_full,
             peer_unknown: self.egress.peer_unknown(),
             accept_failed: self.accept_failed,
+            store_failed: self.parts.jobs.store_failed(),
         }
     }
 
@@ -317,15 +340,21 @@ impl Core {
             at: Duration::from_micros(self.now.time.0),
             overview: self.shard.overview(self.now),
             totals: self.totals(),
-            used: self.used.0,
         }
     }
 
-    /// How much of its core the thread used since the last tick, in the kernel's UDP path too.
+    /// How much of its core the thread used since the last tick, in the kernel's UDP path too, and how late this one is.
     fn measure(&mut self) {
         let used = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
         let (before, since) = std::mem::replace(&mut self.used, (used, self.now.time));
         let passed_us = self.now.time.since_us(since).max(1);
+        // The first comes whenever the thread has begun.
+        if !before.is_zero() {
+            self.measures.ticks_late.record(passed_us.saturating_sub(TICK_US));
+        }
+        self.measures.cpu_us = used.as_micros() as u64;
+        self.measures.control_ring.pass(self.now.time);
+        self.measures.voice_ring.pass(self.now.time);
         let busy = used.saturating_sub(before).as_micros() as u64 * 1_000 / passed_us;
         self.pacer.used(u32::try_from(busy).unwrap_or(u32::MAX));
     }
@@ -340,6 +369,7 @@ impl Core {
         let mut any = false;
         let mut record = std::mem::take(&mut self.record);
         for source in self.parts.mesh.others() {
+            self.measures.control_ring.note(self.parts.mesh.control_waiting(source) as u64);
             for _ in 0..RECORDS_A_TURN {
                 if !self.parts.mesh.pop_control(source, &mut record) {
                     break;
@@ -349,6 +379,7 @@ impl Core {
             }
         }
         for source in self.parts.mesh.others() {
+            self.measures.voice_ring.note(self.parts.mesh.voice_waiting(source) as u64);
             for _ in 0..RECORDS_A_TURN {
                 if self.egress.is_full() || !self.parts.mesh.pop_voice(source, &mut record) {
                     break;
@@ -361,7 +392,7 @@ impl Core {
         }
         self.record = record;
         // The kernel bounds what is unanswered, so this ends.
-        while let Some(reply) = self.parts.jobs.poll() {
+        while let Some(reply) = self.parts.jobs.poll(self.now.time, &mut self.measures) {
             any = true;
             match reply {
                 JobReply::Store(reply) => self.input(Input::Store(reply)),
@@ -384,9 +415,17 @@ impl Core {
         self.parts.pulse.doing(Doing::Sending);
         self.flush_voice();
         self.parts.voice.submit();
+        self.time_turn();
         for target in self.parts.mesh.take_touched().iter() {
-            self.parts.wakes[target.index()].signal();
+            self.measures.mesh_wakeups += u64::from(self.parts.wakes[target.index()].signal());
         }
+    }
+
+    /// How long this turn took, and its packets to get through.
+    fn time_turn(&mut self) {
+        let now = if cfg!(feature = "unmeasured") { self.now.time } else { self.read_time() };
+        self.measures.turns.record(now.since_us(self.now.time));
+        self.egress.given(now, &mut self.measures.forwarding);
     }
 
     fn carry_out(&mut self, packet: &[u8]) {
@@ -433,8 +472,8 @@ impl Core {
                 self.flush_voice();
                 self.peers.forget(peer);
             }
-            Effect::Store(request) => self.parts.jobs.store(request),
-            Effect::Hash(request) => self.parts.jobs.hash(request),
+            Effect::Store(request) => self.parts.jobs.store(self.now.time, request),
+            Effect::Hash(request) => self.parts.jobs.hash(self.now.time, request),
         }
     }
 

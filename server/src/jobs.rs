@@ -4,14 +4,18 @@
 //! In: `JobPort::store`, `JobPort::hash` on a shard's thread. Out: `JobPort::poll` there.
 //! Bounds: the kernel keeps unanswered requests below `Limits::store_requests_max`, `Limits::reads_max` and
 //! `Limits::hash_requests_max`, which are the capacities, so a full ring is a bug and panics.
-//! Cost: a push and an unpark, which is a system call only if the worker sleeps; no lock.
+//! Cost: a push and an unpark, which is a system call only if the worker sleeps; no lock. How long an answer took is
+//! told by the caller's clock, from the turn that asked to the turn that takes it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::Thread;
 
-use echomesh_shard::{HashReply, HashRequest, Limits, StoreJob, StoreReply, StoreRequest};
+use echomesh_proto::time::Time;
+use echomesh_shard::{HashReply, HashRequest, JobToken, Limits, StoreJob, StoreOutcome, StoreReply, StoreRequest};
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use crate::measures::Measures;
 use crate::wake::Wake;
 
 /// A shard's end of its rings.
@@ -24,6 +28,11 @@ pub struct JobPort {
     hash: Producer<HashRequest>,
     hash_replies: Consumer<HashReply>,
     workers: Workers,
+    /// When each unanswered request was made: store and reader answer in order, the hashers do not.
+    stored_at: VecDeque<Time>,
+    read_at: VecDeque<Time>,
+    hashed_at: Vec<(JobToken, Time)>,
+    store_failed: u64,
 }
 
 /// An answer, whoever gave it.
@@ -101,19 +110,39 @@ impl JobPort {
     /// A shard's port to these workers.
     pub fn new(rings: PortRings, workers: Workers) -> Self {
         let PortRings { store, store_replies, read, read_replies, hash, hash_replies } = rings;
-        Self { store, store_replies, read, read_replies, hash, hash_replies, workers }
+        let (stored_at, read_at, hashed_at, store_failed) = (VecDeque::new(), VecDeque::new(), Vec::new(), 0);
+        Self {
+            store,
+            store_replies,
+            read,
+            read_replies,
+            hash,
+            hash_replies,
+            workers,
+            stored_at,
+            read_at,
+            hashed_at,
+            store_failed,
+        }
+    }
+
+    /// Requests that the store or its reader answered with a failure.
+    pub fn store_failed(&self) -> u64 {
+        self.store_failed
     }
 
     /// Asks the store, or its reader.
     ///
     /// # Panics
     /// More is unanswered than `Limits::store_requests_max`, or `Limits::reads_max`: a bug of the kernel.
-    pub fn store(&mut self, request: StoreRequest) {
+    pub fn store(&mut self, now: Time, request: StoreRequest) {
         if let StoreJob::ReadChat(_) = request.job {
             self.read.push(request).expect("the kernel bounds unanswered reads");
+            self.read_at.push_back(now);
             return self.workers.reader.unpark();
         }
         self.store.push(request).expect("the kernel bounds unanswered store requests");
+        self.stored_at.push_back(now);
         self.workers.store.unpark();
     }
 
@@ -121,15 +150,31 @@ impl JobPort {
     ///
     /// # Panics
     /// More is unanswered than `Limits::hash_requests_max`: a bug of the kernel.
-    pub fn hash(&mut self, request: HashRequest) {
+    pub fn hash(&mut self, now: Time, request: HashRequest) {
+        self.hashed_at.push((request.token, now));
         self.hash.push(request).expect("the kernel bounds unanswered hash requests");
         self.workers.hash.iter().for_each(Thread::unpark);
     }
 
     /// The next answer, if one waits.
-    pub fn poll(&mut self) -> Option<JobReply> {
-        let store = self.store_replies.pop().or_else(|_| self.read_replies.pop()).ok().map(JobReply::Store);
-        store.or_else(|| self.hash_replies.pop().ok().map(JobReply::Hash))
+    pub fn poll(&mut self, now: Time, measures: &mut Measures) -> Option<JobReply> {
+        let (reply, asked, took) = if let Ok(reply) = self.store_replies.pop() {
+            (JobReply::Store(reply), self.stored_at.pop_front(), &mut measures.store)
+        } else if let Ok(reply) = self.read_replies.pop() {
+            (JobReply::Store(reply), self.read_at.pop_front(), &mut measures.reads)
+        } else {
+            let reply = self.hash_replies.pop().ok()?;
+            let place = self.hashed_at.iter().position(|(token, _)| *token == reply.token);
+            let asked = place.map(|place| self.hashed_at.swap_remove(place).1);
+            (JobReply::Hash(reply), asked, &mut measures.hashes)
+        };
+        if let Some(asked) = asked {
+            took.record(now.since_us(asked));
+        }
+        if let JobReply::Store(StoreReply { outcome: StoreOutcome::Failed, .. }) = reply {
+            self.store_failed += 1;
+        }
+        Some(reply)
     }
 }
 

@@ -28,6 +28,7 @@ mod instance;
 mod jobs;
 mod link;
 mod logging;
+mod measures;
 mod mesh;
 mod metrics;
 mod operator;
@@ -142,7 +143,8 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
         .map_err(StartError::Machine)?;
     let (ending, started) = (Arc::new(Ending::new(config.shards)), Instant::now());
     let condition = Arc::new(Condition::new(ending.clone()));
-    let board = Arc::new(Board::new(config.shards));
+    let pulses: Vec<Arc<Pulse>> = (0..config.shards).map(|_| Arc::default()).collect();
+    let board = Arc::new(Board::new(pulses.clone(), started));
     let overviews = Arc::new(Overviews::new(config.shards, started));
     let listener = admin::bind(config.admin)?;
     let admin_url = listener.as_ref().map(admin::Listener::url);
@@ -167,7 +169,6 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let (workers, ports, mut loaded) = WorkerThreads::start(config, limits, &wakes, &condition)?;
     let cores = cores(config);
     let rooms = loaded.rooms.len();
-    let pulses: Vec<Arc<Pulse>> = (0..config.shards).map(|_| Arc::default()).collect();
     let watchdog = Watchdog::new(pulses.clone(), started);
     let start = ShardsStart {
         config,

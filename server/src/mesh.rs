@@ -134,6 +134,16 @@ impl MeshEndpoint {
         self.voice_in[source.index()].as_mut().is_some_and(|ring| ring.pop(out))
     }
 
+    /// Bytes that wait in the control ring from a shard, record prefixes included.
+    pub fn control_waiting(&self, source: ShardId) -> usize {
+        self.control_in[source.index()].as_ref().map_or(0, |ring| ring.0.slots())
+    }
+
+    /// Likewise in the voice ring.
+    pub fn voice_waiting(&self, source: ShardId) -> usize {
+        self.voice_in[source.index()].as_ref().map_or(0, |ring| ring.0.slots())
+    }
+
     /// Bytes free in the control ring to a shard, record prefixes included.
     pub fn control_free(&self, target: ShardId) -> usize {
         self.control_out[target.index()].as_ref().map_or(0, |ring| ring.0.slots())

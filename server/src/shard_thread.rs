@@ -223,6 +223,8 @@ async fn serve_rings(core: SharedCore, sleeper: Sleeper) {
         } else if sleeper.sleep().await.is_err() {
             // It ends with the runtime.
             return;
+        } else {
+            core.borrow_mut().measures.wakeups += 1;
         }
     }
 }

@@ -11,13 +11,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use echomesh_shard::{ClosedCause, Input, READ_BYTES_MAX};
+use echomesh_shard::{ClosedCause, Input, READ_BYTES_MAX, Security};
 use rustls::ServerConfig;
 use tokio_uring::net::{TcpListener, TcpStream};
 
 use crate::driver::SharedCore;
 use crate::link::{Link, Next};
 use crate::logging::Seldom;
+use crate::measures::Handshake;
 use crate::tls_stream::TlsStream;
 use crate::uring::{canonical, local_address};
 
@@ -95,9 +96,16 @@ fn received(core: &SharedCore, link: &Rc<Link>, bytes: &[u8]) -> Result<(), Clos
     let mut plain = Vec::new();
     let outcome = link.tls.borrow_mut().receive(bytes, &mut plain);
     link.has_tls_output();
+    core.borrow_mut().measures.tcp_received_bytes += bytes.len() as u64;
+    if outcome.is_err() && link.tls.borrow().is_handshaking() {
+        core.borrow_mut().measures.handshake(Handshake::Failed);
+    }
     let progress = outcome?;
     core.borrow_mut().turn(|core| {
         if let Some(security) = progress.opened {
+            if security == Security::Tls {
+                core.measures.handshake(if progress.resumed { Handshake::Resumed } else { Handshake::Full });
+            }
             core.input(Input::Opened { connection: link.id, security });
         }
         for bytes in plain.chunks(READ_BYTES_MAX) {
@@ -123,6 +131,7 @@ async fn write(core: SharedCore, link: Rc<Link>) {
             Next::Write { plain_bytes } => {
                 let (outcome, returned) = link.stream.write_all(wire).await;
                 wire = returned;
+                core.borrow_mut().measures.tcp_sent_bytes += wire.len() as u64;
                 if outcome.is_err() {
                     core.borrow_mut().lost(&link, ClosedCause::Network);
                     return link.shut();

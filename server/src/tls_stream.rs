@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use echomesh_shard::{ClosedCause, Security};
-use rustls::{ServerConfig, ServerConnection};
+use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 
 /// First byte of a TLS handshake record (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -32,6 +32,8 @@ pub enum TlsStream {
 pub struct Progress {
     /// The protection is now known and, for TLS, the handshake is done.
     pub opened: Option<Security>,
+    /// It is by a ticket of an earlier handshake.
+    pub resumed: bool,
     /// The peer has said that it sends no more.
     pub peer_closed: bool,
 }
@@ -106,6 +108,11 @@ impl TlsStream {
         }
     }
 
+    /// Whether a TLS handshake was begun and is not done.
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self, TlsStream::Tls(tls) if tls.is_handshaking())
+    }
+
     /// Whether TLS has something of its own to say.
     pub fn wants_write(&self) -> bool {
         matches!(self, TlsStream::Tls(tls) if tls.wants_write())
@@ -124,6 +131,7 @@ fn receive_records(
         tls.process_new_packets().map_err(|_| ClosedCause::TlsFailed)?;
         if was_handshaking && !tls.is_handshaking() {
             progress.opened = Some(Security::Tls);
+            progress.resumed = tls.handshake_kind() == Some(HandshakeKind::Resumed);
         }
         match tls.reader().read_to_end(plain) {
             Ok(_) => progress.peer_closed = true,

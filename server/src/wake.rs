@@ -29,12 +29,14 @@ impl Wake {
         Ok(Self { parking: Parking::default(), event: uring::event_counter()? })
     }
 
-    /// Wakes the shard if it sleeps. Call after the work is published.
-    pub fn signal(&self) {
-        if self.parking.must_wake() {
+    /// Wakes the shard if it sleeps; says whether it did. Call after the work is published.
+    pub fn signal(&self) -> bool {
+        let sleeps = self.parking.must_wake();
+        if sleeps {
             // It can only fail when the counter is full, and then the shard is being woken anyway.
             let _ = (&self.event).write(&1u64.to_ne_bytes());
         }
+        sleeps
     }
 
     /// The side of the shard, on its own thread and inside its runtime.

@@ -82,6 +82,8 @@ pub struct Pulse {
     ticked_ms: AtomicU64,
     doing: AtomicU8,
     thread: AtomicU64,
+    /// How often it was found standing still; the watchdog's to write.
+    stalls: AtomicU64,
 }
 
 impl Pulse {
@@ -105,7 +107,13 @@ impl Pulse {
         self.ticked_ms.store(ENDED, Ordering::Relaxed);
     }
 
-    fn still_for(&self, now: Duration) -> Duration {
+    /// How often it was found standing still.
+    pub fn stalls(&self) -> u64 {
+        self.stalls.load(Ordering::Relaxed)
+    }
+
+    /// Since its last tick; nothing once it has ended.
+    pub fn still_for(&self, now: Duration) -> Duration {
         match self.ticked_ms.load(Ordering::Relaxed) {
             ENDED => Duration::ZERO,
             ticked => now.saturating_sub(Duration::from_millis(ticked)),
@@ -219,6 +227,9 @@ impl Watchdog {
                 continue;
             }
             // Ever more rarely: the log shall not drown what happened before.
+            if logged.is_none() {
+                pulse.stalls.fetch_add(1, Ordering::Relaxed);
+            }
             if logged.is_none_or(|before| still >= 2 * before) {
                 tracing::error!(shard, ms = still.as_millis() as u64, "the shard stands still: {}", pulse.place());
                 *logged = Some(still);
@@ -256,6 +267,7 @@ mod tests {
         }
         let first = |health| found.iter().position(|found| *found == health).map(|at| at * 100);
         assert_eq!((first(Health::Stalled), first(Health::Dead)), (Some(1_500), Some(31_000)));
+        assert_eq!([pulses[0].stalls(), pulses[1].stalls()], [0, 1]);
         pulses[1].tick(at(32_000));
         assert_eq!(watchdog.look_at(at(32_000)), Health::Well);
     }

@@ -45,7 +45,7 @@ fn counters_of_every_shard_appear() {
     let directory = tempfile::tempdir().unwrap();
     let server = Server::start(
         directory.path(),
-        &["--port", "0", "--shards", "2", "--metrics", "127.0.0.1:0", "--password-memory-kib", "8"],
+        &["--port", "0", "--shards", "2", "--admin", "127.0.0.1:0", "--password-memory-kib", "8"],
     );
     let address = address(&server);
     let logins = |text: &str| [0, 1].map(|shard| figure(text, &format!("echomesh_logins_total{{shard=\"{shard}\"}}")));
@@ -71,17 +71,17 @@ fn counters_of_every_shard_appear() {
     server.stop();
 }
 
-/// Goal: nothing but GET /metrics is served, and half a request, or one that is too long, harms nobody.
+/// Goal: nothing but what there is is served, and half a request, or one that is too long, harms nobody.
 #[test]
 fn other_requests_are_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let server = Server::start(directory.path(), &["--port", "0", "--shards", "1", "--metrics", "127.0.0.1:0"]);
+    let server = Server::start(directory.path(), &["--port", "0", "--shards", "1", "--admin", "127.0.0.1:0"]);
     let address = address(&server);
     let mut half = TcpStream::connect(&address).unwrap();
     half.write_all(b"GET /metr").unwrap();
-    for request in ["GET / HTTP/1.1\r\n\r\n", "POST /metrics HTTP/1.1\r\nContent-Length: 0\r\n\r\n"] {
-        let answer = ask(&address, request);
-        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("GET /metrics"), "{answer}");
+    for request in ["GET /metric", "POST /metrics", "GET /../metrics", "GET /app.js.map", "DELETE /api/state"] {
+        let answer = ask(&address, &format!("{request} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"));
+        assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("/metrics"), "{answer}");
     }
     // Its bound and no end: nothing is left unread, which would turn the answer into a reset.
     let head = "GET /metrics HTTP/1.1\r\nX: ";
@@ -91,17 +91,17 @@ fn other_requests_are_refused() {
     server.stop();
 }
 
-/// Goal: an address that is taken is refused at start with what to do, and without --metrics nothing is served.
+/// Goal: an address that is taken is refused at start with what to do, and with `--admin off` nothing is served.
 #[test]
 fn a_taken_address_is_refused() {
     let (directory, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let server = Server::start(directory.path(), &["--port", "0", "--shards", "1", "--metrics", "127.0.0.1:0"]);
-    let output = command(other.path(), &["--port", "0", "--metrics", &address(&server)]).output().unwrap();
+    let server = Server::start(directory.path(), &["--port", "0", "--shards", "1", "--admin", "127.0.0.1:0"]);
+    let output = command(other.path(), &["--port", "0", "--admin", &address(&server)]).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert!(error.contains("Choose a free port"), "{error}");
     server.stop();
-    let silent = Server::start(other.path(), &["--port", "0", "--shards", "1"]);
-    assert!(!silent.summary.contains("metrics"), "{}", silent.summary);
+    let silent = Server::start(other.path(), &["--port", "0", "--shards", "1", "--admin", "off"]);
+    assert!(!silent.summary.contains("http"), "{}", silent.summary);
     silent.stop();
 }

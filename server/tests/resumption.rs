@@ -76,7 +76,8 @@ fn a_second_handshake_is_resumed_on_any_shard() {
         }
     }
     assert_eq!(seen, [true; 2], "{CONNECTIONS_MAX} connections on one of two shards");
-    server.stop();
+    let totals = server.stop();
+    assert!(totals.contains("\"tls_handshakes\":{\"full\":1,\"resumed\":"), "{totals}");
     let restarted = Server::start(directory.path(), &arguments);
     assert_eq!(visit(&restarted, &config, "first").1, HandshakeKind::Full);
     restarted.stop();

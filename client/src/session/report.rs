@@ -44,13 +44,15 @@ pub(super) struct Reports {
     /// Something was sent or heard since the last report.
     pub(super) busy: bool,
     window: ReplayWindow,
+    /// The server's clock, from whom, and when it came: given back in the next report, once.
+    clock: Option<(Ssrc, u32, Time)>,
     pub(super) statistics: VoiceStatistics,
 }
 
 impl Reports {
     pub(super) fn new(now: Time) -> Self {
         let statistics = VoiceStatistics::default();
-        Self { next_index: 0, sent: 0, due: now, busy: false, window: ReplayWindow::default(), statistics }
+        Self { next_index: 0, sent: 0, due: now, busy: false, window: ReplayWindow::default(), clock: None, statistics }
     }
 
     pub(super) fn is_due(&mut self, now: Time) -> bool {
@@ -82,6 +84,9 @@ impl Reports {
         }
         let list: Vec<ReportBlock> = blocks.iter().map(|(block, _)| *block).collect();
         let mut writer = Writer::new(out, own.0, own.1, &list).reference_time(now);
+        if let Some((server, clock, since)) = self.clock.take() {
+            writer = writer.echo(server, clock, rtcp::compact_ntp(Time(now.since_us(since))));
+        }
         for (block, burst_ms) in blocks {
             let loss = ListenerLoss { ssrc: block.ssrc, loss: block.fraction_lost, burst_ms };
             writer = writer.loss(loss);
@@ -107,7 +112,7 @@ impl Reports {
             return false;
         }
         self.window.accept(u64::from(index));
-        let statistics = &mut self.statistics;
+        let (statistics, clock) = (&mut self.statistics, &mut self.clock);
         rtcp::read(compound, |item| match item {
             Item::Report(block) if block.ssrc == own => statistics.uplink = Some(block),
             Item::Loss(loss) if loss.ssrc == own => statistics.listeners = Some(loss),
@@ -119,7 +124,10 @@ impl Reports {
                 let round_trip = if round_trip.cast_signed() < 0 { 0 } else { round_trip };
                 statistics.round_trip_us = Some(rtcp::compact_ntp_us(round_trip));
             }
-            Item::Report(_) | Item::Loss(_) | Item::Echo { .. } | Item::ReferenceTime(_) => {}
+            Item::ReferenceTime(reference) => {
+                *clock = rtcp::sender_ssrc(compound).map(|server| (server, reference, now));
+            }
+            Item::Report(_) | Item::Loss(_) | Item::Echo { .. } => {}
         });
         true
     }

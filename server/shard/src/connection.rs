@@ -16,7 +16,7 @@ use prost::Message;
 use crate::Shard;
 use crate::admission::Place;
 use crate::bans::Network;
-use crate::counters::{CloseReason, Drop};
+use crate::counters::{CloseReason, Drop, LoginOutcome};
 use crate::effect::{Effect, Effects};
 use crate::input::{ClosedCause, READ_BYTES_MAX, Security};
 use crate::login::LoginUnderWay;
@@ -422,10 +422,7 @@ impl Shard {
         let body = match asked.kind {
             AskedKind::Login => {
                 connection.login = None;
-                crate::login::refusal(
-                    StatusCode::StatusTryAgain,
-                    "the server is too busy to log you in: try again in a moment",
-                )
+                return self.answer_refused(asker, LoginOutcome::TimedOut, crate::login::BUSY, effects);
             }
             AskedKind::Chat => status(
                 StatusCode::StatusTryAgain,

@@ -1,15 +1,23 @@
 //! What happened, counted. Whatever can be lost is counted by reason; nothing here is a rule.
 
+use crate::histogram::Histogram;
+
 /// Declares an enum of reasons with a stable name each, for metrics and logs.
 macro_rules! reasons {
-    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident => $text:literal,)+ }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $help:literal])+ $variant:ident => $text:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$variant_meta])* $variant,)+ }
+        pub enum $name { $($(#[doc = $help])+ $variant,)+ }
 
         impl $name {
             /// All of them, in order.
             pub const ALL: &'static [$name] = &[$($name::$variant,)+];
+
+            /// Their stable names, in the same order.
+            pub const NAMES: &'static [&'static str] = &[$($text,)+];
+
+            /// What they mean, for who reads the metrics; a blank before each line.
+            pub const HELP: &'static [&'static str] = &[$(concat!($($help,)+),)+];
 
             /// Stable name for metrics and logs.
             #[must_use]
@@ -55,7 +63,8 @@ reasons! {
         StrangersLimit => "strangers_limit",
         /// Connections hold three quarters of the memory they may.
         MemoryShort => "memory_short",
-        /// So far beyond one of these four that it was closed without words.
+        /// So far beyond one of `connection_limit`, `address_limit`, `connect_rate` and `strangers_limit` that it was closed
+        /// without words.
         Flood => "flood",
         /// Connections hold all the memory they may, and the peer is behind.
         MemoryFull => "memory_full",
@@ -108,9 +117,9 @@ reasons! {
         TooLate => "too_late",
         /// Nobody is in the room to hear it.
         NoListener => "no_listener",
-        /// Older than `Limits::voice_age_us_max` when taken from the socket: the shard cannot keep up.
+        /// Over 60 ms old when taken from the socket: the shard cannot keep up.
         Overload => "overload",
-        /// Older than `Limits::voice_age_us_max` when taken from a mesh ring.
+        /// Over 60 ms old when taken from a mesh ring.
         Stale => "stale",
         /// A mesh record about a stream this shard does not know (any more, or yet).
         MeshUnknownStream => "mesh_unknown_stream",
@@ -133,7 +142,55 @@ reasons! {
     }
 }
 
-/// How many there are of what a shard holds, now.
+reasons! {
+    /// How a login or a resume was answered.
+    LoginOutcome {
+        /// By name and password.
+        Password => "password",
+        /// A new account was made.
+        NewAccount => "new_account",
+        /// By device token.
+        Token => "token",
+        /// As a guest.
+        Guest => "guest",
+        /// A session was resumed.
+        Resumed => "resumed",
+        /// Wrong name, password or token, or nobody may register.
+        BadCredentials => "bad_credentials",
+        /// The invitation does not count.
+        BadInvitation => "bad_invitation",
+        /// A name that cannot be.
+        BadName => "bad_name",
+        /// Not a resume token.
+        BadResumeToken => "bad_resume_token",
+        /// Too many wrong secrets came before: it was not looked at.
+        TooManyGuesses => "too_many_guesses",
+        /// Guests are not let in.
+        NoGuests => "no_guests",
+        /// The name is another's.
+        NameTaken => "name_taken",
+        /// The account has as many sessions as it may.
+        TooManySessions => "too_many_sessions",
+        /// The account or the address is banned.
+        Banned => "banned",
+        /// The account's sessions were ended meanwhile.
+        SignedOut => "signed_out",
+        /// The session to resume is over, or its secret wrong.
+        SessionGone => "session_gone",
+        /// The connection is logged in already.
+        LoggedInAlready => "logged_in_already",
+        /// Too much waits for the store or the hashers, or the session is on its way elsewhere.
+        Busy => "busy",
+        /// The store failed.
+        StoreFailed => "store_failed",
+        /// More requests than a connection may make.
+        TooFast => "too_fast",
+        /// There was no answer in time.
+        TimedOut => "timed_out",
+    }
+}
+
+/// How much there is of what a shard holds, now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {
     /// Sessions, with or without connection.
@@ -142,8 +199,59 @@ pub struct Occupancy {
     pub detached: u64,
     /// Voice streams.
     pub streams: u64,
+    /// Of these, whose client spoke within the last 300 ms, at the last tick.
+    pub speakers: u64,
     /// Rooms whose home this is.
     pub rooms: u64,
+    /// Unanswered requests to the store.
+    pub storing: u64,
+    /// Unanswered requests to the store's reader.
+    pub reading: u64,
+    /// Unanswered requests to the hashers.
+    pub hashing: u64,
+    /// Bytes of control records that wait for room in a ring.
+    pub outbox_bytes: u64,
+    /// Bytes that connections hold.
+    pub memory_bytes: u64,
+    /// `Limits::memory_bytes_max`, against which they count; 0: none.
+    pub memory_bytes_max: u64,
+}
+
+/// Bounds of shares lost, in millionths.
+const LOSS_BOUNDS: &[u64] = &[0, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000];
+
+/// Bounds of jitter, microseconds.
+const JITTER_BOUNDS: &[u64] = &[1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000];
+
+/// Bounds of round trips, microseconds: from a local network to a satellite and beyond.
+const ROUND_TRIP_BOUNDS: &[u64] =
+    &[1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000];
+
+/// What RTCP told of the ways between clients and here.
+#[derive(Clone, Debug)]
+pub struct Reported {
+    /// Shares lost of a stream on the way to a client, by its report; millionths.
+    pub downlink_loss: Histogram,
+    /// Jitter of a stream on the way to a client, by its report; microseconds.
+    pub downlink_jitter: Histogram,
+    /// Shares lost of a client's stream on the way here; millionths.
+    pub uplink_loss: Histogram,
+    /// Jitter of a client's stream on the way here; microseconds.
+    pub uplink_jitter: Histogram,
+    /// To a client and back; microseconds.
+    pub round_trip: Histogram,
+}
+
+impl Default for Reported {
+    fn default() -> Self {
+        Self {
+            downlink_loss: Histogram::new(LOSS_BOUNDS),
+            downlink_jitter: Histogram::new(JITTER_BOUNDS),
+            uplink_loss: Histogram::new(LOSS_BOUNDS),
+            uplink_jitter: Histogram::new(JITTER_BOUNDS),
+            round_trip: Histogram::new(ROUND_TRIP_BOUNDS),
+        }
+    }
 }
 
 /// A shard's counters; each only grows.
@@ -190,6 +298,9 @@ pub struct Counters {
     pub slowed: u64,
     /// Passwords, tokens and codes that were not looked at: too many were wrong.
     pub guesses_refused: u64,
+    /// What RTCP told.
+    pub reported: Reported,
+    login_outcomes: [u64; LoginOutcome::ALL.len()],
     closed: [u64; CloseReason::ALL.len()],
     dropped: [u64; Drop::ALL.len()],
 }
@@ -217,6 +328,8 @@ impl Default for Counters {
             too_fast: 0,
             slowed: 0,
             guesses_refused: 0,
+            reported: Reported::default(),
+            login_outcomes: [0; LoginOutcome::ALL.len()],
             closed: [0; CloseReason::ALL.len()],
             dropped: [0; Drop::ALL.len()],
         }
@@ -234,6 +347,16 @@ impl Counters {
     #[must_use]
     pub fn dropped(&self, reason: Drop) -> u64 {
         self.dropped[reason as usize]
+    }
+
+    /// Logins and resumes answered so.
+    #[must_use]
+    pub fn login_outcome(&self, outcome: LoginOutcome) -> u64 {
+        self.login_outcomes[outcome as usize]
+    }
+
+    pub(crate) fn login(&mut self, outcome: LoginOutcome) {
+        self.login_outcomes[outcome as usize] += 1;
     }
 
     pub(crate) fn close(&mut self, reason: CloseReason) {

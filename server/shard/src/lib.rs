@@ -6,7 +6,7 @@
 //! order give the same effects: time and entropy are inputs, and no map here has a random order.
 //!
 //! # Layout
-//! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`], [`held`]: the boundary.
+//! - [`input`], [`effect`], [`jobs`], [`config`], [`counters`], [`histogram`], [`held`]: the boundary.
 //! - `connection`: the control connections; `requests`, `login`: what clients may ask.
 //! - `admission`, `throttle`, `guesses`, `memory`: how much of it, from one address, connection or account, and in all;
 //!   by `rates`.
@@ -34,6 +34,7 @@ pub mod counters;
 pub mod effect;
 mod guesses;
 pub mod held;
+pub mod histogram;
 mod home;
 pub mod input;
 pub mod jobs;
@@ -70,9 +71,10 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 pub use bans::{Ban, Network};
 pub use chat::jobs as chat_jobs;
 pub use config::{Limits, Registration, ShardConfig, StoredRoom};
-pub use counters::{CloseReason, Counters, Drop, Occupancy};
+pub use counters::{CloseReason, Counters, Drop, LoginOutcome, Occupancy, Reported};
 pub use effect::{Effect, Effects, Voice};
 pub use held::Held;
+pub use histogram::{BUCKETS_MAX, Histogram};
 pub use input::{ClosedCause, Input, READ_BYTES_MAX, Security, TICK_US};
 pub use jobs::{
     Act, HashOutcome, HashReply, HashRequest, JobToken, LoggedAct, StoreJob, StoreOutcome, StoreReply, StoreRequest,
@@ -173,6 +175,8 @@ pub struct Shard {
     replicas: BTreeMap<RoomNumber, Replica>,
 
     streams: BTreeMap<Ssrc, Stream>,
+    /// Streams whose client spoke just now, at the last tick.
+    speakers: u64,
     session_streams: BTreeMap<(RoomNumber, SessionId), Ssrc>,
     /// The room of each stream that the replicas here know.
     stream_rooms: BTreeMap<Ssrc, RoomNumber>,
@@ -238,6 +242,7 @@ impl Shard {
             homes: BTreeMap::new(),
             replicas: BTreeMap::new(),
             streams: BTreeMap::new(),
+            speakers: 0,
             session_streams: BTreeMap::new(),
             stream_rooms: BTreeMap::new(),
             free_peers: Vec::new(),
@@ -313,14 +318,21 @@ impl Shard {
         set
     }
 
-    /// What it holds. Cost: O(1).
+    /// What it holds. Cost: a look at each other shard's outbox.
     #[must_use]
     pub fn occupancy(&self) -> Occupancy {
         Occupancy {
             sessions: self.sessions.len() as u64,
             detached: self.detached.len() as u64,
             streams: self.streams.len() as u64,
+            speakers: self.speakers,
             rooms: self.homes.len() as u64,
+            storing: self.jobs.storing().into(),
+            reading: self.jobs.reading().into(),
+            hashing: self.jobs.hashing().into(),
+            outbox_bytes: self.outboxes.iter().map(|outbox| outbox.bytes() as u64).sum(),
+            memory_bytes: self.memory.held() as u64,
+            memory_bytes_max: self.config.limits.memory_bytes_max as u64,
         }
     }
 

@@ -12,7 +12,7 @@ use rand_chacha::rand_core::RngCore;
 use crate::accounts::{AccountsJob, AccountsOutcome, Opened, guest_id, hash_typed, is_guest};
 use crate::config::Registration;
 use crate::connection::{AskedKind, RETRY_AFTER_MS};
-use crate::counters::Drop;
+use crate::counters::{Drop, LoginOutcome};
 use crate::effect::{Effect, Effects};
 use crate::guesses;
 use crate::jobs::{HashOutcome, HashRequest, StoreJob, StoreOutcome};
@@ -30,7 +30,7 @@ const BAD_CREDENTIALS_OR_INVITATION: &str =
 const BAD_INVITATION: &str =
     "that invitation does not count: it is misspelt, used up, over or taken back; ask for another";
 const NO_GUESTS: &str = "this server lets no guests in: log in to an account";
-const BUSY: &str = "the server is too busy to log you in: try again in a moment";
+pub(crate) const BUSY: &str = "the server is too busy to log you in: try again in a moment";
 const STORE_FAILED: &str = "the server cannot reach its store: try again later, or tell its operator";
 
 /// What is known of a login that is under way.
@@ -76,6 +76,36 @@ pub(crate) fn refusal_until(code: StatusCode, text: &str, retry_after_ms: u32) -
     })
 }
 
+impl LoginOutcome {
+    /// What the client is told.
+    fn code(self) -> StatusCode {
+        match self {
+            Self::Password | Self::NewAccount | Self::Token | Self::Guest | Self::Resumed => StatusCode::StatusOk,
+            Self::BadCredentials => StatusCode::StatusBadCredentials,
+            Self::BadInvitation => StatusCode::StatusRegistrationClosed,
+            Self::BadName => StatusCode::StatusNameInvalid,
+            Self::BadResumeToken => StatusCode::StatusBadRequest,
+            Self::NoGuests => StatusCode::StatusDenied,
+            Self::NameTaken => StatusCode::StatusExists,
+            Self::TooManySessions => StatusCode::StatusLimit,
+            Self::Banned => StatusCode::StatusBanned,
+            Self::SessionGone => StatusCode::StatusSessionGone,
+            Self::LoggedInAlready => StatusCode::StatusAlreadyLoggedIn,
+            Self::TooManyGuesses
+            | Self::SignedOut
+            | Self::Busy
+            | Self::StoreFailed
+            | Self::TooFast
+            | Self::TimedOut => StatusCode::StatusTryAgain,
+        }
+    }
+
+    /// A `LoginResponse` that refuses for this reason.
+    pub(crate) fn refusal(self, text: &str) -> Body {
+        refusal(self.code(), text)
+    }
+}
+
 impl Shard {
     pub(crate) fn login_request(
         &mut self,
@@ -87,13 +117,14 @@ impl Shard {
     ) {
         let (name, job) = match self.look_up(&login) {
             Ok(found) => found,
-            Err((code, text)) => return self.refuse_login(asker, code, &text, effects),
+            Err((outcome, text)) => return self.refuse_login(asker, outcome, &text, effects),
         };
         let account = if name.key.is_empty() { 0 } else { guesses::account(&name.key) };
         let too_many = if login.guest { None } else { self.too_many_guesses(now, id, account) };
         if let Some(too_many) = too_many {
             self.counters.logins_refused += 1;
             self.counters.busy += 1;
+            self.counters.login(LoginOutcome::TooManyGuesses);
             return self.answer(asker, too_many.login_response(), effects);
         }
         if let Some(connection) = self.connection(id) {
@@ -116,37 +147,44 @@ impl Shard {
     }
 
     /// Under what name someone comes, and what to ask the store first.
-    fn look_up(&self, login: &LoginRequest) -> Result<(Name, StoreJob), (StatusCode, String)> {
+    fn look_up(&self, login: &LoginRequest) -> Result<(Name, StoreJob), (LoginOutcome, String)> {
         if !login.token.is_empty() {
             let hash = hash_typed(&login.token);
             return Ok((Name::default(), StoreJob::Accounts(Box::new(AccountsJob::FindToken { hash }))));
         }
-        let name = names::username(&login.username).map_err(|text| (StatusCode::StatusNameInvalid, text))?;
+        let name = names::username(&login.username).map_err(|text| (LoginOutcome::BadName, text))?;
         if login.guest && !self.config.guests {
-            return Err((StatusCode::StatusDenied, NO_GUESTS.to_owned()));
+            return Err((LoginOutcome::NoGuests, NO_GUESTS.to_owned()));
         }
         if !login.guest && (login.password.is_empty() || login.password.len() > PASSWORD_BYTES_MAX) {
             let text = format!("the password must have 1 to {PASSWORD_BYTES_MAX} bytes");
-            return Err((StatusCode::StatusBadCredentials, text));
+            return Err((LoginOutcome::BadCredentials, text));
         }
         let key = name.key.clone();
         Ok((name, StoreJob::FindAccount { key }))
     }
 
-    fn refuse_login(&mut self, asker: Asker, code: StatusCode, text: &str, effects: &mut Effects) {
+    fn refuse_login(&mut self, asker: Asker, outcome: LoginOutcome, text: &str, effects: &mut Effects) {
         self.counters.logins_refused += 1;
-        if code == StatusCode::StatusTryAgain {
+        self.counters.login(outcome);
+        if outcome.code() == StatusCode::StatusTryAgain {
             self.counters.busy += 1;
         }
         if let Some(connection) = self.connection(asker.connection()) {
             connection.login = None;
         }
-        self.answer(asker, refusal(code, text), effects);
+        self.answer(asker, outcome.refusal(text), effects);
+    }
+
+    /// Answers a login or resume that came to nothing before it was looked at, or was another shard's to grant.
+    pub(crate) fn answer_refused(&mut self, asker: Asker, outcome: LoginOutcome, text: &str, effects: &mut Effects) {
+        self.counters.login(outcome);
+        self.answer(asker, outcome.refusal(text), effects);
     }
 
     fn login_store(&mut self, asker: Asker, job: StoreJob, effects: &mut Effects) {
         if !self.ask_store(Job::Login(asker), job, effects) {
-            self.refuse_login(asker, StatusCode::StatusTryAgain, BUSY, effects);
+            self.refuse_login(asker, LoginOutcome::Busy, BUSY, effects);
         }
     }
 
@@ -156,7 +194,7 @@ impl Shard {
         let (remote, password) = (connection.remote, connection.login.as_ref().map(|login| login.password.clone()));
         let account = connection.login.as_ref().map_or(0, |login| guesses::account(&login.name.key));
         if hashes >= self.config.limits.hash_requests_max {
-            return self.refuse_login(asker, StatusCode::StatusTryAgain, BUSY, effects);
+            return self.refuse_login(asker, LoginOutcome::Busy, BUSY, effects);
         }
         let token = self.jobs.insert(Job::Hash(asker));
         self.guess_is_hashed(token, remote, account);
@@ -179,7 +217,7 @@ impl Shard {
         match outcome {
             StoreOutcome::Account { .. } if login.guest => {
                 let text = "that name is an account's: choose another, or log in with its password";
-                self.refuse_login(asker, StatusCode::StatusExists, text, effects);
+                self.refuse_login(asker, LoginOutcome::NameTaken, text, effects);
             }
             StoreOutcome::Account { user, name, password_hash, role } => {
                 login.account = Some(Account { user, name, role });
@@ -212,10 +250,10 @@ impl Shard {
                 self.login_store(asker, StoreJob::FindAccount { key }, effects);
             }
             StoreOutcome::Denied => {
-                self.refuse_login(asker, StatusCode::StatusRegistrationClosed, BAD_INVITATION, effects);
+                self.refuse_login(asker, LoginOutcome::BadInvitation, BAD_INVITATION, effects);
                 self.count_guess(now, asker.connection(), 0, effects);
             }
-            _ => self.refuse_login(asker, StatusCode::StatusTryAgain, STORE_FAILED, effects),
+            _ => self.refuse_login(asker, LoginOutcome::StoreFailed, STORE_FAILED, effects),
         }
     }
 
@@ -248,7 +286,7 @@ impl Shard {
                 let job = StoreJob::CreateAccount { key, name: shown, password_hash, time_ms, invitation };
                 self.login_store(asker, job, effects);
             }
-            HashOutcome::Busy => self.refuse_login(asker, StatusCode::StatusTryAgain, BUSY, effects),
+            HashOutcome::Busy => self.refuse_login(asker, LoginOutcome::Busy, BUSY, effects),
         }
     }
 
@@ -269,7 +307,7 @@ impl Shard {
             (_, Registration::Invitation) => BAD_CREDENTIALS_OR_INVITATION,
             _ => BAD_CREDENTIALS,
         };
-        self.refuse_login(asker, StatusCode::StatusBadCredentials, text, effects);
+        self.refuse_login(asker, LoginOutcome::BadCredentials, text, effects);
     }
 
     /// The password is right: ask the account's home for a session.
@@ -295,30 +333,36 @@ impl Shard {
             return;
         };
         if !note.granted {
-            let (code, text) = if is_guest(account.user) {
-                (StatusCode::StatusExists, "a guest of that name is here: choose another name")
+            let (outcome, text) = if is_guest(account.user) {
+                (LoginOutcome::NameTaken, "a guest of that name is here: choose another name")
             } else {
                 let text =
                     "this account is logged in on too many devices: log one out, or wait a minute for lost ones to end";
-                (StatusCode::StatusLimit, text)
+                (LoginOutcome::TooManySessions, text)
             };
-            return self.refuse_login(asker, code, text, effects);
+            return self.refuse_login(asker, outcome, text, effects);
         }
         let role = self.latest_role(account.user, account.role);
         let remote = self.remote_of(asker);
         if let Some(text) = self.kept_out(account.user, role, remote) {
             self.tell(self.account_home(account.user), Mesh::SessionClosed(note));
-            return self.refuse_login(asker, StatusCode::StatusBanned, &text, effects);
+            return self.refuse_login(asker, LoginOutcome::Banned, &text, effects);
         }
         let id = SessionId(note.session);
         let opened = Opened { session: id, user: account.user, token: login.token, since: login.since };
         if let Some(text) = self.ended_by(opened) {
             self.tell(self.account_home(account.user), Mesh::SessionClosed(note));
-            return self.refuse_login(asker, StatusCode::StatusTryAgain, &text, effects);
+            return self.refuse_login(asker, LoginOutcome::SignedOut, &text, effects);
         }
         let secret_hash = if login.resumable { hash_secret(&login.secret) } else { Vec::new() };
         self.sessions.insert(id, Session::new(opened, account.name, role, secret_hash));
         self.counters.logins += 1;
+        self.counters.login(match (login.created, login.guest, login.token) {
+            (true, ..) => LoginOutcome::NewAccount,
+            (_, true, _) => LoginOutcome::Guest,
+            (_, _, 0) => LoginOutcome::Password,
+            _ => LoginOutcome::Token,
+        });
         let mut resume_token = Vec::new();
         if login.resumable {
             resume_token.extend_from_slice(&id.0.to_be_bytes());
@@ -345,7 +389,7 @@ impl Shard {
             (secret.len() == SECRET_BYTES).then_some((u64::from_be_bytes(*session), u64::from_be_bytes(*user), secret))
         });
         let Some((session, user, secret)) = parsed else {
-            return self.refuse_login(asker, StatusCode::StatusBadRequest, "that is not a resume token", effects);
+            return self.refuse_login(asker, LoginOutcome::BadResumeToken, "that is not a resume token", effects);
         };
         let note = SessionNote { asker, user, session, secret: secret.to_vec(), granted: false };
         self.tell(self.account_home(UserId(user)), Mesh::TakeFromHome(note));

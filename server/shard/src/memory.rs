@@ -25,6 +25,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
+    /// Bytes that count against the limit.
     pub(crate) fn held(&self) -> usize {
         self.connections * CONNECTION_BYTES + self.queued + self.buffered
     }

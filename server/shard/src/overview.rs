@@ -49,8 +49,6 @@ pub struct Overview {
     pub talking: usize,
     /// Open connections.
     pub connections: usize,
-    /// What they hold, bytes, as it is held against `Limits::memory_bytes_max`.
-    pub connection_bytes: usize,
 }
 
 /// A room, told by its home.
@@ -129,11 +127,11 @@ pub struct StreamOverview {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Quality {
     /// Of its packets here: lost, 256ths, and jitter, microseconds.
-    pub uplink: Option<(u8, u32)>,
+    pub uplink: Option<(u8, u64)>,
     /// The most that its client loses of a stream it hears, 256ths.
     pub downlink_loss: Option<u8>,
     /// To its client and back, microseconds.
-    pub round_trip_us: Option<u32>,
+    pub round_trip_us: Option<u64>,
 }
 
 impl Shard {
@@ -141,7 +139,7 @@ impl Shard {
     #[must_use]
     pub fn overview(&self, now: Now) -> Overview {
         let connections = self.connections.iter().flatten().count();
-        let mut overview = Overview { connections, connection_bytes: self.memory.held(), ..Overview::default() };
+        let mut overview = Overview { connections, ..Overview::default() };
         self.overview_rooms(&mut overview);
         self.overview_streams(now.time, &mut overview);
         overview.sessions_left_out = self.sessions.len().saturating_sub(SESSIONS_MAX);

@@ -15,7 +15,7 @@ use crate::accounts::{accounts_only, is_guest};
 use crate::chat::content;
 use crate::chat::wire::DirectWhat;
 use crate::connection::{AskedKind, status};
-use crate::counters::CloseReason;
+use crate::counters::{CloseReason, LoginOutcome};
 use crate::effect::Effects;
 use crate::mesh::{Ask, Asker, MemberFlags, ToHome};
 use crate::names;
@@ -101,7 +101,7 @@ impl Shard {
         match body {
             _ if logged_in => {
                 let text = "this connection is logged in already: open another one for another account";
-                self.answer(asker, crate::login::refusal(StatusCode::StatusAlreadyLoggedIn, text), effects);
+                self.answer_refused(asker, LoginOutcome::LoggedInAlready, text, effects);
             }
             Body::LoginRequest(login) => self.login_request(now, id, asker, login, effects),
             Body::ResumeRequest(resume) => self.resume_request(asker, &resume, effects),

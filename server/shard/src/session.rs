@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::accounts::{Opened, is_guest};
 use crate::bans::Network;
-use crate::counters::{CloseReason, Drop};
+use crate::counters::{CloseReason, Drop, LoginOutcome};
 use crate::effect::Effects;
 use crate::mesh::{Ask, Asker, Mesh, SessionNote, SessionRecord};
 use crate::mistakes::{Mistake, planted};
@@ -29,6 +29,8 @@ pub(crate) const SECRET_BYTES: usize = 16;
 /// Sessions without connection that end in one tick. In 64 rooms each whose homes are here, they have some 500 KB to say
 /// to each other shard, an eighth of what may wait for it.
 const EXPIRE_MAX: usize = 64;
+
+const SESSION_GONE: &str = "that session is over: log in again with name and password";
 
 /// One session.
 #[derive(Debug)]
@@ -244,14 +246,14 @@ impl Shard {
         match self.place(&note) {
             Some(SessionPlace { moving: true, .. }) => {
                 let text = "that session is being resumed already: try again in a moment";
-                self.answer(note.asker, crate::login::refusal(StatusCode::StatusTryAgain, text), effects);
+                self.answer_refused(note.asker, LoginOutcome::Busy, text, effects);
             }
             Some(place) => {
                 place.moving = true;
                 let shard = place.shard;
                 self.tell(shard, Mesh::Take(note));
             }
-            None => self.answer(note.asker, session_gone(), effects),
+            None => self.answer_refused(note.asker, LoginOutcome::SessionGone, SESSION_GONE, effects),
         }
     }
 
@@ -278,7 +280,7 @@ impl Shard {
         let Some(session) = right.then(|| self.sessions.remove(&id)).flatten() else {
             let stays = SessionNote { session: note.session, user: note.user, ..SessionNote::default() };
             self.tell(self.account_home(UserId(note.user)), Mesh::SessionStays(stays));
-            return self.answer(note.asker, session_gone(), effects);
+            return self.answer_refused(note.asker, LoginOutcome::SessionGone, SESSION_GONE, effects);
         };
         self.detached.remove(&(session.detached, id));
         self.forget_local(&session);
@@ -311,17 +313,18 @@ impl Shard {
         let remote = self.remote_of(asker);
         if let Some(text) = self.kept_out(user, role, remote) {
             self.end_session(id);
-            return self.answer(asker, crate::login::refusal(StatusCode::StatusBanned, &text), effects);
+            return self.answer_refused(asker, LoginOutcome::Banned, &text, effects);
         }
         if self.ended_by(opened).is_some() {
             self.end_session(id);
-            return self.answer(asker, session_gone(), effects);
+            return self.answer_refused(asker, LoginOutcome::SessionGone, SESSION_GONE, effects);
         }
         if !self.is_waiting(asker) {
             self.counters.drop(Drop::StaleAnswer);
             return self.detach(now, id);
         }
         self.counters.resumes += 1;
+        self.counters.login(LoginOutcome::Resumed);
         self.attach(asker, id, LoginResponse::default(), effects);
     }
 
@@ -357,8 +360,4 @@ impl Shard {
         }
         self.answer(asker, echomesh_proto::control::Body::LoginResponse(response), effects);
     }
-}
-
-fn session_gone() -> echomesh_proto::control::Body {
-    crate::login::refusal(StatusCode::StatusSessionGone, "that session is over: log in again with name and password")
 }

@@ -12,7 +12,7 @@ use echomesh_proto::ids::ConnectionId;
 use echomesh_proto::time::Now;
 
 use crate::connection::try_again;
-use crate::counters::Drop;
+use crate::counters::{Drop, LoginOutcome};
 use crate::effect::Effects;
 use crate::rates::Bucket;
 use crate::{Shard, retry_ms};
@@ -89,6 +89,7 @@ impl Shard {
             let (text, wait_ms) = ("too many requests: wait, then send this one again", retry_ms(wait_us));
             let body = match msg.body {
                 Some(Body::LoginRequest(_) | Body::ResumeRequest(_)) => {
+                    self.counters.login(LoginOutcome::TooFast);
                     crate::login::refusal_until(StatusCode::StatusTryAgain, text, wait_ms)
                 }
                 _ => try_again(text, wait_ms),

@@ -30,8 +30,6 @@ pub struct Snapshot {
     pub overview: Overview,
     /// Every figure.
     pub totals: ShardTotals,
-    /// Processor time that the shard's thread has used.
-    pub used: Duration,
 }
 
 /// Where one shard leaves its snapshot. Two cache lines of alignment, so that shards do not share any.
@@ -103,12 +101,7 @@ mod tests {
     use super::*;
 
     fn snapshot(at_ms: u64) -> Snapshot {
-        Snapshot {
-            at: Duration::from_millis(at_ms),
-            overview: Overview::default(),
-            totals: ShardTotals::default(),
-            used: Duration::ZERO,
-        }
+        Snapshot { at: Duration::from_millis(at_ms), overview: Overview::default(), totals: ShardTotals::default() }
     }
 
     /// Goal: shards make nothing while nobody looks, and one snapshot a second while somebody does.

@@ -42,6 +42,8 @@ pub struct Wish {
 pub struct State {
     pub server: Server,
     pub you: You,
+    /// Upper bounds of the ranges in `ShardState::forwarding`, microseconds; the last range has none.
+    pub forwarding_bounds_us: &'static [u64],
     pub shards: Vec<ShardState>,
     pub dropped: Vec<Reason>,
     pub closed: Vec<Reason>,
@@ -85,8 +87,12 @@ pub struct ShardState {
     pub used_us: u64,
     pub packets_in: u64,
     pub packets_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// How long packets took to get through: counts by range.
+    pub forwarding: Vec<u64>,
     pub connections: usize,
-    pub connection_bytes: usize,
+    pub connection_bytes: u64,
     pub sessions: u64,
     pub rooms: u64,
     pub streams: u64,
@@ -174,7 +180,7 @@ fn percent(loss: u8) -> f32 {
 
 fn voice(stream: &StreamOverview) -> Voice {
     let Quality { uplink, downlink_loss, round_trip_us } = stream.quality;
-    let ms = |us: u32| us as f32 / 1_000.0;
+    let ms = |us: u64| us as f32 / 1_000.0;
     Voice {
         tunnelled: stream.is_tunnelled,
         uplink_loss: uplink.map(|(loss, _)| percent(loss)),
@@ -209,7 +215,9 @@ pub fn state(server: Server, you: You, snapshots: &Snapshots, wish: &Wish) -> St
         .flat_map(|(_, told)| &told.overview.streams)
         .map(|stream| ((stream.room, stream.session), stream))
         .collect();
+    let forwarding = known().next().map(|(_, told)| told.totals.measures.forwarding.bounds());
     let mut state = State {
+        forwarding_bounds_us: forwarding.unwrap_or_default(),
         shards: known().map(|(shard, told)| shard_state(shard, told, server.uptime_ms)).collect(),
         dropped: by_reason(
             known().map(|(_, told)| told),
@@ -245,11 +253,14 @@ fn shard_state(shard: usize, told: &Snapshot, uptime_ms: u64) -> ShardState {
         shard,
         at_ms,
         stale: uptime_ms.saturating_sub(at_ms) > STALE_MS,
-        used_us: told.used.as_micros() as u64,
+        used_us: told.totals.measures.cpu_us,
         packets_in: told.totals.counters.voice_received,
         packets_out: told.totals.datagrams_sent,
+        bytes_in: told.totals.udp_received_bytes,
+        bytes_out: told.totals.udp_sent_bytes,
+        forwarding: told.totals.measures.forwarding.counts().to_vec(),
         connections: told.overview.connections,
-        connection_bytes: told.overview.connection_bytes,
+        connection_bytes: told.totals.occupancy.memory_bytes,
         sessions: told.totals.occupancy.sessions,
         rooms: told.totals.occupancy.rooms,
         streams: told.totals.occupancy.streams,

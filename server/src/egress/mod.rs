@@ -14,6 +14,8 @@ use std::ops::Range;
 
 use echomesh_proto::ids::PeerId;
 use echomesh_proto::rtp::HEADER_BYTES_MAX;
+use echomesh_proto::time::Time;
+use echomesh_shard::Histogram;
 use echomesh_shard::voice::VoiceHeader;
 
 use crate::peers::{Peer, Peers};
@@ -60,6 +62,8 @@ pub struct Egress {
     copies: Vec<Copy>,
     /// Peers that have a chain.
     touched: Vec<PeerId>,
+    /// When the system had each packet of this turn.
+    received: Vec<Time>,
     /// Copies and reports dropped since the listener was gone.
     peer_unknown: u64,
 }
@@ -74,6 +78,7 @@ impl Egress {
             chains: Vec::with_capacity(peers_max),
             copies: Vec::with_capacity(COPIES_MAX + peers_max),
             touched: Vec::with_capacity(peers_max),
+            received: Vec::with_capacity(COPIES_MAX),
             peer_unknown: 0,
         }
     }
@@ -96,6 +101,7 @@ impl Egress {
         let mut head = [0; HEADER_BYTES_MAX];
         let head_bytes = header.outgoing().write(&mut head);
         let (bytes, first) = (self.bytes.len(), self.peers.len());
+        self.received.push(header.received);
         self.bytes.extend_from_slice(payload);
         self.peers.extend_from_slice(peers);
         self.packets.push(Packet {
@@ -105,6 +111,13 @@ impl Egress {
             index: header.index,
             peers: first..self.peers.len(),
         });
+    }
+
+    /// All packets of this turn are with the system since `now`.
+    pub fn given(&mut self, now: Time, forwarding: &mut Histogram) {
+        for received in self.received.drain(..) {
+            forwarding.record(now.since_us(received));
+        }
     }
 
     /// Queues an RTCP compound for one client, sealed. It may overtake voice of its turn, which is no harm.

@@ -159,10 +159,12 @@ pub fn hash_now(cost: HashCost, password: &str) -> Result<String, getrandom::Err
 
 #[cfg(test)]
 mod tests {
+    use echomesh_proto::time::Time;
     use echomesh_shard::{JobToken, Limits};
 
     use super::*;
     use crate::jobs::{JobPort, JobReply, Workers, rings};
+    use crate::measures::Measures;
     use crate::wake::Wake;
 
     fn request(slot: u32, remote: &str, password: &str, verify: Option<String>) -> HashRequest {
@@ -234,11 +236,11 @@ mod tests {
         for (shard, rings) in all_rings.into_iter().enumerate() {
             let mut port = JobPort::new(rings, workers.clone());
             for slot in 0..2 {
-                port.hash(request(slot, "127.0.0.1", "secret", (shard == 1).then(|| "damaged".to_owned())));
+                port.hash(Time(0), request(slot, "127.0.0.1", "secret", (shard == 1).then(|| "damaged".to_owned())));
             }
             let mut slots = Vec::new();
             while slots.len() < 2 {
-                match port.poll() {
+                match port.poll(Time(0), &mut Measures::default()) {
                     Some(JobReply::Hash(reply)) => slots.push(reply.token.slot),
                     Some(JobReply::Store(reply)) => panic!("nobody asked: {reply:?}"),
                     None => std::thread::yield_now(),

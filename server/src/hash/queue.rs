@@ -126,10 +126,12 @@ impl Prefix {
 mod tests {
     use std::sync::Arc;
 
+    use echomesh_proto::time::Time;
     use echomesh_shard::{JobToken, Limits};
 
     use super::*;
     use crate::jobs::{JobPort, JobReply, Workers, rings};
+    use crate::measures::Measures;
     use crate::wake::Wake;
 
     const WAITING_MAX: usize = 64;
@@ -160,7 +162,7 @@ mod tests {
         let flood = ["192.0.2.1", "192.0.2.9", "::ffff:192.0.2.7", "192.0.2.1"];
         let others = ["2001:db8:0:1::1", "127.0.0.1", "2001:db8:0:2::1", "::1", "198.51.100.1"];
         for (slot, remote) in flood.iter().chain(&others).enumerate() {
-            port.hash(request(slot as u32, remote));
+            port.hash(Time(0), request(slot as u32, remote));
         }
         queue.admit();
         assert_eq!(next_slots(&mut queue), [0, 4, 5, 8, 1, 6, 7, 2, 3]);
@@ -174,17 +176,17 @@ mod tests {
         let (mut queue, mut port) = queue();
         let full = WAITING_MAX as u32;
         for slot in 0..=full {
-            port.hash(request(slot, "192.0.2.1"));
+            port.hash(Time(0), request(slot, "192.0.2.1"));
         }
         queue.admit();
         let busy = |slot| {
             Some(JobReply::Hash(HashReply { token: JobToken { slot, generation: 0 }, outcome: HashOutcome::Busy }))
         };
-        assert_eq!(port.poll(), busy(full), "the flood's own is refused");
-        port.hash(request(full + 1, "198.51.100.1"));
+        assert_eq!(port.poll(Time(0), &mut Measures::default()), busy(full), "the flood's own is refused");
+        port.hash(Time(0), request(full + 1, "198.51.100.1"));
         queue.admit();
-        assert_eq!(port.poll(), busy(full - 1), "its latest gives way");
-        assert_eq!(port.poll(), None);
+        assert_eq!(port.poll(Time(0), &mut Measures::default()), busy(full - 1), "its latest gives way");
+        assert_eq!(port.poll(Time(0), &mut Measures::default()), None);
         assert_eq!(queue.waiting, WAITING_MAX);
         let slots = next_slots(&mut queue);
         assert_eq!((slots.len(), slots[1]), (WAITING_MAX, full + 1));

@@ -3,5 +3,9 @@
 //! Not who serves it: that is `admin`.
 
 mod board;
+mod process;
 
 pub use board::Board;
+
+#[cfg(test)]
+mod reference;

@@ -18,6 +18,8 @@ const MESSAGES: usize = 128;
 pub struct SendCounters {
     /// Given to the kernel.
     pub sent: u64,
+    /// Their bytes, without headers of UDP and IP.
+    pub sent_bytes: u64,
     /// Messages they went in: fewer, as several to one listener go in one.
     pub messages_sent: u64,
     /// Dropped since the socket's or the device's queue was full.
@@ -83,6 +85,8 @@ impl Outbox {
                 Ok(taken) if taken > 0 => {
                     self.counters.messages_sent += taken as u64;
                     self.counters.sent += self.slots[done..done + taken].iter().map(Slot::datagrams).sum::<u64>();
+                    let lengths = self.headers[done..done + taken].iter().map(|header| u64::from(header.msg_len));
+                    self.counters.sent_bytes += lengths.sum::<u64>();
                     done += taken;
                 }
                 _ => {

@@ -40,6 +40,10 @@ const SOCKET: types::Fixed = types::Fixed(0);
 pub struct RingCounters {
     /// What was sent.
     pub sends: SendCounters,
+    /// Datagrams received.
+    pub received: u64,
+    /// Their bytes, without headers of UDP and IP.
+    pub received_bytes: u64,
     /// Receives that failed.
     pub receive_failed: u64,
     /// Datagrams that the system dropped before they were received: the socket's buffer was full.
@@ -70,6 +74,8 @@ pub struct VoiceRing {
     ready: VecDeque<(u32, i32)>,
     /// Operations whose completion is still to come: none, unless the kernel was short of memory.
     in_flight: usize,
+    received: u64,
+    received_bytes: u64,
     receive_failed: u64,
 }
 
@@ -92,6 +98,8 @@ impl VoiceRing {
             burst: BURST_FIRST,
             ready: VecDeque::with_capacity(RECEIVE_SLOTS as usize),
             in_flight: 0,
+            received: 0,
+            received_bytes: 0,
             receive_failed: 0,
         })
     }
@@ -109,6 +117,8 @@ impl VoiceRing {
     pub fn counters(&self) -> RingCounters {
         RingCounters {
             sends: self.outbox.counters(),
+            received: self.received,
+            received_bytes: self.received_bytes,
             receive_failed: self.receive_failed,
             receive_dropped: u64::from(receive_buffer_drops(&self.socket)),
         }
@@ -154,6 +164,8 @@ impl VoiceRing {
     fn arrived(&mut self, slot: u32, result: i32, out: &mut [u8]) -> Option<Received> {
         match usize::try_from(result) {
             Ok(bytes) => {
+                self.received += 1;
+                self.received_bytes += bytes as u64;
                 let arrived = self.receives.arrived(slot, bytes);
                 let bytes = arrived.bytes.len().min(out.len());
                 out[..bytes].copy_from_slice(&arrived.bytes[..bytes]);

@@ -54,8 +54,11 @@ fn datagrams_go_both_ways() {
             assert_eq!(out[..bytes], vec![number; length(number)]);
         }
     }
-    let sends = SendCounters { sent: 300, messages_sent: 300, ..SendCounters::default() };
-    assert_eq!(ring.counters(), RingCounters { sends, ..RingCounters::default() });
+    // 1 to 100 bytes, then each one more, and one more again.
+    let bytes = 3 * 5_050 + 100 + 200;
+    let sends = SendCounters { sent: 300, sent_bytes: bytes, messages_sent: 300, ..SendCounters::default() };
+    let counted = RingCounters { sends, received: 300, received_bytes: bytes, ..RingCounters::default() };
+    assert_eq!(ring.counters(), counted);
     assert_eq!((ring.in_flight, ring.receives.free_count()), (0, RECEIVE_SLOTS as usize));
 }
 
@@ -81,7 +84,10 @@ fn a_fan_out_may_be_larger_than_the_slots() {
         });
     }
     ring.submit();
-    assert_eq!(ring.counters().sends, SendCounters { sent: 3_000, messages_sent: 3_000, ..SendCounters::default() });
+    assert_eq!(
+        ring.counters().sends,
+        SendCounters { sent: 3_000, sent_bytes: 12_000, messages_sent: 3_000, ..SendCounters::default() }
+    );
     // The reader's socket buffer may overflow on a busy machine; the ring's part is done above.
     assert!(reader.join().unwrap() > 0);
 }
@@ -103,7 +109,10 @@ fn a_message_may_be_several_datagrams() {
         assert_eq!(peer.recv(&mut out).unwrap(), length);
         assert_eq!(out[..length], vec![number; length]);
     }
-    assert_eq!(ring.counters().sends, SendCounters { sent: 3, messages_sent: 1, ..SendCounters::default() });
+    assert_eq!(
+        ring.counters().sends,
+        SendCounters { sent: 3, sent_bytes: 250, messages_sent: 1, ..SendCounters::default() }
+    );
     assert!(ring.can_segment());
 }
 

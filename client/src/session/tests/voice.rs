@@ -1,5 +1,7 @@
 //! Voice of the session: what is sealed, opened, kept, reported, and which way it goes.
 
+use echomesh_proto::rtcp::{self, Item, REPORT_BYTES_MAX, Writer};
+
 use super::*;
 
 /// Goal: what is sent is SRTP under the uplink key with rising indices from a start below 2^15, and a
@@ -253,4 +255,36 @@ fn a_listener_that_misses_voice_reports_at_once() {
     stage.after(TICK_US);
     let mut report = stage.datagrams().remove(0);
     assert!(OpenKey::new(&uplink()).open_rtcp(&mut report).is_ok());
+}
+
+/// Goal: the server's clock comes back once, in the next report, with how long it was kept, so that the server can tell
+/// the round trip (RFC 3611 §4.5; PROTOCOL M45).
+#[test]
+fn the_servers_clock_is_given_back() {
+    let mut stage = Stage::with_voice();
+    stage.datagrams();
+    let mut packet = [0; REPORT_BYTES_MAX + 32];
+    let plain = Writer::new(&mut packet, Ssrc(1), "server", &[]).reference_time(Time(7 * SECOND_US)).finish();
+    let sealed = SealKey::new(&downlink()).seal_rtcp(&mut packet, plain, 1);
+    stage.session.datagram(stage.now, &mut packet[..sealed]);
+    let came = stage.now.time;
+    let mut echoes = Vec::new();
+    for _ in 0..400 {
+        for mut datagram in stage.datagrams() {
+            let (plain, _) = OpenKey::new(&uplink()).open_rtcp(&mut datagram).unwrap();
+            let mut echo = None;
+            assert!(rtcp::read(&datagram[..plain], |item| {
+                if let Item::Echo { ssrc, reference, delay } = item {
+                    echo = Some((ssrc, reference, delay));
+                }
+            }));
+            echoes.push((echo, stage.now.time.since_us(came)));
+        }
+        stage.after(TICK_US);
+    }
+    let given: Vec<_> = echoes.iter().filter_map(|(echo, after)| Some((echo.as_ref()?, *after))).collect();
+    let [((ssrc, reference, delay), after)] = given[..] else { panic!("{echoes:?}") };
+    assert_eq!((*ssrc, *reference), (Ssrc(1), rtcp::compact_ntp(Time(7 * SECOND_US))));
+    assert_eq!(*delay, rtcp::compact_ntp(Time(after)));
+    assert!(echoes[0].0.is_some(), "in the next report");
 }

@@ -87,10 +87,12 @@ impl Activity {
 
     /// Whether it was heard within the last second, and not only sent silence: who looks once a second misses no word.
     pub(crate) fn is_loud(&self, now: Time) -> bool {
-        self.last.is_some_and(|last| now.since_us(last) < SECOND_US) && self.recent >= i32::from(127 - LEVEL_SILENT) * FRACTION
+        self.last.is_some_and(|last| now.since_us(last) < SECOND_US)
+            && self.recent >= i32::from(127 - LEVEL_SILENT) * FRACTION
     }
 
-    fn is_active(&self, now: Time) -> bool {
+    /// Whether a packet came in the last 300 ms.
+    pub(super) fn is_active(&self, now: Time) -> bool {
         self.last.is_some_and(|last| now.since_us(last) < ACTIVE_US)
     }
 }

@@ -1,20 +1,22 @@
 //! RTCP ends here on each leg: a speaker is told how the server receives it, what its listeners lose, and
-//! gets its clock back to measure the round trip.
+//! gets its clock back to measure the round trip; the server sends its own for the same.
 //!
 //! Not forwarded: reports of listeners are taken in and summed up (RFC 3550 §7 lets a mixer or translator do
-//! so; an SFU is neither in full). In: authenticated compounds. Out: `Effect::Report`, sealed by the driver.
+//! so; an SFU is neither in full). In: authenticated compounds. Out: `Effect::Report`, sealed by the driver, and the
+//! figures of `counters::Reported`.
 //! Bounds: one report each `REPORT_TICKS` a stream with an address; the latest `SAMPLES` listeners' losses.
 //! Source: RFC 3550 §6.4, RFC 3611 §4.4, §4.5, §4.7.
 
 use std::collections::BTreeMap;
 
 use echomesh_proto::ids::{ShardId, Ssrc};
-use echomesh_proto::rtcp::{self, Item, ListenerLoss, REPORT_BYTES_MAX, Writer};
-use echomesh_proto::time::{Now, Time};
+use echomesh_proto::rtcp::{self, Item, ListenerLoss, REPORT_BYTES_MAX, ReportBlock, Writer};
+use echomesh_proto::time::{Now, SECOND_US, Time};
 
 use crate::Shard;
-use crate::counters::Drop;
+use crate::counters::{Drop, Reported};
 use crate::effect::{Effect, Effects};
+use crate::histogram::Histogram;
 use crate::mesh::{Losses, Mesh};
 use crate::overview::Quality;
 
@@ -32,6 +34,15 @@ const INDEX_MAX: u32 = (1 << 31) - 1;
 
 /// Streams of one compound that are taken as heard by its sender.
 const ITEMS_MAX: usize = 31;
+
+/// A round trip that a client cannot mean: its echo is of a clock that was not sent, or turned back.
+const ROUND_TRIP_US_MAX: u64 = 60 * SECOND_US;
+
+/// Compact NTP units of 15 µs that a round trip may be below nothing: each of three stamps is cut to one.
+const ROUNDING: u32 = 3;
+
+/// Units of jitter in a second: the media clock's (RFC 7587 §4.1).
+const JITTER_HZ: u64 = 48_000;
 
 /// A stream's RTCP.
 #[derive(Debug)]
@@ -69,6 +80,29 @@ impl Reports {
     }
 }
 
+/// A share of 256 in millionths.
+fn share_millionths(share: u8) -> u64 {
+    u64::from(share) * 1_000_000 / 256
+}
+
+fn jitter_us(block: &ReportBlock) -> u64 {
+    u64::from(block.jitter) * SECOND_US / JITTER_HZ
+}
+
+/// A block's loss and jitter: to the clients, or from them.
+fn record(loss: &mut Histogram, jitter: &mut Histogram, block: &ReportBlock) {
+    loss.record(share_millionths(block.fraction_lost));
+    jitter.record(jitter_us(block));
+}
+
+/// How long our clock was on its way and back (RFC 3611 §4.5), microseconds; `None` if it cannot be that.
+fn round_trip_us(now: Time, reference: u32, delay: u32) -> Option<u64> {
+    let round_trip = rtcp::compact_ntp(now).wrapping_sub(reference).wrapping_sub(delay);
+    // Some units backwards are rounding, at either end.
+    let round_trip = if round_trip.wrapping_neg() <= ROUNDING { 0 } else { round_trip };
+    Some(rtcp::compact_ntp_us(round_trip)).filter(|us| *us <= ROUND_TRIP_US_MAX)
+}
+
 /// The SSRC that this shard's reports come from: its number alone, which no stream has.
 pub(crate) fn own_ssrc(shard: ShardId) -> Ssrc {
     Ssrc(u32::from(shard.0))
@@ -78,13 +112,15 @@ impl Shard {
     /// What an authenticated compound of this stream's client says.
     pub(crate) fn take_report(&mut self, now: Now, ssrc: Ssrc, compound: &[u8]) {
         let Some(stream) = self.streams.get_mut(&ssrc) else { return };
-        let room = stream.room;
+        let (room, own) = (stream.room, own_ssrc(self.config.shard));
         let mut told = [(Ssrc(0), 0, 0); ITEMS_MAX];
         let mut count = 0;
         let reports = &mut stream.reports;
+        let Reported { downlink_loss, downlink_jitter, round_trip, .. } = &mut self.counters.reported;
         let whole = rtcp::read(compound, |item| match item {
             Item::ReferenceTime(clock) => reports.clock = Some((clock, now.time)),
             Item::Report(block) if count < ITEMS_MAX => {
+                record(downlink_loss, downlink_jitter, &block);
                 told[count] = (block.ssrc, block.fraction_lost, 0);
                 count += 1;
             }
@@ -92,6 +128,12 @@ impl Shard {
             Item::Loss(loss) => {
                 if let Some(known) = told[..count].iter_mut().find(|(heard, ..)| *heard == loss.ssrc) {
                     *known = (loss.ssrc, loss.loss, loss.burst_ms);
+                }
+            }
+            Item::Echo { ssrc, reference, delay } if ssrc == own => {
+                if let Some(us) = round_trip_us(now.time, reference, delay) {
+                    round_trip.record(us);
+                    reports.quality.round_trip_us = Some(us);
                 }
             }
             Item::Report(_) | Item::Echo { .. } => {}
@@ -141,7 +183,9 @@ impl Shard {
         }
         let mut copies = Vec::new();
         let (own, due) = (own_ssrc(self.config.shard), self.ticks % REPORT_TICKS);
+        self.speakers = 0;
         for (ssrc, stream) in &mut self.streams {
+            self.speakers += u64::from(stream.activity.is_active(now.time));
             // Spread over the ticks by the part of the SSRC that is not the shard.
             let turn = (ssrc.0 >> 8) as usize % REPORT_TICKS;
             let reachable = stream.address.is_some() || stream.tunnel.is_some();
@@ -150,12 +194,13 @@ impl Shard {
             }
             let mut out = [0; REPORT_BYTES_MAX];
             let block = stream.reception.has_news().then(|| stream.reception.report(*ssrc).0);
-            if let Some(block) = block {
-                // 48 kHz ticks: 6 for each 125 µs.
-                let jitter_us = (u64::from(block.jitter) * 125 / 6).try_into().unwrap_or(u32::MAX);
-                stream.reports.quality.uplink = Some((block.fraction_lost, jitter_us));
+            if let Some(block) = &block {
+                let Reported { uplink_loss, uplink_jitter, .. } = &mut self.counters.reported;
+                record(uplink_loss, uplink_jitter, block);
+                stream.reports.quality.uplink = Some((block.fraction_lost, jitter_us(block)));
             }
-            let mut writer = Writer::new(&mut out, own, &self.config.server_name, block.as_slice());
+            let writer = Writer::new(&mut out, own, &self.config.server_name, block.as_slice());
+            let mut writer = writer.reference_time(now.time);
             if let Some((clock, since)) = stream.reports.clock.take() {
                 writer = writer.echo(*ssrc, clock, rtcp::compact_ntp(Time(now.time.since_us(since))));
             }
@@ -185,6 +230,20 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: a round trip is what neither side kept the clock, over the wrap of 16 bits of seconds too; a clock that was
+    /// never sent, or an answer before the question, is none.
+    #[test]
+    fn round_trips_are_told_from_nonsense() {
+        let sent = Time(65_535 * SECOND_US);
+        let back = Time(sent.0 + 3_040_000);
+        let kept = rtcp::compact_ntp(Time(3 * SECOND_US));
+        let us = round_trip_us(back, rtcp::compact_ntp(sent), kept).unwrap();
+        assert!(us.abs_diff(40_000) < 50, "{us}");
+        assert_eq!(round_trip_us(sent, rtcp::compact_ntp(sent), 1), Some(0), "rounding");
+        assert_eq!(round_trip_us(sent, rtcp::compact_ntp(back), 0), None);
+        assert_eq!(round_trip_us(sent, rtcp::compact_ntp(Time(sent.0 - 61 * SECOND_US)), 0), None);
+    }
 
     /// Goal: the summary is what three quarters of the listeners are below, of the latest ones.
     #[test]

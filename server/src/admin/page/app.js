@@ -71,6 +71,7 @@ function sync(parent, items, key, create, update) {
 // Figures
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const hundredth = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const tenth = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 
 const count = (value) => whole.format(value);
@@ -231,7 +232,7 @@ function show(state) {
   setCondition(server.stopping ? "stopping" : text ? "in trouble" : "serving", server.stopping || text);
   const shards = state.shards.map((shard) => withRates(shard));
   showTiles(state, shards);
-  showShards(shards);
+  showShards(shards, state.forwarding_bounds_us);
   showRooms(state);
   showSessions(state);
   showReasons("dropped", state, last);
@@ -245,11 +246,33 @@ function withRates(shard) {
   const before = last?.shards.find((known) => known.shard === shard.shard);
   const ms = before ? shard.at_ms - before.at_ms : 0;
   if (!before || ms <= 0) {
-    const { load = null, incoming = null, outgoing = null } = before ?? {};
-    return Object.assign(shard, { load, incoming, outgoing });
+    const { load = null, incoming = null, outgoing = null, heavyIn = 0, heavyOut = 0, delays = [] } = before ?? {};
+    return Object.assign(shard, { load, incoming, outgoing, heavyIn, heavyOut, delays });
   }
   const of = (name) => Math.max(0, shard[name] - before[name]) / ms;
-  return Object.assign(shard, { load: of("used_us") / 10, incoming: of("packets_in") * 1000, outgoing: of("packets_out") * 1000 });
+  // Counts of the last ten seconds, by range of delay.
+  const delays = [...before.delays, before.forwarding].slice(-10);
+  return Object.assign(shard, {
+    load: of("used_us") / 10, incoming: of("packets_in") * 1000, outgoing: of("packets_out") * 1000,
+    heavyIn: of("bytes_in") * 1000, heavyOut: of("bytes_out") * 1000, delays,
+  });
+}
+
+// What a share of the packets of the last ten seconds stayed below, ms; null without packets, or beyond all ranges.
+function delayBelow(share, shard, bounds) {
+  const first = shard.delays[0];
+  if (!first) return null;
+  const counts = shard.forwarding.map((count, range) => count - first[range]);
+  const all = counts.reduce((total, count) => total + count, 0);
+  let left = all * share;
+  for (let range = 0; range < bounds.length && all > 0; range += 1) {
+    if (left <= counts[range]) {
+      const from = range ? bounds[range - 1] : 0;
+      return (from + (bounds[range] - from) * (left / counts[range])) / 1000;
+    }
+    left -= counts[range];
+  }
+  return null;
 }
 
 const sum = (shards, name) => shards.reduce((total, shard) => total + shard[name], 0);
@@ -260,8 +283,8 @@ function showTiles(state, shards) {
   const tiles = [
     ["talking", "Speaking now", sum(shards, "talking"), count],
     ["sessions", "Sessions", sum(shards, "sessions"), count],
-    ["incoming", "Packets in", sum(shards, "incoming"), rate, "/s"],
-    ["outgoing", "Packets out", sum(shards, "outgoing"), rate, "/s"],
+    ["incoming", "Packets in", sum(shards, "incoming"), rate, `/s · ${bytes(sum(shards, "heavyIn"))}/s`],
+    ["outgoing", "Packets out", sum(shards, "outgoing"), rate, `/s · ${bytes(sum(shards, "heavyOut"))}/s`],
     ["load", "Busiest shard", load, rate, "%"],
     ["memory", "Memory", state.server.memory_bytes, bytes],
   ];
@@ -295,14 +318,18 @@ function row(...cells) {
   return make("tr", { role: "row" }, ...cells);
 }
 
-function showShards(shards) {
-  const columns = ["Packets in", "Packets out", "Connections", "Sessions", "Streams", "Speaking", "Held"];
+function showShards(shards, bounds) {
+  const columns = ["Packets in", "Packets out", "Delay", "Delay, p99", "Speaking", "Streams", "Sessions", "Connections", "Memory"];
+  const delay = (share, shard) => {
+    const ms = delayBelow(share, shard, bounds);
+    return ms === null ? "–" : `${ms < 0.995 ? hundredth.format(ms) : rate(ms)} ms`;
+  };
   const create = (shard) => {
     const meter = make("meter", { min: 0, max: 100, low: 70, high: 90, optimum: 0 });
     meter.setAttribute("aria-label", `Load of shard ${shard.shard}`);
     const load = cell("Load", "wide");
     const text = make("span");
-    load.append(make("span", {}, meter, text));
+    load.append(make("span", { className: "load" }, meter, text));
     const head = cell("Shard", "head");
     head.append(make("span", { className: "name" }, `Shard ${shard.shard}`));
     const cells = columns.map((label) => cell(label, "number"));
@@ -313,8 +340,8 @@ function showShards(shards) {
     meter.value = Math.min(100, shard.load);
     say(text, `${rate(shard.load)} %`);
     const values = [
-      `${rate(shard.incoming)} /s`, `${rate(shard.outgoing)} /s`, count(shard.connections), count(shard.sessions),
-      count(shard.streams), count(shard.talking), bytes(shard.connection_bytes),
+      `${rate(shard.incoming)} /s`, `${rate(shard.outgoing)} /s`, delay(0.5, shard), delay(0.99, shard), count(shard.talking),
+      count(shard.streams), count(shard.sessions), count(shard.connections), bytes(shard.connection_bytes),
     ];
     values.forEach((value, at) => say(cells[at], value));
   });

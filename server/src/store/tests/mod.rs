@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, UserId};
+use echomesh_proto::time::Time;
 use echomesh_shard::{JobToken, Limits, Properties, StoreJob, StoreOutcome, StoreRequest};
 
 use sqlx::ConnectOptions;
@@ -22,7 +23,9 @@ use sqlx::ConnectOptions;
 use super::chat::CLIENT_ID_MS;
 use super::connection::Connection;
 use super::*;
+use crate::ending::Ending;
 use crate::jobs::{JobPort, JobReply, Workers, rings};
+use crate::measures::Measures;
 use crate::wake::Wake;
 use postgres::Postgres;
 
@@ -350,13 +353,14 @@ fn answer_in_order(place: &Place) {
         desks.push(desk.writer);
     }
     let stop = Arc::new(AtomicBool::new(false));
-    let (thread, loaded) = spawn(place.clone(), desks, stop.clone()).unwrap();
+    let condition = Arc::new(Condition::new(Arc::new(Ending::new(2))));
+    let (thread, loaded) = spawn(place.clone(), desks, stop.clone(), condition).unwrap();
     assert_eq!(loaded.rooms.len(), 1);
     let workers = Workers { store: thread.thread().clone(), reader: thread.thread().clone(), hash: Vec::new() };
     let mut ports: Vec<_> = all_rings.into_iter().map(|rings| JobPort::new(rings, workers.clone())).collect();
     for slot in 0..JOBS {
         for port in &mut ports {
-            port.store(StoreRequest { token: JobToken { slot, generation: 0 }, job: line(1, "", "hi", 1) });
+            port.store(Time(0), StoreRequest { token: JobToken { slot, generation: 0 }, job: line(1, "", "hi", 1) });
         }
     }
     stop.store(true, Ordering::Release);
@@ -365,7 +369,9 @@ fn answer_in_order(place: &Place) {
     for port in &mut ports {
         let mut last = 0;
         for slot in 0..JOBS {
-            let Some(JobReply::Store(reply)) = port.poll() else { panic!("job {slot} has no answer") };
+            let Some(JobReply::Store(reply)) = port.poll(Time(0), &mut Measures::default()) else {
+                panic!("job {slot} has no answer")
+            };
             assert_eq!(reply.token.slot, slot);
             let number = stored(&reply.outcome);
             assert!(number > last);
