@@ -3,14 +3,17 @@
 
 mod running;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use echomesh_proto::control::Body;
+use echomesh_proto::control::{Body, Who};
 use running::page::{Page, person};
+use running::postgres::Postgres;
 use running::voice::Voice;
-use running::{Server, command, login};
+use running::{Server, chat, command, login};
+use tempfile::TempDir;
 
 const SETTINGS: [&str; 8] =
     ["--port", "0", "--admin", "127.0.0.1:0", "--password-memory-kib", "8", "--password-passes", "1"];
@@ -19,16 +22,19 @@ fn start(directory: &Path, more: &[&str]) -> Server {
     Server::start(directory, &[&SETTINGS[..], more].concat())
 }
 
+fn data(directory: &TempDir) -> [&str; 2] {
+    ["--data-dir", directory.path().to_str().unwrap()]
+}
+
 /// Accounts are made by their first login; then the commands on the machine give the role.
-fn account(directory: &Path, server: &Server, name: &str, role: &str) {
+fn account(store: &[&str], server: &Server, name: &str, role: &str) {
     let mut client = server.connect();
     client.send(login(name, "secret"));
     assert!(matches!(client.next(), Some(Body::LoginResponse(response)) if response.status_code == 0));
     drop(client);
     let command_of = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_echomesh-server"));
-        command.arg("--data-dir").arg(directory).args(arguments);
-        command.output().unwrap()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_echomesh-server"));
+        command.args(store).args(arguments).output().unwrap()
     };
     let output = match role {
         "member" => return,
@@ -45,7 +51,7 @@ fn owners_and_admins_get_in_and_nobody_else() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path(), &["--shards", "2", "--server-name", "Harbour"]);
     for (name, role) in [("olga", "owner"), ("ann", "admin"), ("mo", "moderator")] {
-        account(directory.path(), &server, name, role);
+        account(&data(&directory), &server, name, role);
     }
     let mut page = Page::of(&server);
     assert_eq!(page.get("/").status, 200);
@@ -91,7 +97,7 @@ fn owners_and_admins_get_in_and_nobody_else() {
 fn other_sites_reach_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path(), &["--shards", "1"]);
-    account(directory.path(), &server, "olga", "owner");
+    account(&data(&directory), &server, "olga", "owner");
     let page = Page::open(&server, "olga");
     let (json, drain) = ("Content-Type: application/json\r\n", "/api/drain");
     let foreign = [
@@ -137,7 +143,7 @@ fn other_sites_reach_nothing() {
 fn guesses_and_nonsense_are_bounded() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path(), &["--shards", "1"]);
-    account(directory.path(), &server, "olga", "owner");
+    account(&data(&directory), &server, "olga", "owner");
     let mut page = Page::of(&server);
     for _ in 0..5 {
         assert_eq!(page.log_in("olga", "guess").status, 401);
@@ -168,7 +174,7 @@ fn speakers_show_and_acts_are_the_kernels() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path(), &["--shards", "2", "--spread-after", "1"]);
     for (name, role) in [("olga", "owner"), ("ann", "admin")] {
-        account(directory.path(), &server, name, role);
+        account(&data(&directory), &server, name, role);
     }
     let mut clients = ["ada", "bob", "olga"].map(|name| server.member(name, "hall"));
     let [mut ada, mut bob, _] = clients.each_mut().map(|client| Voice::open(&server, client, "hall"));
@@ -217,12 +223,12 @@ fn a_lost_role_ends_the_session() {
     let directory = tempfile::tempdir().unwrap();
     let server = start(directory.path(), &["--shards", "1"]);
     for (name, role) in [("ann", "admin"), ("abe", "admin"), ("olga", "owner")] {
-        account(directory.path(), &server, name, role);
+        account(&data(&directory), &server, name, role);
     }
     let (ann, abe, olga) = (Page::open(&server, "ann"), Page::open(&server, "abe"), Page::open(&server, "olga"));
     let kick = olga.post("/api/act", r#"{"act":"kick","name":"abe"}"#);
     assert_eq!(kick.status, 200, "{}", kick.body);
-    account(directory.path(), &server, "ann", "moderator");
+    account(&data(&directory), &server, "ann", "moderator");
     for page in [ann, abe] {
         let ended = (0..100_000).map(|_| page.get("/api/state")).find(|answer| answer.status != 200);
         assert_eq!(ended.expect("it ends").status, 401);
@@ -232,31 +238,38 @@ fn a_lost_role_ends_the_session() {
 }
 
 /// Goal: health and readiness tell programs how it is; an owner stops the server from the page, and it is not ready from
-/// then on.
+/// then on. Method: a line of chat waits for a table that another program holds, so that the end takes a while.
 #[test]
 fn an_owner_stops_the_server() {
+    let postgres = Postgres::shared();
+    let url = postgres.database();
     let directory = tempfile::tempdir().unwrap();
-    let server = start(directory.path(), &["--shards", "2", "--drain-seconds", "60"]);
-    account(directory.path(), &server, "olga", "owner");
+    let server = start(directory.path(), &["--shards", "1", "--drain-seconds", "60", "--database", &url]);
+    account(&["--database", &url], &server, "olga", "owner");
     let page = Page::open(&server, "olga");
     for path in ["/healthz", "/readyz"] {
         let answer = page.get(path);
         assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"), "{path}");
     }
     assert_eq!(page.state()["you"]["may_drain"], true);
-    // A request that is begun keeps the server from ending: half a frame.
     let mut client = server.member("ada", "hall");
+    let mut holder = postgres.psql(&url).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut orders = holder.stdin.take().unwrap();
+    orders.write_all(b"BEGIN; LOCK TABLE chat_lines; SELECT 'held';\n").unwrap();
+    let mut held = BufReader::new(holder.stdout.take().unwrap()).lines();
+    assert_eq!(held.next().unwrap().unwrap(), "held");
+    client.send(chat("hall", "under way", ""));
+    client.send(Body::Who(Who::default()));
+    assert!(matches!(client.next(), Some(Body::Who(_))), "the line is under way");
     let answer = page.post("/api/drain", "{}");
     assert_eq!(answer.status, 200, "{}", answer.body);
-    // Until the listener is gone, it says that it stops, and that it lives.
-    while let Ok(mut stream) = TcpStream::connect(&page.address) {
-        let mut text = String::new();
-        let asked = stream.write_all(b"GET /readyz HTTP/1.1\r\n\r\n").and_then(|()| stream.read_to_string(&mut text));
-        if asked.is_ok() && !text.is_empty() && !text.starts_with("HTTP/1.1 200") {
-            assert!(text.starts_with("HTTP/1.1 503") && text.ends_with("stopping: no new logins\n"), "{text}");
-        }
-    }
-    assert!(std::iter::from_fn(|| client.next()).count() < 100, "everybody is told");
+    let stopping = (0..100_000).map(|_| page.get("/readyz")).find(|answer| answer.status != 200).expect("it stops");
+    assert_eq!((stopping.status, stopping.body.as_str()), (503, "stopping: no new logins\n"));
+    assert_eq!(page.get("/healthz").status, 200, "it lives, and answers what was begun");
+    assert_eq!(page.state()["server"]["stopping"], true);
+    drop(orders);
+    holder.wait().unwrap();
+    assert!(std::iter::from_fn(|| client.next()).any(|body| matches!(body, Body::ChatMsg(_))), "it was answered");
     let totals = server.ended();
     assert!(totals.contains("\"totals\""), "{totals}");
 }

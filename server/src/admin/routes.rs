@@ -23,6 +23,7 @@ use super::reply::{self, Reply, data, refusal, refusal_until};
 use super::sessions::{Admin, Secret};
 use super::state::{Wish, role_name};
 use super::{Desk, acts, origin, page};
+use crate::ending::Phase;
 
 /// Most of a request's body: a name, a password or a reason.
 const BODY_BYTES_MAX: usize = 8 * 1024;
@@ -192,7 +193,8 @@ async fn logged_in(headers: &HeaderMap, desk: &Desk) -> Result<Admin<Control>, R
     let (cookie, token) = secrets(headers).ok_or_else(refused)?;
     let found = desk.sessions.lock().await.find(Instant::now(), &cookie, &token);
     let mut admin = found.ok_or_else(refused)?;
-    if admin.is_due {
+    // Who stops answers nothing new.
+    if admin.is_due && desk.condition.phase() == Phase::Serving {
         admin.role = role_now(&admin.control, desk).await?;
     }
     Ok(admin)
