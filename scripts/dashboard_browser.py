@@ -6,6 +6,7 @@ Source: https://www.w3.org/TR/webdriver2/ and the DevTools protocol's Emulation 
 
 import base64
 import json
+import os
 import pathlib
 import sys
 import time
@@ -13,6 +14,8 @@ import urllib.request
 
 DRIVER, PAGE, KEPT, WORK = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
 PATIENCE = 25
+# Before the pictures, seconds: the curves show a minute.
+LOOK = float(os.environ.get("LOOK", "5"))
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 ARGUMENTS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-dev-shm-usage",
@@ -173,7 +176,7 @@ def speaking(browser):
 
 def looks(browser):
     # A while of it, for the curves.
-    time.sleep(float(8))
+    time.sleep(LOOK)
     for scheme in ("light", "dark"):
         check_looks(browser, f"wide-{scheme}", 1280, 860, scheme)
         check_looks(browser, f"phone-{scheme}", 360, 780, scheme, 2)

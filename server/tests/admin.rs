@@ -274,6 +274,26 @@ fn an_owner_stops_the_server() {
     assert!(totals.contains("\"totals\""), "{totals}");
 }
 
+/// Goal: while the database is away the server lives and is not ready; once it is back, it is.
+#[test]
+fn readiness_follows_the_database() {
+    let postgres = Postgres::start_new();
+    let directory = tempfile::tempdir().unwrap();
+    let server = start(directory.path(), &["--shards", "1", "--database", &postgres.database()]);
+    let page = Page::of(&server);
+    let until = |status: u16| {
+        let answers = (0..1_000_000).map(|_| page.get("/readyz"));
+        answers.into_iter().find(|answer| answer.status == status).expect("it comes to that").body
+    };
+    assert_eq!(until(200), "ok\n");
+    postgres.stop();
+    assert_eq!(until(503), "the database does not answer: see the log\n");
+    assert_eq!(page.get("/healthz").status, 200);
+    postgres.start();
+    assert_eq!(until(200), "ok\n");
+    server.stop();
+}
+
 /// Goal: on an address that others can reach the page is HTTPS: what speaks plain HTTP there gets nothing.
 #[test]
 fn elsewhere_the_page_is_https() {
@@ -298,7 +318,7 @@ fn a_taken_default_is_a_warning() {
     let _holder = std::net::TcpListener::bind("127.0.0.1:8889");
     let mut command = command(directory.path(), &["--port", "0", "--shards", "1"]);
     let log = directory.path().join("log");
-    command.stderr(std::fs::File::create(&log).unwrap());
+    command.env_remove("ECHOMESH_ADMIN").stderr(std::fs::File::create(&log).unwrap());
     let server = Server::start_with(&mut command);
     assert!(!server.summary.contains("admin page"), "{}", server.summary);
     server.stop();

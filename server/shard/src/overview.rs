@@ -4,7 +4,7 @@
 //! a second while somebody looks, and never else.
 //! Out: plain data, of the moment it was asked for. Bounds: `ROOMS_MAX` rooms, `MEMBERS_MAX` members of rooms,
 //! `SESSIONS_MAX` sessions and `STREAMS_MAX` streams, with a count of those left out. Cost: a pass over all rooms and
-//! streams, and an allocation for each name: 0.25 ms for 1,000 members, measured.
+//! streams, and an allocation for each name: 0.6 ms for 1,000 members who all have voice, measured.
 
 use std::net::IpAddr;
 

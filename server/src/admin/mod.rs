@@ -50,7 +50,7 @@ use crate::start_error::StartError;
 use control::{Control, ControlPort};
 use origin::Names;
 use sessions::{Admin, Sessions};
-use state::{Server, State, Wish, You, role_name};
+use state::{Server, State, Wish, You, digits, role_name};
 
 /// Connections at a time: browsers open six each, and some in reserve.
 const CONNECTIONS_MAX: usize = 32;
@@ -276,6 +276,7 @@ impl Desk {
         let you = You {
             name: admin.name.clone(),
             role: role_name(admin.role),
+            session: digits(admin.session),
             may_drain: admin.role == Role::Owner && !stopping,
         };
         let mut state = state::state(server, you, &snapshots, wish);

@@ -42,6 +42,9 @@ const ENDED: &str = "you are logged out: the server ended your session, or was s
 const FOREIGN: &str = "this request does not come from the admin page: open the page itself";
 const NOT_ADMIN: &str = "only admins and owners of this server may enter";
 
+/// An answer that ends the matter.
+type Refusal = Box<Reply>;
+
 /// What becomes of a request.
 pub async fn answer(request: Request<Incoming>, peer: SocketAddr, desk: &Desk) -> Reply {
     let method = request.method().clone();
@@ -88,12 +91,12 @@ async fn change(request: Request<Incoming>, path: &str, peer: SocketAddr, desk: 
     if path == "/api/login" {
         return match read(&body) {
             Ok(login) => log_in(login, &head.headers, peer, desk).await,
-            Err(refused) => refused,
+            Err(refused) => *refused,
         };
     }
     let admin = match logged_in(&head.headers, desk).await {
         Ok(admin) => admin,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     match path {
         "/api/logout" => {
@@ -106,17 +109,17 @@ async fn change(request: Request<Incoming>, path: &str, peer: SocketAddr, desk: 
         _ => match read::<acts::Act>(&body).map(acts::Act::moderation) {
             Ok(Ok(moderation)) => {
                 let answer = asked(&admin.control, Body::Moderation(moderation), desk).await;
-                answer.map_or_else(|refused| refused, acts::outcome)
+                answer.map_or_else(|refused| *refused, acts::outcome)
             }
             Ok(Err(sentence)) => refusal(StatusCode::BAD_REQUEST, sentence),
-            Err(refused) => refused,
+            Err(refused) => *refused,
         },
     }
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Reply> {
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body)
-        .map_err(|_| refusal(StatusCode::BAD_REQUEST, "that makes no sense to the server: reload the page"))
+        .map_err(|_| Box::new(refusal(StatusCode::BAD_REQUEST, "that makes no sense to the server: reload the page")))
 }
 
 /// A name and a password.
@@ -140,7 +143,7 @@ async fn log_in(login: Login, headers: &HeaderMap, peer: SocketAddr, desk: &Desk
         }
     };
     let (name, role) = (who.username.clone(), who.role());
-    let opened = desk.sessions.lock().await.open(Instant::now(), who.username, role, control);
+    let opened = desk.sessions.lock().await.open(Instant::now(), who, control);
     let Ok((cookie_secret, token)) = opened else {
         return refusal(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no random bytes");
     };
@@ -188,8 +191,8 @@ fn secrets(headers: &HeaderMap) -> Option<(Secret, Secret)> {
 }
 
 /// Who asks, with the role the account has now.
-async fn logged_in(headers: &HeaderMap, desk: &Desk) -> Result<Admin<Control>, Reply> {
-    let refused = || refusal(StatusCode::UNAUTHORIZED, LOG_IN);
+async fn logged_in(headers: &HeaderMap, desk: &Desk) -> Result<Admin<Control>, Refusal> {
+    let refused = || Box::new(refusal(StatusCode::UNAUTHORIZED, LOG_IN));
     let (cookie, token) = secrets(headers).ok_or_else(refused)?;
     let found = desk.sessions.lock().await.find(Instant::now(), &cookie, &token);
     let mut admin = found.ok_or_else(refused)?;
@@ -201,7 +204,7 @@ async fn logged_in(headers: &HeaderMap, desk: &Desk) -> Result<Admin<Control>, R
 }
 
 /// The role that the account of this connection has; a session of one that is no admin ends.
-async fn role_now(control: &Arc<Mutex<Control>>, desk: &Desk) -> Result<Role, Reply> {
+async fn role_now(control: &Arc<Mutex<Control>>, desk: &Desk) -> Result<Role, Refusal> {
     match asked(control, Body::Who(Who::default()), desk).await? {
         Body::Who(who) if who.role() >= Role::Admin => {
             desk.sessions.lock().await.set_role(control, who.role());
@@ -209,18 +212,18 @@ async fn role_now(control: &Arc<Mutex<Control>>, desk: &Desk) -> Result<Role, Re
         }
         _ => {
             desk.sessions.lock().await.close(control);
-            Err(refusal(StatusCode::UNAUTHORIZED, NOT_ADMIN))
+            Err(Box::new(refusal(StatusCode::UNAUTHORIZED, NOT_ADMIN)))
         }
     }
 }
 
 /// Asks the kernel. Without an answer the session is over.
-async fn asked(control: &Arc<Mutex<Control>>, body: Body, desk: &Desk) -> Result<Body, Reply> {
+async fn asked(control: &Arc<Mutex<Control>>, body: Body, desk: &Desk) -> Result<Body, Refusal> {
     match ask(control, body).await {
         Ok(answer) => Ok(answer),
         Err(_) => {
             desk.sessions.lock().await.close(control);
-            Err(refusal(StatusCode::UNAUTHORIZED, ENDED))
+            Err(Box::new(refusal(StatusCode::UNAUTHORIZED, ENDED)))
         }
     }
 }
@@ -231,7 +234,7 @@ async fn state(headers: &HeaderMap, query: &str, desk: &Desk) -> Reply {
     }
     match logged_in(headers, desk).await {
         Ok(admin) => data(&desk.state(&admin, &wish(query)).await),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
@@ -273,7 +276,7 @@ async fn drain(admin: &Admin<Control>, desk: &Desk) -> Reply {
     match role_now(&admin.control, desk).await {
         Ok(Role::Owner) => {}
         Ok(_) => return refusal(StatusCode::FORBIDDEN, "only owners stop the server"),
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     }
     tracing::warn!(name = %admin.name, "stopped from the admin page");
     match rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {

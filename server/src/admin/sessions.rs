@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use echomesh_proto::control::Role;
+use echomesh_proto::control::{Role, Who};
+use echomesh_proto::ids::SessionId;
 use echomesh_proto::time::Time;
 use echomesh_shard::Rate;
 use echomesh_shard::rates::{Bucket, Buckets};
@@ -47,6 +48,8 @@ pub struct Admin<C> {
     pub name: String,
     /// Its role, as it was last seen.
     pub role: Role,
+    /// The session of its connection.
+    pub session: SessionId,
     /// Its connection to the server.
     pub control: Arc<Mutex<C>>,
     /// It is time to look at the role again.
@@ -64,6 +67,7 @@ struct Session<C> {
     looked: Instant,
     name: String,
     role: Role,
+    session: SessionId,
     control: Arc<Mutex<C>>,
 }
 
@@ -115,13 +119,7 @@ impl<C> Sessions<C> {
     ///
     /// # Errors
     /// The system gives no random bytes.
-    pub fn open(
-        &mut self,
-        now: Instant,
-        name: String,
-        role: Role,
-        control: C,
-    ) -> Result<(Secret, Secret), getrandom::Error> {
+    pub fn open(&mut self, now: Instant, who: Who, control: C) -> Result<(Secret, Secret), getrandom::Error> {
         self.expire(now);
         let (cookie, token) = (secret()?, secret()?);
         if self.open.len() >= SESSIONS_MAX
@@ -135,8 +133,9 @@ impl<C> Sessions<C> {
             began: now,
             used: now,
             looked: now,
-            name,
-            role,
+            role: who.role(),
+            session: SessionId(who.session_id),
+            name: who.username,
             control: Arc::new(Mutex::new(control)),
         });
         Ok((cookie, token))
@@ -152,7 +151,13 @@ impl<C> Sessions<C> {
         if is_due {
             session.looked = now;
         }
-        Some(Admin { name: session.name.clone(), role: session.role, control: session.control.clone(), is_due })
+        Some(Admin {
+            name: session.name.clone(),
+            role: session.role,
+            session: session.session,
+            control: session.control.clone(),
+            is_due,
+        })
     }
 
     /// The account's role is another now.
@@ -179,6 +184,10 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    fn who(name: &str, role: Role) -> Who {
+        Who { username: name.to_owned(), role: role as i32, ..Who::default() }
+    }
 
     fn peer(number: u8) -> IpAddr {
         IpAddr::from([192, 0, 2, number])
@@ -210,8 +219,8 @@ mod tests {
     fn sessions_end() {
         let start = Instant::now();
         let mut sessions = Sessions::new(start);
-        let (cookie, token) = sessions.open(start, "ann".to_owned(), Role::Owner, ()).unwrap();
-        let (other, _) = sessions.open(start, "bob".to_owned(), Role::Admin, ()).unwrap();
+        let (cookie, token) = sessions.open(start, who("ann", Role::Owner), ()).unwrap();
+        let (other, _) = sessions.open(start, who("bob", Role::Admin), ()).unwrap();
         assert!(sessions.find(start, &other, &token).is_none());
         assert!(sessions.find(start, &cookie, "").is_none());
         let mut now = start;
@@ -223,9 +232,9 @@ mod tests {
         assert!(now - start < LIFE_MAX && now - start > LIFE_MAX - IDLE_MAX);
         assert!(sessions.find(now, &cookie, &token).is_some());
         assert!(sessions.find(start + LIFE_MAX, &cookie, &token).is_none(), "twelve hours");
-        let (cookie, token) = sessions.open(now, "ann".to_owned(), Role::Owner, ()).unwrap();
+        let (cookie, token) = sessions.open(now, who("ann", Role::Owner), ()).unwrap();
         assert!(sessions.find(now + IDLE_MAX, &cookie, &token).is_none(), "half an hour");
-        let (cookie, token) = sessions.open(now, "ann".to_owned(), Role::Owner, ()).unwrap();
+        let (cookie, token) = sessions.open(now, who("ann", Role::Owner), ()).unwrap();
         let found = sessions.find(now, &cookie, &token).unwrap();
         sessions.set_role(&found.control, Role::Admin);
         assert_eq!(sessions.find(now, &cookie, &token).unwrap().role, Role::Admin);
@@ -238,7 +247,7 @@ mod tests {
     fn the_longest_unused_session_gives_way() {
         let start = Instant::now();
         let mut sessions = Sessions::new(start);
-        let open = |sessions: &mut Sessions<()>, now| sessions.open(now, "ann".to_owned(), Role::Owner, ()).unwrap();
+        let open = |sessions: &mut Sessions<()>, now| sessions.open(now, who("ann", Role::Owner), ()).unwrap();
         let secrets: Vec<_> =
             (0..SESSIONS_MAX as u32).map(|number| open(&mut sessions, start + number * SECOND)).collect();
         let now = start + 60 * SECOND;

@@ -74,6 +74,8 @@ pub struct Server {
 pub struct You {
     pub name: String,
     pub role: &'static str,
+    /// The session that the page itself has.
+    pub session: String,
     pub may_drain: bool,
 }
 
@@ -170,7 +172,8 @@ pub fn role_name(role: Role) -> &'static str {
     }
 }
 
-fn digits(id: SessionId) -> String {
+/// A session's number as the page has it.
+pub fn digits(id: SessionId) -> String {
     format!("{:016x}", id.0)
 }
 

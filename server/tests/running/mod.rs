@@ -30,6 +30,8 @@ pub struct Server {
 pub fn command(data_dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_echomesh-server"));
     command.arg("--data-dir").arg(data_dir).args(["--address", "127.0.0.1"]).args(arguments);
+    // Tests run beside each other: one that wants the admin page says where. A flag wins.
+    command.env("ECHOMESH_ADMIN", "off");
     command
 }
 

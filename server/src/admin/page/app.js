@@ -440,8 +440,9 @@ function showSessions(state) {
     const role = make("span", { className: "tag" });
     const away = make("span", { className: "tag" }, "away");
     away.title = "Its connection was lost; it may come back within a minute";
+    const own = make("span", { className: "tag" }, "this page");
     const head = cell("Name", "head");
-    head.append(make("span", {}, name, role, " ", away));
+    head.append(make("span", {}, name, role, " ", away, own));
     const rooms = cell("Rooms", "wide rooms-of");
     const address = cell("Address", "wide");
     const figures = ["Since", "Loss up", "Loss down", "Jitter", "Round trip"].map((label) => cell(label, "number"));
@@ -450,13 +451,14 @@ function showSessions(state) {
     acts.append(more);
     const element = row(head, rooms, address, ...figures, acts);
     more.addEventListener("click", () => openAct(element.item, ""));
-    return assemble(element, { name, role, away, rooms, address, figures, more });
+    return assemble(element, { name, role, away, own, rooms, address, figures, more });
   };
   sync($("sessions").tBodies[0], state.sessions, (session) => session.session, create, (element, session) => {
-    const { name, role, away, rooms, address, figures, more } = element.parts;
+    const { name, role, away, own, rooms, address, figures, more } = element.parts;
     say(name, session.name);
     showRole(role, session.role);
     away.hidden = session.connected;
+    own.hidden = session.session !== state.you.session;
     say(rooms, session.rooms.join(", ") || "none");
     mark(rooms, "none", session.rooms.length === 0);
     say(address, session.address || "unknown");
