@@ -386,12 +386,8 @@ impl Shard {
             Mesh::TakeFromHome(note) => self.take_from_home(note, effects),
             Mesh::Take(note) => self.take_session(now, &note, effects),
             Mesh::SessionRecord(record) => self.session_arrived(now, record, effects),
-            Mesh::SessionMoved(note) => {
-                let place = SessionPlace { shard: source, moving: false };
-                let (user, session) = (UserId(note.user), SessionId(note.session));
-                self.accounts.entry(user).or_default().insert(session, place);
-                self.release_direct(user, session);
-            }
+            Mesh::SessionMoved(note) => self.session_moved(source, &note),
+            Mesh::SaveAgain(note) => self.save_again(note),
             Mesh::SessionStays(note) => self.session_stays(&note),
             Mesh::Levels(report) => self.levels(now, &report),
             Mesh::Selected(selected) => self.selected(&selected),
@@ -483,7 +479,7 @@ impl Shard {
             Some(Job::CreateRoom(pending)) => self.room_stored(now, *pending, &reply.outcome, effects),
             Some(Job::EndRoom(room)) => self.ending_stored(room, &reply.outcome),
             Some(Job::Sweep) => self.room_swept(&reply.outcome),
-            Some(Job::Save(sessions, gone)) => self.sessions_saved(&sessions, gone, &reply.outcome),
+            Some(Job::Save(sessions, gone)) => self.sessions_saved(sessions, gone, &reply.outcome),
             Some(Job::Chat(job)) => self.chat_stored(*job, reply.outcome, effects),
             Some(job @ (Job::Target(_) | Job::Order(_) | Job::Audit(_))) => {
                 self.moderation_stored(now, job, reply.outcome, effects);
