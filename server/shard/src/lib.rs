@@ -92,6 +92,7 @@ use memory::Memory;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
 use mistakes::{Mistake, planted};
 use moderation::{RoleChange, Staff};
+use rates::Buckets;
 use replica::Replica;
 use rights::Access;
 use rooms::Endings;
@@ -130,6 +131,8 @@ pub struct Shard {
     admission: Admission,
     memory: Memory,
     guesses: Guesses,
+    /// Who made accounts of late.
+    makers: Buckets<Network>,
     /// Connections that sent more than their rate, and are not read from.
     slowed: Vec<ConnectionId>,
     /// Connections with frames that may take effect now.
@@ -213,6 +216,7 @@ impl Shard {
             admission: Admission::default(),
             memory: Memory::default(),
             guesses: Guesses::default(),
+            makers: Buckets::new(guesses::KEYS_MAX),
             slowed: Vec::new(),
             ready: VecDeque::new(),
             held_back: Vec::new(),
@@ -456,8 +460,10 @@ impl Shard {
         has_room
     }
 
+    /// An eighth of its queue is for what is written at a stop.
     fn store_has_room(&self) -> bool {
-        self.jobs.storing() < self.config.limits.store_requests_max
+        let most = self.config.limits.store_requests_max;
+        self.jobs.storing() < if self.is_stopping() { most } else { most - most / 8 }
     }
 
     /// Whether so many bytes more may be told by what waits for the store: its answers may come all at once, and find an

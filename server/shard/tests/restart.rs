@@ -279,6 +279,24 @@ fn an_end_is_stored_when_there_is_room() {
     assert_eq!(resume(&mut cluster, 0, &token).1.status_code(), S::StatusOk);
 }
 
+/// Goal: a server whose store is behind, with as many requests as it may have, still gives it the sessions of who is there
+/// when it stops (PROTOCOL M90).
+#[test]
+fn a_stop_finds_room_in_a_full_queue() {
+    let mut cluster = Cluster::with(1, |config| config.limits.store_requests_max = 8);
+    let (_, token) = member(&mut cluster, 0, "ann", "hall");
+    cluster.store_is_silent = true;
+    for number in 0..9 {
+        let stranger = cluster.connect(0);
+        cluster.send(stranger, 1, cluster::login(&format!("m{number}"), "secret", 0));
+    }
+    cluster.store_is_silent = false;
+    cluster.input(0, Input::Shutdown);
+    cluster.run();
+    cluster.restart(|_| {});
+    assert_eq!(resume(&mut cluster, 0, &token).1.status_code(), S::StatusOk);
+}
+
 /// Goal: what a shard had the store write of a session, which moved on and is written by another shard first, does not
 /// stay: neither old rooms, nor a session that has ended (PROTOCOL M90, M92).
 #[test]
