@@ -76,6 +76,12 @@ pub(crate) fn refusal_until(code: StatusCode, text: &str, retry_after_ms: u32) -
     })
 }
 
+fn too_many_accounts(retry_after_ms: u32) -> Body {
+    let seconds = retry_after_ms.div_ceil(1_000);
+    let text = format!("too many accounts were made from your address: wait {seconds} s, or log in by one of them");
+    refusal_until(StatusCode::StatusTryAgain, &text, retry_after_ms)
+}
+
 impl Shard {
     pub(crate) fn login_request(
         &mut self,
@@ -147,20 +153,13 @@ impl Shard {
         self.answer(asker, refusal, effects);
     }
 
-    /// Where anybody may, an address makes so many accounts in a time.
-    fn may_make_account(&mut self, now: Now, asker: Asker) -> Result<(), Body> {
+    /// Where anybody may, an address makes so many accounts in a time: how long until it may again, microseconds.
+    fn account_wait_us(&mut self, now: Now, asker: Asker) -> u64 {
         let rate = self.config.limits.address_accounts;
-        let Some(remote) = self.remote_of(asker).filter(|_| self.config.registration == Registration::Open) else {
-            return Ok(());
-        };
-        self.makers.take(now.time, rate, Network::of(remote)).map_err(|wait_us| {
-            self.counters.busy += 1;
-            let retry_after_ms = retry_ms(wait_us);
-            let seconds = retry_after_ms.div_ceil(1_000);
-            let text =
-                format!("too many accounts were made from your address: wait {seconds} s, or log in by one of them");
-            refusal_until(StatusCode::StatusTryAgain, &text, retry_after_ms)
-        })
+        match self.remote_of(asker).filter(|_| self.config.registration == Registration::Open) {
+            Some(remote) => self.makers.take(now.time, rate, Network::of(remote)).err().unwrap_or(0),
+            None => 0,
+        }
     }
 
     fn login_store(&mut self, asker: Asker, job: StoreJob, effects: &mut Effects) {
@@ -212,9 +211,12 @@ impl Shard {
             }
             // Where nobody may register the password is hashed all the same, so that the time of the
             // refusal does not tell which names exist.
-            StoreOutcome::NotFound if is_by_name => match self.may_make_account(now, asker) {
-                Ok(()) => self.login_hash(asker, None, effects),
-                Err(refusal) => self.refuse_login_with(asker, refusal, effects),
+            StoreOutcome::NotFound if is_by_name => match self.account_wait_us(now, asker) {
+                0 => self.login_hash(asker, None, effects),
+                wait_us => {
+                    self.counters.busy += 1;
+                    self.refuse_login_with(asker, too_many_accounts(retry_ms(wait_us)), effects);
+                }
             },
             StoreOutcome::NotFound => self.wrong_guess(now, asker, effects),
             StoreOutcome::Accounts(AccountsOutcome::Token { token, last_used_ms, user, name, role }) => {
