@@ -165,6 +165,8 @@ reasons! {
         BadResumeToken => "bad_resume_token",
         /// Too many wrong secrets came before: it was not looked at.
         TooManyGuesses => "too_many_guesses",
+        /// The address made as many new accounts as it may for now.
+        TooManyAccounts => "too_many_accounts",
         /// Guests are not let in.
         NoGuests => "no_guests",
         /// The name is another's.

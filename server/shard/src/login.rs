@@ -10,6 +10,7 @@ use echomesh_proto::time::{Now, Time};
 use rand_chacha::rand_core::RngCore;
 
 use crate::accounts::{AccountsJob, AccountsOutcome, Opened, guest_id, hash_typed, is_guest};
+use crate::bans::Network;
 use crate::config::Registration;
 use crate::connection::{AskedKind, RETRY_AFTER_MS};
 use crate::counters::{Drop, LoginOutcome};
@@ -19,7 +20,7 @@ use crate::jobs::{HashOutcome, HashRequest, StoreJob, StoreOutcome};
 use crate::mesh::{Asker, Mesh, SessionNote};
 use crate::names::{self, Name};
 use crate::session::{SECRET_BYTES, Session, hash_secret};
-use crate::{Job, Shard};
+use crate::{Job, Shard, retry_ms};
 
 /// Bit of `Feature::FEATURE_RESUME` in `LoginRequest.features`.
 const FEATURE_RESUME: u64 = 1;
@@ -92,6 +93,7 @@ impl LoginOutcome {
             Self::SessionGone => StatusCode::StatusSessionGone,
             Self::LoggedInAlready => StatusCode::StatusAlreadyLoggedIn,
             Self::TooManyGuesses
+            | Self::TooManyAccounts
             | Self::SignedOut
             | Self::Busy
             | Self::StoreFailed
@@ -104,6 +106,12 @@ impl LoginOutcome {
     pub(crate) fn refusal(self, text: &str) -> Body {
         refusal(self.code(), text)
     }
+}
+
+fn too_many_accounts(retry_after_ms: u32) -> Body {
+    let seconds = retry_after_ms.div_ceil(1_000);
+    let text = format!("too many accounts were made from your address: wait {seconds} s, or log in by one of them");
+    refusal_until(StatusCode::StatusTryAgain, &text, retry_after_ms)
 }
 
 impl Shard {
@@ -165,21 +173,34 @@ impl Shard {
     }
 
     fn refuse_login(&mut self, asker: Asker, outcome: LoginOutcome, text: &str, effects: &mut Effects) {
-        self.counters.logins_refused += 1;
-        self.counters.login(outcome);
         if outcome.code() == StatusCode::StatusTryAgain {
             self.counters.busy += 1;
         }
+        self.refuse_login_with(asker, outcome, outcome.refusal(text), effects);
+    }
+
+    fn refuse_login_with(&mut self, asker: Asker, outcome: LoginOutcome, refusal: Body, effects: &mut Effects) {
+        self.counters.login(outcome);
+        self.counters.logins_refused += 1;
         if let Some(connection) = self.connection(asker.connection()) {
             connection.login = None;
         }
-        self.answer(asker, outcome.refusal(text), effects);
+        self.answer(asker, refusal, effects);
     }
 
     /// Answers a login or resume that came to nothing before it was looked at, or was another shard's to grant.
     pub(crate) fn answer_refused(&mut self, asker: Asker, outcome: LoginOutcome, text: &str, effects: &mut Effects) {
         self.counters.login(outcome);
         self.answer(asker, outcome.refusal(text), effects);
+    }
+
+    /// Where anybody may, an address makes so many accounts in a time: how long until it may again, microseconds.
+    fn account_wait_us(&mut self, now: Now, asker: Asker) -> u64 {
+        let rate = self.config.limits.address_accounts;
+        match self.remote_of(asker).filter(|_| self.config.registration == Registration::Open) {
+            Some(remote) => self.makers.take(now.time, rate, Network::of(remote)).err().unwrap_or(0),
+            None => 0,
+        }
     }
 
     fn login_store(&mut self, asker: Asker, job: StoreJob, effects: &mut Effects) {
@@ -231,7 +252,14 @@ impl Shard {
             }
             // Where nobody may register the password is hashed all the same, so that the time of the
             // refusal does not tell which names exist.
-            StoreOutcome::NotFound if is_by_name => self.login_hash(asker, None, effects),
+            StoreOutcome::NotFound if is_by_name => match self.account_wait_us(now, asker) {
+                0 => self.login_hash(asker, None, effects),
+                wait_us => {
+                    self.counters.busy += 1;
+                    let refusal = too_many_accounts(retry_ms(wait_us));
+                    self.refuse_login_with(asker, LoginOutcome::TooManyAccounts, refusal, effects);
+                }
+            },
             StoreOutcome::NotFound => self.wrong_guess(now, asker, effects),
             StoreOutcome::Accounts(AccountsOutcome::Token { token, last_used_ms, user, name, role }) => {
                 login.token = token;
