@@ -83,6 +83,12 @@ pub enum Command {
     /// Certificate, data directory and address are looked at, too. Run it as the user that the server runs as, with its
     /// flags and environment. Exit codes: 0 all is right, 1 the machine does not give what is needed, 2 wrong settings.
     CheckConfig,
+    /// Write man pages and shell completions into FOLDER, for packages
+    #[command(hide = true)]
+    Manual {
+        /// Made if it is not there
+        folder: PathBuf,
+    },
     /// Copy the SQLite database to FILE, also while the server runs
     ///
     /// The copy is of one moment, is looked at before it counts, and appears under its name whole or not at all; a

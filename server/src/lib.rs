@@ -30,6 +30,8 @@ mod jobs;
 mod keys;
 mod link;
 mod logging;
+#[path = "../../packaging/manual.rs"]
+mod manual;
 mod mesh;
 mod metrics;
 mod operator;
@@ -63,6 +65,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use clap::CommandFactory;
 use core_affinity::CoreId;
 use echomesh_proto::ids::ShardId;
 use echomesh_shard::{Limits, ShardConfig};
@@ -100,8 +103,12 @@ pub fn run() -> ExitCode {
     abort_on_panic();
     let mut flags = cli::Flags::read();
     let command = flags.command.take();
+    if let Some(Command::Manual { folder }) = &command {
+        return write_manual(folder);
+    }
     let done = config::settle(flags.clone()).and_then(|config| match command {
         None => serve(&config, flags).map(|totals| totals::json(&totals)),
+        Some(Command::Manual { .. }) => unreachable!("done above, without settings"),
         Some(Command::CheckConfig) => check::check(&config),
         Some(Command::Backup { file }) => store::backup(&config.database, &file),
         Some(Command::Restore { file }) => {
@@ -123,6 +130,16 @@ pub fn run() -> ExitCode {
         Err(error) => {
             eprintln!("echomesh-server: {error}");
             error.exit_code()
+        }
+    }
+}
+
+fn write_manual(folder: &std::path::Path) -> ExitCode {
+    match manual::write(cli::Flags::command(), "8", folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echomesh-server: cannot write to {}: {error}", folder.display());
+            ExitCode::FAILURE
         }
     }
 }
