@@ -42,5 +42,7 @@ fn pages(command: &Command, section: &str, folder: &Path) -> Result<()> {
     let mut text = Vec::new();
     Man::new(command.clone()).section(section).render(&mut text)?;
     let text = String::from_utf8(text).map_err(Error::other)?;
+    // Words of a table keep their places: no line is stretched.
+    let text = text.replacen("\n.SH NAME", "\n.ad l\n.SH NAME", 1);
     fs::write(folder.join(format!("{name}.{section}")), text)
 }
