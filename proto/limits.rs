@@ -42,6 +42,9 @@ pub const DESCRIPTION_BYTES_MAX: usize = 500;
 /// Longest reason of a moderator's act or a report, bytes of UTF-8.
 pub const REASON_BYTES_MAX: usize = 500;
 
+/// Longest message of the day, bytes of UTF-8.
+pub const MOTD_BYTES_MAX: usize = 1_024;
+
 /// Longest label of a device token, bytes of UTF-8.
 pub const LABEL_BYTES_MAX: usize = 64;
 

@@ -192,6 +192,31 @@ fn a_refusal_is_made_printable() {
     }
 }
 
+/// Goal: who comes to stay reads the message of the day, line by line, and it cannot drive the terminal (PROTOCOL M18);
+/// a request or two is not bothered with it.
+#[test]
+fn the_message_of_the_day_is_shown() {
+    let home = tempfile::tempdir().unwrap();
+    for (arguments, is_shown) in [(&["rooms"][..], false), (&["join", "hall"], true)] {
+        let (listener, server) = listen();
+        let answering = std::thread::spawn(move || {
+            let motd = "Welcome\u{1b}[2J\nMaintenance on Sunday".to_owned();
+            answer(listener.accept().unwrap().0, |asked| match asked {
+                Body::LoginRequest(_) => {
+                    vec![(true, Body::LoginResponse(LoginResponse { motd: motd.clone(), ..LoginResponse::default() }))]
+                }
+                _ => vec![(true, Body::Status(Status::default())), (false, kick())],
+            });
+        });
+        let output = echomesh(home.path(), &[arguments, &["--plaintext", "--server", &server]].concat());
+        let told = text(&output);
+        let (first, second) = ("the server says: Welcome\u{FFFD}[2J\n", "the server says: Maintenance on Sunday\n");
+        assert_eq!(told.contains(first) && told.contains(second), is_shown, "{told}");
+        assert!(!told.contains('\u{1b}'), "{told}");
+        answering.join().unwrap();
+    }
+}
+
 /// A line of bob's in the hall.
 fn line(message_id: u64) -> ChatMsg {
     ChatMsg {

@@ -5,7 +5,6 @@
 use echomesh_shard::{Limits, Rate};
 
 use crate::cli::Settings;
-use crate::start_error::StartError;
 
 /// Connections made, and requests, that may come at once, by those a second: what a person's program does at its start.
 const CONNECTS_BURST: u32 = 4;
@@ -22,7 +21,7 @@ const MEMORY_MIB_MIN: u32 = 8;
 ///
 /// # Errors
 /// Less memory than a shard can do with.
-pub fn limits(given: &Settings, shards: u8) -> Result<Limits, StartError> {
+pub fn limits(given: &Settings, shards: u8) -> Result<Limits, String> {
     let mut limits = Limits::default();
     if let Some(connections) = given.connections_per_address {
         limits.address_connections_max = connections;
@@ -47,13 +46,13 @@ pub fn limits(given: &Settings, shards: u8) -> Result<Limits, StartError> {
     Ok(limits)
 }
 
-fn memory(given: Option<u32>, shards: u32) -> Result<usize, StartError> {
+fn memory(given: Option<u32>, shards: u32) -> Result<usize, String> {
     let least = MEMORY_MIB_MIN * shards;
     let mib = given.unwrap_or(MEMORY_MIB.max(least));
     if (1..least).contains(&mib) {
-        return Err(StartError::Settings(format!(
+        return Err(format!(
             "memory-mib is {mib}: it must be 0, or at least {MEMORY_MIB_MIN} for each shard, here {least}"
-        )));
+        ));
     }
     Ok((u64::from(mib) * 1024 * 1024 / u64::from(shards)) as usize)
 }

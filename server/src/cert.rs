@@ -1,7 +1,7 @@
 //! The server's certificate: the operator's, or a self-signed one made at the first start and kept.
 //!
 //! Clients that find no authority behind it pin what they see; the fingerprint printed at start is what
-//! they compare. Not a renewer: an operator's new certificate is taken at the next start.
+//! they compare. Not a renewer: an operator's new certificate is taken at the next start or reload.
 //! Source: TLS 1.3 only, RFC 8446; tickets without state, RFC 8446 §4.6.1.
 
 use std::io::Write;
@@ -40,6 +40,8 @@ pub struct Identity {
     /// SHA-256 of the public key (SubjectPublicKeyInfo in DER, as RFC 7469 §2.4 pins it), 64 hexadecimal
     /// digits: a certificate renewed with the same key keeps it.
     pub fingerprint: String,
+    /// SHA-256 of the certificates: another after a renewal.
+    pub chain: String,
 }
 
 /// Takes the operator's files, or those in the data directory, which are made if missing.
@@ -47,18 +49,32 @@ pub struct Identity {
 /// # Errors
 /// A file cannot be read or written, or certificate and key do not belong together.
 pub fn load(files: Option<&TlsFiles>, data_dir: &Path) -> Result<Identity, StartError> {
-    let files = match files {
-        Some(files) => files.clone(),
-        None => {
-            let files = TlsFiles { certificate: data_dir.join("cert.pem"), key: data_dir.join("key.pem") };
-            if !files.certificate.exists() {
-                make(&files).map_err(|error| {
-                    StartError::system(&format!("cannot make a certificate in {}", data_dir.display()), &error)
-                })?;
-            }
-            files
+    if files.is_none() {
+        let own = own_files(data_dir);
+        if !own.certificate.exists() {
+            make(&own).map_err(|error| {
+                StartError::system(&format!("cannot make a certificate in {}", data_dir.display()), &error)
+            })?;
         }
-    };
+    }
+    read(files, data_dir)
+}
+
+/// Whether there is a certificate, or it will be made at the first start.
+pub fn is_there(files: Option<&TlsFiles>, data_dir: &Path) -> bool {
+    files.is_some() || own_files(data_dir).certificate.exists()
+}
+
+fn own_files(data_dir: &Path) -> TlsFiles {
+    TlsFiles { certificate: data_dir.join("cert.pem"), key: data_dir.join("key.pem") }
+}
+
+/// Takes the operator's files, or those in the data directory.
+///
+/// # Errors
+/// A file cannot be read, or certificate and key do not belong together.
+pub fn read(files: Option<&TlsFiles>, data_dir: &Path) -> Result<Identity, StartError> {
+    let files = files.cloned().unwrap_or_else(|| own_files(data_dir));
     let cannot = |path: &Path, error: &dyn std::fmt::Display| {
         StartError::Machine(format!(
             "cannot use {}: {error}. It must be PEM that this user can read; certificate and key must belong together",
@@ -72,9 +88,11 @@ pub fn load(files: Option<&TlsFiles>, data_dir: &Path) -> Result<Identity, Start
     let parsed =
         rustls::server::ParsedCertificate::try_from(first).map_err(|error| cannot(&files.certificate, &error))?;
     let fingerprint = hex(digest(&SHA256, &parsed.subject_public_key_info()).as_ref());
+    let chain_hash =
+        hex(digest(&SHA256, &chain.iter().flat_map(|der| der.as_ref()).copied().collect::<Vec<_>>()).as_ref());
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| cannot(&files.key, &error))?;
     let tls = settings(chain, key).map_err(|error| cannot(&files.certificate, &error))?;
-    Ok(Identity { tls: Arc::new(tls), fingerprint })
+    Ok(Identity { tls: Arc::new(tls), fingerprint, chain: chain_hash })
 }
 
 fn settings(

@@ -1,16 +1,20 @@
 //! The settings as an operator writes them: flags, environment variables and TOML keys, one name for
 //! each everywhere (`--voice-port`, `ECHOMESH_VOICE_PORT`, `voice-port = …`).
 //!
-//! Not what they amount to: `config` settles precedence, defaults and bounds.
+//! Not what they amount to: `config` settles precedence, defaults and bounds. Nor what values they take: `keys`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use serde::Deserialize;
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
 
+use crate::keys;
 use crate::operator::args as operator;
+use crate::settings_file;
 
 const STYLES: Styles =
     Styles::styled().header(AnsiColor::Green.on_default().bold()).literal(AnsiColor::Cyan.on_default());
@@ -18,7 +22,7 @@ const STYLES: Styles =
 const AFTER_HELP: &str = "\
 Each setting may also be an environment variable (shown in brackets) or a line of the configuration
 file under the same name, e.g. `voice-port = 9000`. A flag wins over the environment, that over the
-file, and that over the default.
+file, and that over the default. `echomesh-server check-config` tells what holds and what is wrong.
 
 Examples:
   echomesh-server                                 serve on port 8888, data in your home directory
@@ -31,6 +35,7 @@ Examples:
   echomesh-server invite create --uses 5 --for 7d     a code for five new accounts
   echomesh-server user list --json                all accounts, for a program
 
+SIGHUP has it read its settings again; the log tells what it took and what waits for a restart.
 It stops in order on Ctrl-C or SIGTERM: answers what was begun, tells clients, which come back to their
 rooms at the next start, and prints its totals; a second signal ends it at once. Exit codes: 0 stopped as asked, 1 could
 not start or go on (the message says what to do), 2 wrong settings.";
@@ -40,7 +45,7 @@ not start or go on (the message says what to do), 2 wrong settings.";
 /// Without flags it listens on TCP and UDP port 8888 of all addresses, makes a self-signed certificate
 /// at the first start and prints its fingerprint, and lets the first login with an unused name make the
 /// account. The first start also prints a claim code: `echomesh claim CODE` makes you the owner.
-#[derive(Debug, Default, Parser)]
+#[derive(Clone, Debug, Default, Parser)]
 #[command(name = "echomesh-server", version, max_term_width = 100, styles = STYLES, after_help = AFTER_HELP)]
 pub struct Flags {
     /// Configuration file, TOML [default: server.toml in the data directory, else
@@ -53,11 +58,37 @@ pub struct Flags {
     /// Instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// The settings that are not the file's, and whose they are; what is missing here is a flag's.
+    #[arg(skip)]
+    pub sources: BTreeMap<&'static str, ValueSource>,
+}
+
+impl Flags {
+    /// Those that the process was started with; ends it if they are wrong, or ask for help.
+    #[must_use]
+    pub fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let mut flags = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        let source = |name: &'static str| Some((name, matches.value_source(&name.replace('-', "_"))?));
+        flags.sources = keys::names().filter_map(source).collect();
+        flags
+    }
 }
 
 /// What the program does instead of serving.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
+    /// Look at the settings without starting: print those that hold and where each is from, or say what is wrong
+    ///
+    /// Certificate, data directory and address are looked at, too. Run it as the user that the server runs as, with its
+    /// flags and environment. Exit codes: 0 all is right, 1 the machine does not give what is needed, 2 wrong settings.
+    CheckConfig,
+    /// Write man pages and shell completions into FOLDER, for packages
+    #[command(hide = true)]
+    Manual {
+        /// Made if it is not there
+        folder: PathBuf,
+    },
     /// Copy the SQLite database to FILE, also while the server runs
     ///
     /// The copy is of one moment, is looked at before it counts, and appears under its name whole or not at all; a
@@ -112,7 +143,7 @@ pub enum Command {
 }
 
 /// Every setting, unset unless given.
-#[derive(Debug, Default, Deserialize, Args)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, Args)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Settings {
     /// Address to listen on [default: all, IPv6 and IPv4]
@@ -148,6 +179,9 @@ pub struct Settings {
     /// Name shown to clients, 1 to 64 bytes [default: EchoMesh]
     #[arg(long, env = "ECHOMESH_SERVER_NAME", value_name = "NAME")]
     pub server_name: Option<String>,
+    /// Message of the day, told to people who log in; up to 1024 bytes, line breaks are allowed [default: none]
+    #[arg(long, env = "ECHOMESH_MOTD", value_name = "TEXT")]
+    pub motd: Option<String>,
     /// Voice streams a room has on one shard before it spreads to the next [default: 256]
     #[arg(long, env = "ECHOMESH_SPREAD_AFTER", value_name = "N")]
     pub spread_after: Option<u32>,
@@ -229,7 +263,7 @@ pub struct Settings {
 
 /// A database's URL as it was written. It holds a password, so it is never shown, nor is what is wrong with
 /// it found out here, where clap would show it.
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Deserialize, PartialEq, Eq)]
 pub struct DatabaseUrl(pub String);
 
 impl std::str::FromStr for DatabaseUrl {
@@ -240,6 +274,12 @@ impl std::str::FromStr for DatabaseUrl {
     }
 }
 
+impl Serialize for DatabaseUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("(hidden)")
+    }
+}
+
 impl std::fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("(hidden)")
@@ -247,8 +287,8 @@ impl std::fmt::Debug for DatabaseUrl {
 }
 
 /// Where the admin page is to be.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(try_from = "String", into = "String")]
 pub enum AdminSetting {
     /// Nowhere.
     Off,
@@ -267,6 +307,15 @@ impl std::str::FromStr for AdminSetting {
     }
 }
 
+impl From<AdminSetting> for String {
+    fn from(setting: AdminSetting) -> Self {
+        match setting {
+            AdminSetting::Off => "off".to_owned(),
+            AdminSetting::At(address) => address.to_string(),
+        }
+    }
+}
+
 impl TryFrom<String> for AdminSetting {
     type Error = String;
 
@@ -276,7 +325,7 @@ impl TryFrom<String> for AdminSetting {
 }
 
 /// Who may make accounts.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Registration {
     /// The first login with an unused name makes the account.
@@ -288,7 +337,7 @@ pub enum Registration {
 }
 
 /// How to log.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
     /// For people.
@@ -304,15 +353,7 @@ impl Settings {
     /// # Errors
     /// No TOML, an unknown key, or a value of the wrong kind.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let table: toml::Table = text.parse().map_err(|error| told(&error, text))?;
-        let known = setting_names();
-        if let Some(key) = table.keys().find(|key| !known.contains(key)) {
-            let near = known.iter().min_by_key(|name| distance(name, key)).filter(|name| distance(name, key) <= 3);
-            let hint = near.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-            let key = if key.contains('@') { "that may hold a password".to_owned() } else { format!("`{key}`") };
-            return Err(format!("unknown key {key}{hint} Known are: {}", known.join(", ")));
-        }
-        toml::from_str(text).map_err(|error| told(&error, text))
+        settings_file::parse(text).map(|written| written.settings)
     }
 
     /// These settings, and those of `other` where these say nothing.
@@ -327,6 +368,7 @@ impl Settings {
             registration: self.registration.or(other.registration),
             guests: self.guests.or(other.guests),
             server_name: self.server_name.or(other.server_name),
+            motd: self.motd.or(other.motd),
             spread_after: self.spread_after.or(other.spread_after),
             speakers_max: self.speakers_max.or(other.speakers_max),
             retention_days: self.retention_days.or(other.retention_days),
@@ -347,81 +389,5 @@ impl Settings {
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
         }
-    }
-}
-
-/// The error with the line it is about, unless that may hold a password.
-fn told(error: &toml::de::Error, text: &str) -> String {
-    let shown = error.to_string();
-    if shown.lines().any(may_hold_secret) {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        // It may quote the value.
-        let message = error.message();
-        let message = if may_hold_secret(message) { "this cannot stand there" } else { message };
-        return format!("line {}: {message}", before.matches('\n').count() + 1);
-    }
-    shown
-}
-
-/// Whether it may be of the database's URL, or the end of one that goes over several lines.
-fn may_hold_secret(text: &str) -> bool {
-    ["database", "postgres", "@"].iter().any(|sign| text.contains(sign))
-}
-
-/// The names that flags and file share.
-fn setting_names() -> Vec<String> {
-    let command = Flags::command();
-    let names = command.get_arguments().filter_map(|argument| argument.get_long());
-    names.filter(|name| !["config", "help", "version"].contains(name)).map(str::to_owned).collect()
-}
-
-/// Edit distance (Levenshtein): how many letters to add, drop or change.
-fn distance(one: &str, other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (above, letter) in one.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], above + 1);
-        for (column, same) in other.bytes().map(|byte| byte == letter).enumerate() {
-            let changed = diagonal + usize::from(!same);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[other.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: a misspelt key is refused and the right one named; a wrong value names its line.
-    #[test]
-    fn unknown_keys_are_refused_with_a_suggestion() {
-        let error = |text: &str| Settings::parse(text).unwrap_err();
-        assert!(error("voice_prot = 1").contains("did you mean `voice-port`?"), "{}", error("voice_prot = 1"));
-        assert!(!error("colour = 1").contains("did you mean"), "{}", error("colour = 1"));
-        assert!(error("colour = 1").contains("spread-after"));
-        assert!(error("port = 8888\nshards = \"two\"").contains("line 2"));
-        let secret = error("port = 1\ndatabase = \"postgres://ada:tops3cret@db/chat\nshards = 1");
-        assert!(secret.contains("line 2") && !secret.contains("s3cret"), "{secret}");
-        // Over several lines, as a key, and as another setting's value.
-        for text in [
-            "database = \"\"\"\npostgres://\\\nada:tops3cret@db\"\"\" x",
-            "\"postgres://ada:tops3cret@db\" = 1",
-            "port = \"postgres://ada:tops3cret@db\"",
-        ] {
-            assert!(!error(text).contains("s3cret"), "{}", error(text));
-        }
-        assert!(Settings::parse("no-pin = true\nlog-format = \"json\"").unwrap().no_pin.unwrap());
-    }
-
-    /// Goal: every setting can be written in the file under its flag's name. Method: clap's list of flags
-    /// against serde's, by giving each a value that fits none and reading who complains.
-    #[test]
-    fn flags_and_file_have_the_same_names() {
-        for name in setting_names() {
-            let error = toml::from_str::<Settings>(&format!("{name} = []")).unwrap_err().to_string();
-            assert!(!error.contains("unknown field"), "{error}");
-        }
-        Flags::command().debug_assert();
     }
 }

@@ -1,17 +1,20 @@
 //! The settings as the server runs by them: flags, then environment (clap joins the two), then the
 //! file, then defaults; checked once, here.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::parser::ValueSource;
 use echomesh_proto::limits::SHARDS_MAX;
 use echomesh_shard::Limits;
 
 use crate::bounds;
 use crate::cli::{AdminSetting, DatabaseUrl, Flags, LogFormat, Registration, Settings};
-use crate::hash::{HashCost, MEMORY_KIB, PASSES};
+use crate::hash::HashCost;
+use crate::keys::{KEYS, Key};
+use crate::settings_file::{self, Written};
 use crate::start_error::StartError;
 use crate::store::{Place, PostgresPlace};
 
@@ -24,15 +27,17 @@ const ADMIN_PORT: u16 = 8889;
 /// Voice streams on one shard before a room spreads: about what one core fans out (docs/ARCHITECTURE.md).
 const SPREAD_AFTER: u32 = 256;
 
-/// Longer than any request takes on a server that is well; and the most that makes sense.
+/// Longer than any request takes on a server that is well.
 const DRAIN_SECONDS: u32 = 5;
-const DRAIN_SECONDS_MAX: u32 = 60;
+
+/// Speakers of a room heard at once: more voices at a time nobody can follow.
+const SPEAKERS_MAX: u32 = 8;
+
+/// Two milliseconds fill messages well (docs/BENCHMARKS.md), microseconds.
+const VOICE_WINDOW_US: u32 = 2_000;
 
 /// The SQLite file in the data directory.
 const DATABASE_FILE: &str = "echomesh.sqlite3";
-
-/// Longest server name, bytes.
-const SERVER_NAME_BYTES_MAX: usize = 64;
 
 /// Read if no `--config` is given and the data directory has none.
 const SYSTEM_FILE: &str = "/etc/echomesh/server.toml";
@@ -58,6 +63,8 @@ pub struct Config {
     pub guests: bool,
     /// Shown to clients.
     pub server_name: String,
+    /// Told to who logs in; empty: nothing.
+    pub motd: String,
     /// Voice streams a room has on one shard before it spreads, at least 1.
     pub spread_after: u32,
     /// Speakers heard at once in a room; 0: all.
@@ -88,6 +95,33 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The file that was read, for the summary.
     pub file: Option<PathBuf>,
+    /// What was set, by whomever; the rest is default.
+    pub given: Settings,
+    /// Who set it, in the order of [`KEYS`].
+    pub origins: Vec<Origin>,
+}
+
+/// Who set a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody.
+    Default,
+    /// That line of the file.
+    File(PathBuf, usize),
+    /// The environment.
+    Environment(String),
+    /// The command line.
+    Flag(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File(path, line) => write!(f, "{}, line {line}", path.display()),
+            Origin::Environment(name) | Origin::Flag(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Where the admin page is.
@@ -120,72 +154,123 @@ pub fn settle(flags: Flags) -> Result<Config, StartError> {
         [data_dir.join("server.toml"), PathBuf::from(SYSTEM_FILE)].into_iter().find(|path| path.exists())
     };
     let file = flags.config.clone().or_else(own_file);
-    let written = file.as_deref().map_or_else(|| Ok(Settings::default()), read)?;
-    let given = flags.settings.or(written);
-    let shards = shards(given.shards)?;
-    let limits = bounds::limits(&given, shards)?;
-    let Some(data_dir) = given.data_dir.or_else(default_data_dir) else {
+    let written = file.as_deref().map_or_else(|| Ok(Written::default()), read)?;
+    let origins = origins(&flags, file.as_deref(), &written)?;
+    let given = flags.settings.or(written.settings);
+    check(&given, &origins)?;
+    let of = |name: &str, wrong: String| {
+        let place = KEYS.iter().position(|key| key.name == name).map(|place| &origins[place]);
+        StartError::Settings(place.map_or(wrong.clone(), |origin| format!("{origin}: {wrong}")))
+    };
+    let shards = given.shards.unwrap_or_else(cores);
+    let limits = bounds::limits(&given, shards).map_err(|wrong| of("memory-mib", wrong))?;
+    let Some(data_dir) = given.data_dir.clone().or_else(default_data_dir) else {
         return Err(StartError::Settings("there is no HOME to keep data in: give --data-dir".to_owned()));
     };
+    let cost = HashCost::default();
     Ok(Config {
         address: given.address,
         port: given.port.unwrap_or(PORT),
         voice_port: given.voice_port,
         shards,
-        database: database(given.database, &data_dir)?,
+        database: database(given.database.as_ref(), &data_dir).map_err(|wrong| of("database", wrong))?,
         data_dir,
         registration: given.registration.unwrap_or(Registration::Open),
         guests: given.guests.unwrap_or(false),
-        server_name: server_name(given.server_name)?,
-        spread_after: spread_after(given.spread_after)?,
+        server_name: given.server_name.clone().unwrap_or_else(|| "EchoMesh".to_owned()),
+        motd: given.motd.clone().unwrap_or_default(),
+        spread_after: given.spread_after.unwrap_or(SPREAD_AFTER),
         speakers_max: given.speakers_max.unwrap_or(SPEAKERS_MAX),
         retention_days: given.retention_days.unwrap_or(0),
-        voice_window: voice_window(given.voice_window_us)?,
+        voice_window: Duration::from_micros(given.voice_window_us.unwrap_or(VOICE_WINDOW_US).into()),
         plaintext_anywhere: given.plaintext_anywhere.unwrap_or(false),
-        tls: tls_files(given.tls_cert, given.tls_key)?,
-        password: password(given.password_memory_kib, given.password_passes)?,
-        drain: drain(given.drain_seconds)?,
+        tls: tls_files(&given)?,
+        password: HashCost {
+            memory_kib: given.password_memory_kib.unwrap_or(cost.memory_kib),
+            passes: given.password_passes.unwrap_or(cost.passes),
+        },
+        drain: Duration::from_secs(given.drain_seconds.unwrap_or(DRAIN_SECONDS).into()),
         limits,
         admin: admin(given.admin),
-        admin_host: given.admin_host,
+        admin_host: given.admin_host.clone(),
         pin: !given.no_pin.unwrap_or(false),
-        log: given.log.unwrap_or_else(|| "info".to_owned()),
+        log: given.log.clone().unwrap_or_else(|| "info".to_owned()),
         log_format: given.log_format.unwrap_or(LogFormat::Text),
         file,
+        given,
+        origins,
     })
 }
 
-fn read(path: &Path) -> Result<Settings, StartError> {
+impl Config {
+    /// Each setting as it holds, for people: a value in TOML, or how it comes to be. No password.
+    pub fn shown(&self) -> impl Iterator<Item = (&'static Key, String)> {
+        let given = table(&self.given);
+        KEYS.iter().map(move |key| {
+            let value = match (key.name, given.get(key.name)) {
+                ("data-dir", _) => self.data_dir.display().to_string(),
+                ("database", _) => self.database.to_string(),
+                ("shards", _) => self.shards.to_string(),
+                // On one line, whatever it holds.
+                (_, Some(toml::Value::String(text))) => format!("{text:?}"),
+                (_, Some(value)) => value.to_string(),
+                (_, None) => key.default().map_or_else(|| key.told().1, str::to_owned),
+            };
+            (key, value)
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Written, StartError> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| StartError::Settings(format!("cannot read the configuration {}: {error}", path.display())))?;
-    Settings::parse(&text).map_err(|error| StartError::Settings(format!("in {}: {error}", path.display())))
+    settings_file::parse(&text).map_err(|error| StartError::Settings(format!("in {}: {error}", path.display())))
 }
 
-fn database(given: Option<DatabaseUrl>, data_dir: &Path) -> Result<Place, StartError> {
+fn table(settings: &Settings) -> toml::Table {
+    toml::Table::try_from(settings).expect("settings were TOML, or could be")
+}
+
+/// Who set what.
+fn origins(flags: &Flags, file: Option<&Path>, written: &Written) -> Result<Vec<Origin>, StartError> {
+    let typed = toml::Table::try_from(&flags.settings);
+    // A path that is no UTF-8 cannot be written in a file, nor printed here.
+    let typed = typed.map_err(|error| StartError::Settings(format!("a flag or variable is no text: {error}")))?;
+    let origin = |key: &Key| match (file, written.lines.get(key.name)) {
+        _ if typed.contains_key(key.name) => match flags.sources.get(key.name) {
+            Some(ValueSource::EnvVariable) => {
+                Origin::Environment(format!("ECHOMESH_{}", key.name.replace('-', "_").to_uppercase()))
+            }
+            _ => Origin::Flag(format!("--{}", key.name)),
+        },
+        (Some(file), Some(line)) => Origin::File(file.to_owned(), *line),
+        _ => Origin::Default,
+    };
+    Ok(KEYS.iter().map(origin).collect())
+}
+
+/// Values that no setting takes, which are flags' or the environment's here: the file's were refused with their lines.
+fn check(given: &Settings, origins: &[Origin]) -> Result<(), StartError> {
+    let given = table(given);
+    for (key, origin) in KEYS.iter().zip(origins) {
+        // Its own parser looks at it, and it is hidden here.
+        if let Some(wrong) = given.get(key.name).and_then(|value| key.wrong(value)) {
+            return Err(StartError::Settings(format!("{origin}: {wrong}")));
+        }
+    }
+    Ok(())
+}
+
+fn database(given: Option<&DatabaseUrl>, data_dir: &Path) -> Result<Place, String> {
     match given {
         None => Ok(Place::File(data_dir.join(DATABASE_FILE))),
-        Some(DatabaseUrl(url)) => PostgresPlace::parse(&url).map(Place::Postgres).map_err(StartError::Settings),
+        Some(DatabaseUrl(url)) => PostgresPlace::parse(url).map(Place::Postgres),
     }
 }
 
-fn shards(given: Option<u8>) -> Result<u8, StartError> {
-    match given {
-        Some(shards) if (1..=SHARDS_MAX).contains(&usize::from(shards)) => Ok(shards),
-        Some(shards) => Err(StartError::Settings(format!("shards is {shards}: it must be 1 to {SHARDS_MAX}"))),
-        None => {
-            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-            Ok(u8::try_from(cores.min(SHARDS_MAX)).expect("SHARDS_MAX fits a byte"))
-        }
-    }
-}
-
-fn drain(given: Option<u32>) -> Result<Duration, StartError> {
-    match given.unwrap_or(DRAIN_SECONDS) {
-        seconds @ ..=DRAIN_SECONDS_MAX => Ok(Duration::from_secs(seconds.into())),
-        seconds => {
-            Err(StartError::Settings(format!("drain-seconds is {seconds}: it must be 0 to {DRAIN_SECONDS_MAX}")))
-        }
-    }
+fn cores() -> u8 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u8::try_from(cores.min(SHARDS_MAX)).expect("SHARDS_MAX fits a byte")
 }
 
 fn admin(given: Option<AdminSetting>) -> AdminAddress {
@@ -196,52 +281,8 @@ fn admin(given: Option<AdminSetting>) -> AdminAddress {
     }
 }
 
-fn server_name(given: Option<String>) -> Result<String, StartError> {
-    let name = given.unwrap_or_else(|| "EchoMesh".to_owned());
-    if name.is_empty() || name.len() > SERVER_NAME_BYTES_MAX || name.chars().any(char::is_control) {
-        return Err(StartError::Settings(format!(
-            "server-name must be 1 to {SERVER_NAME_BYTES_MAX} bytes without control characters"
-        )));
-    }
-    Ok(name)
-}
-
-/// Speakers of a room heard at once: more voices at a time nobody can follow.
-const SPEAKERS_MAX: u32 = 8;
-
-fn password(memory_kib: Option<u32>, passes: Option<u32>) -> Result<HashCost, StartError> {
-    let default = HashCost::default();
-    let (memory_kib, passes) = (memory_kib.unwrap_or(default.memory_kib), passes.unwrap_or(default.passes));
-    let bounded = |name: &str, value: u32, bounds: RangeInclusive<u32>| {
-        let (min, max) = (bounds.start(), bounds.end());
-        let sentence = || StartError::Settings(format!("{name} is {value}: it must be {min} to {max}"));
-        bounds.contains(&value).then_some(()).ok_or_else(sentence)
-    };
-    bounded("password-memory-kib", memory_kib, MEMORY_KIB)?;
-    bounded("password-passes", passes, PASSES)?;
-    Ok(HashCost { memory_kib, passes })
-}
-
-/// Two milliseconds fill messages well (docs/BENCHMARKS.md); more would be heard as delay for little.
-const VOICE_WINDOW_US: u32 = 2_000;
-const VOICE_WINDOW_US_MAX: u32 = 5_000;
-
-fn voice_window(given: Option<u32>) -> Result<Duration, StartError> {
-    match given.unwrap_or(VOICE_WINDOW_US) {
-        us @ 0..=VOICE_WINDOW_US_MAX => Ok(Duration::from_micros(us.into())),
-        us => Err(StartError::Settings(format!("voice-window-us is {us}: it must be 0 to {VOICE_WINDOW_US_MAX}"))),
-    }
-}
-
-fn spread_after(given: Option<u32>) -> Result<u32, StartError> {
-    match given.unwrap_or(SPREAD_AFTER) {
-        0 => Err(StartError::Settings("spread-after is 0: it must be at least 1".to_owned())),
-        streams => Ok(streams),
-    }
-}
-
-fn tls_files(certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<Option<TlsFiles>, StartError> {
-    match (certificate, key) {
+fn tls_files(given: &Settings) -> Result<Option<TlsFiles>, StartError> {
+    match (given.tls_cert.clone(), given.tls_key.clone()) {
         (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
         (None, None) => Ok(None),
         _ => Err(StartError::Settings("tls-cert and tls-key go together: give both, or neither".to_owned())),
@@ -293,7 +334,8 @@ mod tests {
             (["--server-name", ""], "server-name"),
             (["--tls-cert", "c.pem"], "tls-key"),
             (["--password-memory-kib", "7"], "password-memory-kib is 7: it must be 8 to"),
-            (["--password-passes", "0"], "password-passes is 0"),
+            (["--password-passes", "0"], "--password-passes: password-passes is 0"),
+            (["--motd", "a\tb"], "motd must be"),
             (["--config", "/nowhere/server.toml"], "/nowhere/server.toml"),
             (["--database", "server.sqlite3"], "database must be a URL"),
             (["--memory-mib", "7"], "memory-mib is 7: it must be 0, or at least 8 for each shard"),

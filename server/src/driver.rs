@@ -13,7 +13,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use echomesh_proto::ids::PeerId;
 use echomesh_proto::time::{MILLISECOND_US, Now, Time};
-use echomesh_shard::{ClosedCause, Counters, Effect, Effects, Input, Occupancy, Shard, ShardConfig, TICK_US, Voice};
+use echomesh_shard::{
+    ClosedCause, Counters, Effect, Effects, Input, Occupancy, Shard, ShardConfig, ShardSettings, TICK_US, Voice,
+};
 use rustix::time::{ClockId, clock_gettime};
 use tokio_uring::net::TcpStream;
 
@@ -279,6 +281,11 @@ impl Core {
     /// A connection's tasks have ended.
     pub fn removed(&mut self, link: &Link) {
         self.links.remove(link.id);
+    }
+
+    /// The operator has changed settings.
+    pub fn change(&mut self, settings: Box<ShardSettings>) {
+        self.turn(|core| core.input(Input::Settings(settings)));
     }
 
     /// Begins the end: the kernel takes nothing new.

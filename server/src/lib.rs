@@ -2,17 +2,19 @@
 //!
 //! A library, so that what reads strangers' bytes is reached without a process around it: [`cli`] and [`tls_stream`] are
 //! public for that alone (docs/TESTING.md, fuzz targets). All else is [`run`]'s.
-//! Or makes or restores a backup (`store::backup`), or does what the operator says (`operator`), and serves nobody.
+//! Or makes or restores a backup (`store::backup`), looks at the settings (`check`), or does what the operator says
+//! (`operator`), and serves nobody.
 //! Not the rules of rooms, which are `echomesh_shard`'s. Start: settings, log, io_uring, data directory,
 //! certificate, sockets, store and hashers, shards, summary. Stop: shards first, then the store, which
 //! finishes what they asked, then the totals.
 //! Exit codes: 0 stopped as asked, 1 could not start or go on, 2 wrong settings; the sentence on standard
-//! error says what to do. A panic anywhere is a bug and aborts: acknowledged chat is on disk by then.
+//! error says what to do. SIGHUP: `reload`. A panic anywhere is a bug and aborts: acknowledged chat is on disk by then.
 #![deny(unsafe_code)]
 
 mod admin;
 mod bounds;
 mod cert;
+mod check;
 pub mod cli;
 mod config;
 #[cfg(test)]
@@ -26,16 +28,23 @@ mod hash;
 mod hex;
 mod instance;
 mod jobs;
+mod keys;
 mod link;
 mod logging;
+#[path = "../../packaging/manual.rs"]
+mod manual;
 mod measures;
 mod mesh;
 mod metrics;
 mod operator;
 mod pace;
 mod peers;
+#[cfg(test)]
+mod reference;
+mod reload;
 mod resources;
 mod service;
+mod settings_file;
 mod shard_thread;
 mod signals;
 mod sockets;
@@ -54,15 +63,16 @@ mod workers;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::CommandFactory;
 use core_affinity::CoreId;
 use echomesh_proto::ids::ShardId;
 use echomesh_shard::{Limits, ShardConfig};
 
-use admin::{AdminSetup, Condition, Overviews};
+use admin::{AdminSetup, Condition, Current, Overviews};
 use cert::Identity;
 use cli::Command;
 use config::Config;
@@ -70,8 +80,9 @@ use ending::{Ending, Phase};
 use instance::Instance;
 use jobs::JobPort;
 use metrics::Board;
+use reload::{CHANGES_MAX, Change, Reload};
 use shard_thread::{ShardError, ShardSetup, ShardTotals};
-use signals::Signals;
+use signals::{Asked, Signals};
 use sockets::Sockets;
 use start_error::StartError;
 use store::Loaded;
@@ -93,10 +104,15 @@ type ShardThread = JoinHandle<Result<ShardTotals, ShardError>>;
 #[must_use]
 pub fn run() -> ExitCode {
     abort_on_panic();
-    let mut flags = cli::Flags::parse();
+    let mut flags = cli::Flags::read();
     let command = flags.command.take();
-    let done = config::settle(flags).and_then(|config| match command {
-        None => serve(&config).map(|totals| totals::json(&totals)),
+    if let Some(Command::Manual { folder }) = &command {
+        return write_manual(folder);
+    }
+    let done = config::settle(flags.clone()).and_then(|config| match command {
+        None => serve(&config, flags).map(|totals| totals::json(&totals)),
+        Some(Command::Manual { .. }) => unreachable!("done above, without settings"),
+        Some(Command::CheckConfig) => check::check(&config),
         Some(Command::Backup { file }) => store::backup(&config.database, &file),
         Some(Command::Restore { file }) => {
             let _instance = Instance::take(&config.data_dir)?;
@@ -121,6 +137,16 @@ pub fn run() -> ExitCode {
     }
 }
 
+fn write_manual(folder: &std::path::Path) -> ExitCode {
+    match manual::write(cli::Flags::command(), "8", folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("echomesh-server: cannot write to {}: {error}", folder.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// A server with a dead shard would look alive and not be.
 fn abort_on_panic() {
     let tell = std::panic::take_hook();
@@ -132,8 +158,8 @@ fn abort_on_panic() {
 }
 
 /// Runs until a signal or a failure.
-fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
-    let lines = logging::start(&config.log, config.log_format)?;
+fn serve(config: &Config, flags: cli::Flags) -> Result<Vec<ShardTotals>, StartError> {
+    let (log, lines) = logging::start(&config.log, config.log_format)?;
     resources::raise_open_files();
     let mut signals = Signals::catch().map_err(|error| StartError::system("cannot catch signals", &error))?;
     let features = uring::probe().map_err(|error| StartError::Machine(error.to_string()))?;
@@ -146,15 +172,15 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     let pulses: Vec<Arc<Pulse>> = (0..config.shards).map(|_| Arc::default()).collect();
     let board = Arc::new(Board::new(pulses.clone(), started));
     let overviews = Arc::new(Overviews::new(config.shards, started));
+    let current = Arc::new(Current::new(&identity, &config.server_name));
     let listener = admin::bind(config.admin)?;
     let admin_url = listener.as_ref().map(admin::Listener::url);
     let admin = listener.map(|listener| {
         admin::spawn(AdminSetup {
             listener,
             host: config.admin_host.clone(),
-            server_name: config.server_name.clone(),
             control: sockets.address,
-            identity: &identity,
+            current: current.clone(),
             board: board.clone(),
             condition: condition.clone(),
             overviews: overviews.clone(),
@@ -181,7 +207,9 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
         pulses: &pulses,
         started,
     };
-    let shards = start.start(sockets, wakes, ports, &mut loaded)?;
+    let (changes, receivers) = (0..config.shards).map(|_| mpsc::sync_channel(CHANGES_MAX)).unzip();
+    let mut reload = Reload::new(flags, config, &identity, current, log, changes);
+    let shards = start.start(sockets, wakes, ports, receivers, &mut loaded)?;
     let summary = Summary {
         config,
         features: &features,
@@ -197,7 +225,7 @@ fn serve(config: &Config) -> Result<Vec<ShardTotals>, StartError> {
     condition.serving();
     say(&summary.to_string());
     service::ready();
-    until_the_end(&mut signals, &shards, watchdog, &ending, &condition);
+    until_the_end(&mut signals, &shards, watchdog, &ending, &condition, &mut reload);
     if let Some(admin) = admin {
         admin.stop();
     }
@@ -214,11 +242,21 @@ fn until_the_end(
     mut watchdog: Watchdog,
     ending: &Ending,
     condition: &Condition,
+    reload: &mut Reload,
 ) {
-    let asked = signals.wait(WATCH, || {
-        keep_watch(&mut watchdog, condition);
-        shards.iter().any(JoinHandle::is_finished)
-    });
+    let mut serve = || {
+        signals.wait(WATCH, || {
+            keep_watch(&mut watchdog, condition);
+            shards.iter().any(JoinHandle::is_finished)
+        })
+    };
+    let asked = loop {
+        match serve() {
+            Asked::Reload => reload.reload(),
+            Asked::Stop => break true,
+            Asked::Over => break false,
+        }
+    };
     tracing::info!("stopping: answering what was begun");
     service::stopping();
     ending.advance(if asked { Phase::Draining } else { Phase::Stopping });
@@ -230,9 +268,15 @@ fn until_the_end(
         }
         shards.iter().all(JoinHandle::is_finished)
     };
-    while signals.wait(WATCH_ENDING, &mut all_over) {
-        tracing::warn!("asked again: stopping at once");
-        ending.advance(Phase::Stopping);
+    loop {
+        match signals.wait(WATCH_ENDING, &mut all_over) {
+            Asked::Over => break,
+            Asked::Stop => {
+                tracing::warn!("asked again: stopping at once");
+                ending.advance(Phase::Stopping);
+            }
+            Asked::Reload => tracing::warn!("the server stops: its settings are read at the next start"),
+        }
     }
 }
 
@@ -283,12 +327,13 @@ impl ShardsStart<'_> {
         sockets: Sockets,
         wakes: Vec<Arc<Wake>>,
         ports: Vec<JobPort>,
+        changes: Vec<mpsc::Receiver<Change>>,
         loaded: &mut Loaded,
     ) -> Result<Vec<ShardThread>, StartError> {
         let voice_port = sockets.voice_port;
-        let parts = sockets.tcp.into_iter().zip(sockets.udp).zip(mesh::mesh(wakes.len())).zip(ports);
+        let parts = sockets.tcp.into_iter().zip(sockets.udp).zip(mesh::mesh(wakes.len())).zip(ports).zip(changes);
         let mut shards = Vec::with_capacity(wakes.len());
-        for (shard, (((tcp, udp), mesh), jobs)) in (0_u8..).zip(parts) {
+        for (shard, ((((tcp, udp), mesh), jobs), changes)) in (0_u8..).zip(parts) {
             let setup = ShardSetup {
                 config: self.shard_config(ShardId(shard), voice_port, loaded)?,
                 core: self.cores.get(usize::from(shard)).copied(),
@@ -305,6 +350,7 @@ impl ShardsStart<'_> {
                 ending: self.ending.clone(),
                 drain: self.config.drain,
                 pulse: self.pulses[usize::from(shard)].clone(),
+                changes,
             };
             let thread = shard_thread::spawn(setup);
             shards.push(thread.map_err(|error| StartError::system("cannot start a shard's thread", &error))?);
@@ -315,24 +361,22 @@ impl ShardsStart<'_> {
     fn shard_config(&self, shard: ShardId, voice_port: u16, loaded: &mut Loaded) -> Result<ShardConfig, StartError> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| StartError::system("the system gives no random bytes", &error))?;
+        let settings = reload::shard_settings(self.config, self.limits.clone());
         Ok(ShardConfig {
             shard,
             shards: self.config.shards,
             seed,
-            server_name: self.config.server_name.clone(),
+            server_name: settings.server_name,
+            motd: settings.motd,
             server_version: env!("CARGO_PKG_VERSION").to_owned(),
             voice_port,
-            registration: match self.config.registration {
-                cli::Registration::Open => echomesh_shard::Registration::Open,
-                cli::Registration::Invitation => echomesh_shard::Registration::Invitation,
-                cli::Registration::Closed => echomesh_shard::Registration::Closed,
-            },
-            guests: self.config.guests,
+            registration: settings.registration,
+            guests: settings.guests,
             plaintext_anywhere: self.config.plaintext_anywhere,
             spread_after: self.config.spread_after,
-            speakers_max: self.config.speakers_max,
-            retention_days: self.config.retention_days,
-            limits: self.limits.clone(),
+            speakers_max: settings.speakers_max,
+            retention_days: settings.retention_days,
+            limits: settings.limits,
             rooms: loaded.rooms.clone(),
             bans: loaded.bans.clone(),
             sessions: loaded.sessions.clone(),

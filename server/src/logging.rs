@@ -6,35 +6,55 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 use crate::admin::{LogLines, LogLinesLayer};
 use crate::cli::LogFormat;
 use crate::start_error::StartError;
 
-/// Starts logging what `filter` (tracing's syntax) lets through; gives where the last lines are kept.
+/// What is logged, which may change.
+pub struct LogFilter(reload::Handle<EnvFilter, Registry>);
+
+impl LogFilter {
+    /// From now on.
+    pub fn set(&self, filter: EnvFilter) {
+        if let Err(error) = self.0.reload(filter) {
+            tracing::error!(%error, "the log's filter stays as it was");
+        }
+    }
+}
+
+/// Reads a filter in tracing's syntax.
+///
+/// # Errors
+/// It is none.
+pub fn filter(text: &str) -> Result<EnvFilter, StartError> {
+    // Who asked for a reload waits for what it did, and may just have asked for fewer lines.
+    let always = if text == "off" { "" } else { ",echomesh_server::reload=info" };
+    EnvFilter::try_new(text).and_then(|_| EnvFilter::try_new(format!("{text}{always}"))).map_err(|error| {
+        StartError::Settings(format!("log = {text:?} is no filter ({error}): try info, debug or echomesh_server=debug"))
+    })
+}
+
+/// Starts logging what the filter lets through; gives where the last lines are kept, too.
 ///
 /// # Errors
 /// The filter cannot be read.
-pub fn start(filter: &str, format: LogFormat) -> Result<Arc<LogLines>, StartError> {
-    let parsed = EnvFilter::try_new(filter).map_err(|error| {
-        StartError::Settings(format!(
-            "log = {filter:?} is no filter ({error}): try info, debug or echomesh_server=debug"
-        ))
-    })?;
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+pub fn start(text: &str, format: LogFormat) -> Result<(LogFilter, Arc<LogLines>), StartError> {
+    let (filter, handle) = reload::Layer::new(filter(text)?);
+    // A standard error that is gone, with its terminal, must not end the server.
+    let log = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let log = match format {
         LogFormat::Text => {
-            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            log.with_target(false).with_ansi(is_terminal).boxed()
+            log.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed()
         }
         LogFormat::Json => log.json().boxed(),
     };
     let lines = Arc::new(LogLines::default());
-    tracing_subscriber::registry().with(parsed).with(log).with(LogLinesLayer(lines.clone())).init();
-    Ok(lines)
+    tracing_subscriber::registry().with(filter).with(log).with(LogLinesLayer(lines.clone())).init();
+    Ok((LogFilter(handle), lines))
 }
 
 /// Least time between two lines about the same thing.

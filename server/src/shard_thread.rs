@@ -11,6 +11,7 @@ use std::io;
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ use crate::jobs::JobPort;
 use crate::mesh::MeshEndpoint;
 use crate::metrics::Board;
 use crate::pace::{Pace, RoundTimer};
+use crate::reload::Change;
 use crate::tcp;
 use crate::uring::{self, VoiceRing};
 use crate::wake::{Sleeper, Wake};
@@ -70,6 +72,8 @@ pub struct ShardSetup {
     pub drain: Duration,
     /// Shows that it lives.
     pub pulse: Arc<Pulse>,
+    /// What the operator changes, looked at once a tick.
+    pub changes: Receiver<Change>,
 }
 
 /// Why a shard ended before it was asked to: the machine's doing.
@@ -126,10 +130,11 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
     let sleeper = setup.wakes[shard.index()].sleeper().map_err(fail("cannot watch its wake-ups"))?;
     let stop_accepting = setup.tcp.try_clone().map_err(fail("cannot hold its listener"))?;
     let listener = tokio_uring::net::TcpListener::from_std(setup.tcp);
-    let ShardSetup { mesh, jobs, wakes, started, voice_window, pulse, ending, .. } = setup;
+    let ShardSetup { mesh, jobs, wakes, started, voice_window, pulse, ending, changes, .. } = setup;
     let parts = Parts { voice, mesh, jobs, wakes, started, gathers: !voice_window.is_zero(), pulse: pulse.clone() };
     let core = Rc::new(RefCell::new(Core::new(setup.config, parts)));
-    tokio_uring::spawn(tcp::accept(core.clone(), listener, setup.tls));
+    let tls = Rc::new(RefCell::new(setup.tls));
+    tokio_uring::spawn(tcp::accept(core.clone(), listener, tls.clone()));
     let serving = core.clone();
     tokio_uring::spawn(async move {
         if let Err(error) = serve_voice(serving, socket, rounds).await {
@@ -143,6 +148,14 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
     while ending.phase() == Phase::Serving {
         tick.tick().await;
         core.borrow_mut().tick();
+        while let Ok(change) = changes.try_recv() {
+            core.borrow_mut().change(change.settings);
+            if let Some(new) = change.tls {
+                tls.replace(new);
+            }
+            // Who asked may have given up.
+            let _ = change.taken.try_send(());
+        }
         setup.board.publish(shard, &core.borrow().totals());
         setup.overviews.offer(shard, || core.borrow().snapshot());
     }

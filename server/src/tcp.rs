@@ -6,6 +6,7 @@
 //! Bounds: one read of `READ_BYTES_MAX` and one write in flight each; an idle connection holds
 //! `READ_BYTES_IDLE` for the read that waits.
 
+use std::cell::RefCell;
 use std::net::{Shutdown, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,12 +29,15 @@ const READ_BYTES_IDLE: usize = 512;
 /// Pause after a failed accept: out of file descriptors, say, until some connection closes.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
+/// What new connections are protected by, which may change.
+pub type SharedTls = Rc<RefCell<Arc<ServerConfig>>>;
+
 /// Accepts until the shard stops.
-pub async fn accept(core: SharedCore, listener: TcpListener, tls: Arc<ServerConfig>) {
+pub async fn accept(core: SharedCore, listener: TcpListener, tls: SharedTls) {
     let mut failures = Seldom::default();
     while !core.borrow().is_stopping() {
         match listener.accept().await {
-            Ok((stream, remote)) => admit(&core, stream, remote, &tls),
+            Ok((stream, remote)) => admit(&core, stream, remote, &tls.borrow()),
             Err(error) if core.borrow().is_stopping() => tracing::debug!(%error, "no longer accepting"),
             Err(error) => {
                 core.borrow_mut().accept_failed();

@@ -42,9 +42,11 @@ pub enum Doing {
     End,
     /// Datagrams are given to the system.
     Sending,
+    /// Settings that changed.
+    Settings,
 }
 
-const DOINGS: [(Doing, &str); 9] = [
+const DOINGS: [(Doing, &str); 10] = [
     (Doing::Outside, "outside the kernel (TLS, sockets, waiting)"),
     (Doing::Connection, "taking in or ending a connection"),
     (Doing::Bytes, "serving a connection's bytes"),
@@ -54,6 +56,7 @@ const DOINGS: [(Doing, &str); 9] = [
     (Doing::Tick, "at its tick"),
     (Doing::End, "ending"),
     (Doing::Sending, "giving datagrams to the system"),
+    (Doing::Settings, "taking changed settings"),
 ];
 
 impl Doing {
@@ -66,6 +69,7 @@ impl Doing {
             Input::MeshControl { .. } | Input::RingFree { .. } => Self::Mesh,
             Input::Store(_) | Input::Hash(_) => Self::Answer,
             Input::Tick => Self::Tick,
+            Input::Settings(_) => Self::Settings,
             Input::Drain | Input::Shutdown => Self::End,
         }
     }

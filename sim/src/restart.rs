@@ -42,6 +42,7 @@ pub fn start(shards: u8, run: u8, seeds: &[u8], speakers_max: u32, limits: &Limi
             seed: [[*seed, shard, run, 0]; 8].concat().try_into().expect("8 times 4 are 32 bytes"),
             server_name: "sim".to_owned(),
             server_version: "0".to_owned(),
+            motd: String::new(),
             voice_port: 1,
             registration: Registration::Open,
             guests: false,

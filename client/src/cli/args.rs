@@ -96,6 +96,12 @@ pub enum Command {
         /// The new line
         text: String,
     },
+    /// Write man pages and shell completions into FOLDER, for packages
+    #[command(hide = true)]
+    Manual {
+        /// Made if it is not there
+        folder: PathBuf,
+    },
     /// Delete a line of yours, or as a moderator
     Delete(Change),
     /// Make a room; `room create` has all that it can be set to

@@ -52,6 +52,7 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
         | Command::Play(_)
         | Command::VoiceParams(_)
         | Command::Devices { .. }
+        | Command::Manual { .. }
         | Command::Loopback(_) => Err(Failure::Usage("this is not a single request".to_owned())),
     }
 }

@@ -128,7 +128,7 @@ impl From<RequestError> for Refusal {
 }
 
 impl Link {
-    /// Connects and logs in, and says so if that made the account.
+    /// Connects and logs in, and says so if that made the account; for a stay also the message of the day.
     ///
     /// # Errors
     /// `Failure::Connection`, `Trust` or `Credentials`.
@@ -174,6 +174,11 @@ impl Link {
                 Event::LoggedIn(logged_in) => {
                     if logged_in.response.account_created {
                         eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
+                    }
+                    if purpose != Use::Requests {
+                        for line in logged_in.response.motd.lines() {
+                            eprintln!("echomesh: the server says: {}", printable(line));
+                        }
                     }
                     return Ok(link);
                 }

@@ -25,6 +25,8 @@ mod fields;
 mod join;
 mod link;
 mod loopback;
+#[path = "../../../packaging/manual.rs"]
+mod manual;
 mod network_report;
 mod packet_log;
 mod play;
@@ -47,7 +49,7 @@ mod voice_params;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use args::{Args, Command};
 use failure::Failure;
@@ -82,6 +84,10 @@ fn run(args: Args) -> Result<(), Failure> {
     };
     match &args.command {
         Command::Devices { all } => return devices::run(*all),
+        Command::Manual { folder } => {
+            return manual::write(Args::command(), "1", folder)
+                .map_err(|error| Failure::Local(format!("cannot write to {}: {error}", folder.display())));
+        }
         Command::Loopback(loopback) => return runtime()?.block_on(loopback::run(loopback)),
         _ => {}
     }

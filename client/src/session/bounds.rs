@@ -1,10 +1,10 @@
-//! What a server's message may hold to be taken for one: names and tokens as long as the protocol has them at most.
+//! What a server's message may hold to be taken for one: names, tokens and texts as long as the protocol has them at most.
 //!
 //! The session keeps them and sends them back, so longer ones would fill its memory, and its requests would be longer
 //! than a frame. In: a message's body. Out: whether it keeps to that. Cost: a pass over it.
 
 use echomesh_proto::control::{Body, Member, Room};
-use echomesh_proto::limits::{DESCRIPTION_BYTES_MAX, ROOM_NAME_BYTES_MAX, USERNAME_BYTES_MAX};
+use echomesh_proto::limits::{DESCRIPTION_BYTES_MAX, MOTD_BYTES_MAX, ROOM_NAME_BYTES_MAX, USERNAME_BYTES_MAX};
 
 use super::room::ROOMS_MAX;
 
@@ -16,6 +16,7 @@ pub(super) fn keeps(body: &Body) -> bool {
     match body {
         Body::LoginResponse(response) => {
             response.resume_token.len() <= TOKEN_BYTES_MAX
+                && response.motd.len() <= MOTD_BYTES_MAX
                 && response.rooms.len() <= ROOMS_MAX
                 && response.rooms.iter().all(|room| is_room(room))
         }

@@ -58,6 +58,7 @@ fn begin(input: &mut Unstructured<'_>) -> Result<World> {
         seed: [shard + 1; 32],
         server_name: "fuzzed".to_owned(),
         server_version: "0".to_owned(),
+        motd: String::new(),
         voice_port: 8888,
         registration,
         guests,

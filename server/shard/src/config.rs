@@ -23,6 +23,8 @@ pub struct ShardConfig {
     pub server_name: String,
     /// Shown to clients.
     pub server_version: String,
+    /// Told to who logs in, at most `MOTD_BYTES_MAX`; empty: nothing.
+    pub motd: String,
     /// UDP port that clients are told to send voice to.
     pub voice_port: u16,
     /// Who may make accounts.
@@ -48,6 +50,26 @@ pub struct ShardConfig {
     pub sessions: Vec<SavedSession>,
     /// Rooms that ended and whose lines are still in the store: given to one shard.
     pub ended_rooms: Vec<RoomNumber>,
+}
+
+/// What may change while a shard runs: the fields of the same names in [`ShardConfig`], the same on every shard.
+#[derive(Clone, Debug)]
+pub struct ShardSettings {
+    /// See [`ShardConfig`].
+    pub server_name: String,
+    /// Likewise.
+    pub motd: String,
+    /// Likewise; who is logging in is judged by what held when asked.
+    pub registration: Registration,
+    /// Likewise; guests that are there stay.
+    pub guests: bool,
+    /// Likewise.
+    pub speakers_max: u32,
+    /// Likewise.
+    pub retention_days: u32,
+    /// Those about an address, a connection and memory may differ from before; all others must not, for tables and
+    /// rings were made for them. Who is beyond a lower bound already stays.
+    pub limits: Limits,
 }
 
 /// Who may make accounts.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use echomesh_proto::ids::{ConnectionId, ShardId};
 use echomesh_proto::time::Time;
 
+use crate::config::ShardSettings;
 use crate::jobs::{HashReply, StoreReply};
 
 /// One thing that happened. A call carries at most one datagram and keeps none.
@@ -40,6 +41,8 @@ pub enum Input<'a> {
     Hash(HashReply),
     /// Time passes: sent every `TICK_US`.
     Tick,
+    /// The operator has changed settings: they hold from now on.
+    Settings(Box<ShardSettings>),
     /// Begin to stop: take nothing new, go on with what was begun until `Shard::is_quiet`.
     Drain,
     /// Stop: tell clients, close.

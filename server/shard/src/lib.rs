@@ -15,7 +15,7 @@
 //!   `chat`: history, changes, direct lines, what was seen.
 //! - `session`: sessions and the account's home; `saving`: those that outlive the server; `home`: a room's home;
 //!   `replica`: rooms as each shard knows them.
-//! - `stopping`: the end.
+//! - `changing`: settings that change while it runs. `stopping`: the end.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
 //! - [`overview`]: what an operator who looks is shown. `audit`: what a simulator asks of the state. `mistakes`: those planted to test the simulator.
 //!
@@ -27,6 +27,7 @@ pub mod accounts;
 mod admission;
 mod audit;
 mod bans;
+mod changing;
 mod chat;
 pub mod config;
 mod connection;
@@ -70,7 +71,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub use bans::{Ban, Network};
 pub use chat::jobs as chat_jobs;
-pub use config::{Limits, Registration, ShardConfig, StoredRoom};
+pub use config::{Limits, Registration, ShardConfig, ShardSettings, StoredRoom};
 pub use counters::{CloseReason, Counters, Drop, LoginOutcome, Occupancy, Reported};
 pub use effect::{Effect, Effects, Voice};
 pub use held::Held;
@@ -306,6 +307,7 @@ impl Shard {
             Input::Store(reply) => self.stored(now, reply, effects),
             Input::Hash(reply) => self.hashed(now, reply, effects),
             Input::Tick => self.tick(now, effects),
+            Input::Settings(settings) => self.settings_changed(*settings),
             Input::Drain => self.drain(effects),
             Input::Shutdown => self.shutdown(now, effects),
         }

@@ -401,6 +401,7 @@ impl Shard {
         let response = LoginResponse {
             message: message.to_owned(),
             account_created: login.created,
+            motd: self.config.motd.clone(),
             resume_token: resume_token.into(),
             ..LoginResponse::default()
         };

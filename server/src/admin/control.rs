@@ -25,6 +25,7 @@ use tokio::sync::Mutex;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::current::Current;
 use crate::hex::hex;
 
 /// Longest wait for an answer: a login waits for the hashers, an act for the store, which gives up after 3 s.
@@ -66,8 +67,8 @@ pub enum LoginFailure {
 }
 
 impl ControlPort {
-    /// Of the server that listens there and has this public key (as `Identity::fingerprint`).
-    pub fn new(listening: SocketAddr, fingerprint: &str) -> Result<Self, rustls::Error> {
+    /// Of the server that listens there and has the current public key.
+    pub fn new(listening: SocketAddr, current: Arc<Current>) -> Result<Self, rustls::Error> {
         let address = match listening.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, listening.port())),
             // It listens to IPv4, too.
@@ -75,7 +76,7 @@ impl ControlPort {
             _ => listening,
         };
         let provider = Arc::new(provider::default_provider());
-        let own = Arc::new(OwnKey { fingerprint: fingerprint.to_owned(), provider: provider.clone() });
+        let own = Arc::new(OwnKey { current, provider: provider.clone() });
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
@@ -173,7 +174,7 @@ pub async fn ask(control: &Arc<Mutex<Control>>, body: Body) -> Result<Body, Lost
 /// Takes this server's own key and no other.
 #[derive(Debug)]
 struct OwnKey {
-    fingerprint: String,
+    current: Arc<Current>,
     provider: Arc<CryptoProvider>,
 }
 
@@ -187,7 +188,7 @@ impl ServerCertVerifier for OwnKey {
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let key = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
-        if hex(digest(&SHA256, &key).as_ref()) == self.fingerprint {
+        if hex(digest(&SHA256, &key).as_ref()) == self.current.facts().fingerprint {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(rustls::Error::General("another server's key".to_owned()))

@@ -8,11 +8,12 @@
 //!
 //! Layout: `routes` (what is asked and answered), `reply` (answers and their headers), `origin` (who may ask),
 //! `sessions` (who is logged in), `control` and `acts` (what they do), `overviews` and `state` (what they see),
-//! `log_lines`, `condition` (health), `page` (the files).
+//! `log_lines`, `condition` (health), `current` (what a reload changes), `page` (the files).
 
 mod acts;
 mod condition;
 mod control;
+mod current;
 mod log_lines;
 mod origin;
 mod overviews;
@@ -39,10 +40,10 @@ use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio_rustls::TlsAcceptor;
 
 pub use condition::Condition;
+pub use current::Current;
 pub use log_lines::{LogLines, LogLinesLayer};
 pub use overviews::{Overviews, Snapshot};
 
-use crate::cert::Identity;
 use crate::config::AdminAddress;
 use crate::ending::Phase;
 use crate::metrics::Board;
@@ -88,17 +89,15 @@ impl Listener {
 }
 
 /// What the thread is given.
-pub struct AdminSetup<'a> {
+pub struct AdminSetup {
     /// Where it listens.
     pub listener: Listener,
     /// A name of the page besides the address.
     pub host: Option<String>,
-    /// Shown.
-    pub server_name: String,
     /// Where the server's own control port is.
     pub control: SocketAddr,
-    /// The server's certificate and key.
-    pub identity: &'a Identity,
+    /// The server's certificate and name, as they hold now.
+    pub current: Arc<Current>,
     /// The figures.
     pub board: Arc<Board>,
     /// Health.
@@ -113,7 +112,7 @@ pub struct AdminSetup<'a> {
 struct Desk {
     names: Names,
     is_tls: bool,
-    server_name: String,
+    current: Arc<Current>,
     port: ControlPort,
     board: Arc<Board>,
     condition: Arc<Condition>,
@@ -163,7 +162,7 @@ pub fn bind(address: AdminAddress) -> Result<Option<Listener>, StartError> {
 ///
 /// # Errors
 /// The system gives no thread or no event queue.
-pub fn spawn(setup: AdminSetup<'_>) -> io::Result<AdminThread> {
+pub fn spawn(setup: AdminSetup) -> io::Result<AdminThread> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (stop, stopped) = oneshot::channel();
     let Listener { socket, is_tls, .. } = setup.listener;
@@ -171,8 +170,8 @@ pub fn spawn(setup: AdminSetup<'_>) -> io::Result<AdminThread> {
     let desk = Arc::new(Desk {
         names: Names { any: is_tls, given: setup.host },
         is_tls,
-        server_name: setup.server_name,
-        port: ControlPort::new(setup.control, &setup.identity.fingerprint).map_err(io::Error::other)?,
+        port: ControlPort::new(setup.control, setup.current.clone()).map_err(io::Error::other)?,
+        current: setup.current,
         board: setup.board,
         condition: setup.condition,
         overviews: setup.overviews,
@@ -180,12 +179,11 @@ pub fn spawn(setup: AdminSetup<'_>) -> io::Result<AdminThread> {
         sessions: Mutex::new(Sessions::new(Instant::now())),
         snapshots: Mutex::new((0..shards).map(|_| None).collect()),
     });
-    let tls = is_tls.then(|| TlsAcceptor::from(setup.identity.tls.clone()));
     let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
         crate::resources::be_nice(NICE);
         runtime.block_on(async {
             tokio::select! {
-                () = serve(socket, tls, desk) => {}
+                () = serve(socket, desk) => {}
                 // Also when the sender is gone: then the server is ending.
                 _ = stopped => {}
             }
@@ -203,7 +201,7 @@ impl AdminThread {
     }
 }
 
-async fn serve(socket: TcpListener, tls: Option<TlsAcceptor>, desk: Arc<Desk>) {
+async fn serve(socket: TcpListener, desk: Arc<Desk>) {
     let listener = match tokio::net::TcpListener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "no admin page: its socket cannot be watched; restart the server"),
@@ -213,9 +211,9 @@ async fn serve(socket: TcpListener, tls: Option<TlsAcceptor>, desk: Arc<Desk>) {
         let place = places.clone().acquire_owned().await.expect("nobody closes the semaphore");
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let (desk, tls) = (desk.clone(), tls.clone());
+                let desk = desk.clone();
                 tokio::spawn(async move {
-                    match tokio::time::timeout(CONNECTION_MAX, converse(stream, peer, tls, &desk)).await {
+                    match tokio::time::timeout(CONNECTION_MAX, converse(stream, peer, &desk)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => tracing::debug!(%error, "a connection of the admin listener failed"),
                         Err(_) => tracing::debug!("a client of the admin listener was too slow"),
@@ -231,11 +229,12 @@ async fn serve(socket: TcpListener, tls: Option<TlsAcceptor>, desk: Arc<Desk>) {
     }
 }
 
-async fn converse(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, desk: &Desk) -> io::Result<()> {
-    match tls {
-        Some(tls) => one_request(tls.accept(stream).await?, peer, desk).await,
-        None => one_request(stream, peer, desk).await,
+async fn converse(stream: TcpStream, peer: SocketAddr, desk: &Desk) -> io::Result<()> {
+    if !desk.is_tls {
+        return one_request(stream, peer, desk).await;
     }
+    let tls = TlsAcceptor::from(desk.current.facts().tls);
+    one_request(tls.accept(stream).await?, peer, desk).await
 }
 
 /// One request and its answer.
@@ -266,7 +265,7 @@ impl Desk {
         }
         let stopping = self.condition.phase() != Phase::Serving;
         let server = Server {
-            name: self.server_name.clone(),
+            name: self.current.facts().server_name,
             version: env!("CARGO_PKG_VERSION"),
             uptime_ms: self.overviews.now().as_millis() as u64,
             trouble: self.condition.ready().err().unwrap_or_default().to_owned(),

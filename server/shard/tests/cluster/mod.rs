@@ -106,6 +106,7 @@ pub fn config(shard: u8, shards: u8) -> ShardConfig {
         seed: [shard + 1; 32],
         server_name: "test".into(),
         server_version: "0".into(),
+        motd: String::new(),
         voice_port: 8888,
         registration: Registration::Open,
         guests: false,
