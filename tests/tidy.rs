@@ -2,13 +2,15 @@
 //!
 //! Not a lint of style (rustfmt and clippy do that) and not a parser of Rust: sources are read line by
 //! line, with comments and strings taken out where a rule is about code.
-//! In: every `.rs` file and `Cargo.toml` of the repository, and docs/PROTOCOL.md. Out: failures that
-//! say which file, which rule, and what to do. Cost: under a second.
+//! In: every `.rs` file and `Cargo.toml` of the repository, the READMEs and the documents. Out: failures
+//! that say which file, which rule, and what to do. Cost: under a second.
 //! The rules are those of docs/ARCHITECTURE.md; to change one, change it there too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+#[path = "tidy/documents.rs"]
+mod documents;
 #[path = "tidy/manifests.rs"]
 mod manifests;
 #[path = "tidy/sources.rs"]
