@@ -47,7 +47,8 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
             }
             Ok(())
         }
-        Command::Join(_)
+        Command::Ui(_)
+        | Command::Join(_)
         | Command::Record(_)
         | Command::Play(_)
         | Command::VoiceParams(_)
