@@ -47,7 +47,8 @@ type Key = (KeyCode, KeyModifiers);
 /// Which key does what.
 #[derive(Clone, Debug)]
 pub struct Keys {
-    actions: BTreeMap<String, Action>,
+    /// In the order in which they are shown.
+    keys: Vec<(String, Action)>,
 }
 
 impl Default for Keys {
@@ -56,7 +57,7 @@ impl Default for Keys {
             let action = *action;
             keys.iter().map(move |key| ((*key).to_owned(), action))
         };
-        Self { actions: ACTIONS.iter().flat_map(usual).collect() }
+        Self { keys: ACTIONS.iter().flat_map(usual).collect() }
     }
 }
 
@@ -72,13 +73,14 @@ impl Keys {
                 let known: Vec<&str> = ACTIONS.iter().map(|(_, name, ..)| *name).collect();
                 return Err(format!("[keys]: there is no action {name:?}; there are: {}", known.join(", ")));
             };
-            keys.actions.retain(|_, other| other != action);
+            keys.keys.retain(|(_, other)| other != action);
             for key in new {
                 let written = spelt(parse(key)?);
-                if let Some(other) = keys.actions.insert(written, *action) {
-                    let other = ACTIONS.iter().find(|(action, ..)| *action == other).map_or("", |(_, name, ..)| name);
+                if let Some((_, other)) = keys.keys.iter().find(|(key, _)| *key == written) {
+                    let other = ACTIONS.iter().find(|(action, ..)| action == other).map_or("", |(_, name, ..)| name);
                     return Err(format!("[keys]: {key} is the key of {other}: give that one another, too"));
                 }
+                keys.keys.push((written, *action));
             }
         }
         Ok(keys)
@@ -86,12 +88,13 @@ impl Keys {
 
     /// What a key does, if it is not for typing.
     pub fn action(&self, key: &KeyEvent) -> Option<Action> {
-        self.actions.get(&spelt((key.code, key.modifiers))).copied()
+        let pressed = spelt((key.code, key.modifiers));
+        self.keys.iter().find(|(key, _)| *key == pressed).map(|(_, action)| *action)
     }
 
     /// The keys of an action.
     pub fn of(&self, action: Action) -> String {
-        let keys: Vec<&str> = self.actions.iter().filter(|(_, of)| **of == action).map(|(key, _)| &**key).collect();
+        let keys: Vec<&str> = self.keys.iter().filter(|(_, of)| *of == action).map(|(key, _)| &**key).collect();
         keys.join(", ")
     }
 }
@@ -157,7 +160,7 @@ mod tests {
     #[test]
     fn keys_can_be_chosen() {
         let usual: usize = ACTIONS.iter().map(|(_, _, keys, _)| keys.len()).sum();
-        assert_eq!(Keys::default().actions.len(), usual);
+        assert_eq!(Keys::default().keys.len(), usual);
         for (action, _, written, _) in ACTIONS {
             for key in written {
                 let (code, modifiers) = parse(key).unwrap();

@@ -32,9 +32,9 @@ fn member(app: &App, member: &Shown, theme: Theme, now: Time, columns: usize) ->
     let signs = theme.signs;
     let (sign, style) = match () {
         () if member.ignored => (signs.ignored, theme.quiet()),
-        () if member.deafened => (signs.deafened, theme.quiet()),
         () if member.muted => (signs.muted, theme.quiet()),
         () if talking => (signs.talking, theme.talking()),
+        () if member.deafened => (signs.deafened, theme.quiet()),
         () => (" ", theme.plain()),
     };
     let name = if talking { theme.talking() } else { theme.plain() };
