@@ -10,6 +10,7 @@ use echomesh_audio::recording::Format;
 use super::account::Account;
 use super::admin::Admin;
 use super::chat::{Change, History, Unread};
+use super::control::Order;
 use super::failure::EXIT_CODES;
 use super::processing_args::ProcessingArgs;
 use super::room::{Room, Rooms};
@@ -71,6 +72,12 @@ pub struct Args {
 pub enum Command {
     /// The full-screen interface: rooms, chat and voice; without a command on a terminal, too
     Ui(Ui),
+    /// Switch the microphone of the interface that runs: for keys of a window manager
+    Control {
+        /// What to do; it prints how it is then
+        #[arg(value_enum)]
+        order: Order,
+    },
     /// Be in a room: lines of standard input are said there, what others say is printed
     Join(Join),
     /// Record a room's voice, a file for each speaker; the room is told

@@ -48,6 +48,7 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
             Ok(())
         }
         Command::Ui(_)
+        | Command::Control { .. }
         | Command::Join(_)
         | Command::Record(_)
         | Command::Play(_)

@@ -9,7 +9,7 @@
 //!   a room. `outgoing`: lines on their way.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server.
-//! - `tui`: the full-screen interface.
+//! - `tui`: the full-screen interface; `control`: switching it from outside.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
 //! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
 //! - `packet_log`, `statistics`, `clock`: what is measured.
@@ -20,6 +20,7 @@ mod args;
 mod chat;
 mod clock;
 mod commands;
+mod control;
 mod devices;
 mod failure;
 mod fields;
@@ -94,6 +95,10 @@ fn run(mut args: Args) -> Result<(), Failure> {
         }
     };
     match &command {
+        Command::Control { order } => {
+            let directory = std::env::var("XDG_RUNTIME_DIR").ok();
+            return control::run(*order, control::path(directory.as_deref()).as_deref());
+        }
         Command::Devices { all } => return devices::run(*all),
         Command::Loopback(loopback) => return runtime()?.block_on(loopback::run(loopback)),
         _ => {}

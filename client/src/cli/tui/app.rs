@@ -85,6 +85,19 @@ pub struct Own {
 }
 
 impl Own {
+    /// How it is, for other programs.
+    pub fn sentence(&self) -> String {
+        let (muted, deafened) =
+            (if self.is_closed() { "closed" } else { "open" }, if self.deafened { ", deafened" } else { "" });
+        let why = match () {
+            () if !self.has_input => " (no microphone)",
+            () if self.muted => " (muted)",
+            () if self.mode == TalkMode::Push => " (push to talk)",
+            () => "",
+        };
+        format!("microphone {muted}{why}{deafened}")
+    }
+
     /// Whether nothing is sent, whatever is said.
     pub fn is_closed(&self) -> bool {
         self.muted || !self.has_input || (self.mode == TalkMode::Push && !self.pushed)

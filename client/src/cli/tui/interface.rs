@@ -12,12 +12,14 @@ use echomesh_client::{Announce, Event, OpenVoice, RequestId, VoiceFrame};
 use echomesh_proto::control::StatusCode;
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::time::{MediaTime, SECOND_US, Time};
-use ratatui::crossterm::event::{Event as Input, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::Event as Input;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::acts::Asked;
 use super::app::App;
 use super::draw;
-use super::keys::{Action, Keys};
+use super::input::take_input;
+use super::keys::Keys;
 use super::meters::OWN;
 use super::people;
 use super::slash::TalkMode;
@@ -27,6 +29,7 @@ use super::theme::Theme;
 use super::view::Kind;
 use crate::cli::args::{Talk, Ui};
 use crate::cli::clock;
+use crate::cli::control::{self, Control, Order};
 use crate::cli::failure::Failure;
 use crate::cli::link::{Link, Use, login_refused};
 use crate::cli::outgoing::{Outgoing, Place};
@@ -67,6 +70,10 @@ pub(super) struct Interface {
     pub(super) is_stale: bool,
     next_frame: Time,
     pub(super) ends: bool,
+    control: Option<Control>,
+    /// SIGUSR1 and SIGUSR2.
+    pressed: Signal,
+    let_go: Signal,
 }
 
 /// Logs in, takes the terminal, and stays until told to end.
@@ -78,6 +85,10 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
     let (speech, no_sound) = open_sound(ui)?;
     let link = Link::log_in(settings, Use::Stay).await?;
     let state = |name: &str| settings.state.as_ref().map(|directory| directory.join(name));
+    let install = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot wait for signals: {error}")));
+    let (pressed, let_go) = (install(SignalKind::user_defined1())?, install(SignalKind::user_defined2())?);
+    let directory = std::env::var("XDG_RUNTIME_DIR").ok();
+    let control = control::path(directory.as_deref()).map(|path| Control::open(&path));
     let screen = Screen::take(state("ui.log"))?;
     let mut app = App::new(&settings.server(), link.session.user().0, &settings.user, keys);
     app.own.muted = ui.muted;
@@ -104,7 +115,15 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
         is_stale: true,
         next_frame: Time(0),
         ends: false,
+        control: None,
+        pressed,
+        let_go,
     };
+    match control {
+        Some(Ok(control)) => interface.control = Some(control),
+        Some(Err(text)) => interface.tell(Kind::Notice, &text),
+        None => {}
+    }
     interface.greet(ui, no_sound);
     let outcome = interface.until(pin!(stay::stop(None)?)).await;
     interface.end().await;
@@ -146,7 +165,31 @@ async fn spoken(speech: Option<&Speech>) {
     }
 }
 
+/// Waits for an order by the control socket.
+async fn next_order(control: Option<&Control>) -> control::Asked {
+    match control {
+        Some(control) => control.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Interface {
+    /// An order from outside.
+    fn order(&mut self, order: Order) {
+        let own = self.app.own.clone();
+        let app = &mut self.app;
+        match order {
+            Order::Mute | Order::Unmute => app.set_muted(order == Order::Mute),
+            Order::ToggleMute => app.set_muted(!own.muted),
+            Order::Deafen | Order::Undeafen => app.set_deafened(order == Order::Deafen),
+            Order::ToggleDeafen => app.set_deafened(!own.deafened),
+            Order::Talk | Order::Quiet => app.push(order == Order::Talk),
+            Order::ToggleTalk => app.push(!own.pushed),
+            Order::Status => {}
+        }
+        self.is_stale = true;
+    }
+
     pub(super) fn tell(&mut self, kind: Kind, text: &str) {
         self.app.tell(kind, clock::now().unix_ms, text);
         self.is_stale = true;
@@ -199,6 +242,12 @@ impl Interface {
                 () = self.link.turn() => {}
                 () = spoken(self.speech.as_ref()) => self.spoken(),
                 input = self.screen.events.recv() => self.input(input),
+                _ = self.pressed.recv() => self.order(Order::Talk),
+                _ = self.let_go.recv() => self.order(Order::Quiet),
+                asked = next_order(self.control.as_ref()) => {
+                    self.order(asked.order);
+                    asked.answer(&self.app.own.sentence());
+                }
                 () = tokio::time::sleep(draw_in) => {}
             }
             self.link.pump();
@@ -457,57 +506,5 @@ impl Interface {
         if let Some(Err(failure)) = speech.map(Speech::finish) {
             eprintln!("echomesh: {failure}");
         }
-    }
-}
-
-/// A key, a paste, another size.
-fn take_input(app: &mut App, tells_release: bool, input: Input) {
-    match input {
-        Input::Key(key) => take_key(app, tells_release, key),
-        Input::Paste(text) => app.editor.insert_all(&text),
-        _ => {}
-    }
-}
-
-fn take_key(app: &mut App, tells_release: bool, key: KeyEvent) {
-    if let Some(action) = app.keys.action(&key) {
-        return match (action, key.kind) {
-            (Action::Talk, KeyEventKind::Press) if tells_release => app.push(true),
-            (Action::Talk, KeyEventKind::Release) => app.push(false),
-            (Action::Talk, KeyEventKind::Repeat) if tells_release => {}
-            (_, KeyEventKind::Release) => {}
-            _ => app.action(action),
-        };
-    }
-    if key.kind == KeyEventKind::Release {
-        return;
-    }
-    let (control, alt) = (key.modifiers.contains(KeyModifiers::CONTROL), key.modifiers.contains(KeyModifiers::ALT));
-    match key.code {
-        KeyCode::Esc => app.shows_help = false,
-        KeyCode::Char('c') if control && app.editor.is_empty() => app.action(Action::Quit),
-        KeyCode::Char('c') if control => drop(app.editor.take()),
-        KeyCode::Char('?') if app.editor.is_empty() => app.action(Action::Help),
-        KeyCode::Char('a') if control => app.editor.home(),
-        KeyCode::Char('e') if control => app.editor.end(),
-        KeyCode::Char('u') if control => app.editor.delete_to_start(),
-        KeyCode::Char('k') if control => app.editor.delete_to_end(),
-        KeyCode::Char('w') if control => app.editor.delete_word(),
-        KeyCode::Char(character) if !control && !alt => app.editor.insert(character),
-        KeyCode::Enter if app.shows_help => app.shows_help = false,
-        KeyCode::Enter => app.enter(clock::now().unix_ms),
-        KeyCode::Tab => app.complete(),
-        KeyCode::Backspace if alt => app.editor.delete_word(),
-        KeyCode::Backspace => app.editor.backspace(),
-        KeyCode::Delete => app.editor.delete(),
-        KeyCode::Left if control => app.editor.word_left(),
-        KeyCode::Right if control => app.editor.word_right(),
-        KeyCode::Left => app.editor.left(),
-        KeyCode::Right => app.editor.right(),
-        KeyCode::Home => app.editor.home(),
-        KeyCode::End => app.editor.end(),
-        KeyCode::Up => app.editor.recall_earlier(),
-        KeyCode::Down => app.editor.recall_later(),
-        _ => {}
     }
 }

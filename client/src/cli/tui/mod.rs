@@ -4,7 +4,7 @@
 //! - `app`: what there is to see and what follows from keys and events; `view` a place's lines, `editor` the line that is
 //!   typed, `slash` commands, `keys` keys, `meters` levels. All of it without terminal, network and clock.
 //! - `draw`, `side`, `wrap`, `theme`: the picture. `status`: members and figures, as they are now.
-//! - `terminal`: the terminal itself. `interface`: the one task that moves everything; `acts`: what it does for the
+//! - `terminal`: the terminal itself, `input` its keys. `interface`: the one task that moves everything; `acts`: what it does for the
 //!   person, and the answers.
 //!
 //! It never holds up sound: that has threads of its own, and writing to the terminal has one, too.
@@ -14,6 +14,7 @@ mod acts;
 mod app;
 mod draw;
 mod editor;
+mod input;
 mod interface;
 mod keys;
 mod meters;
