@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{
@@ -37,6 +38,13 @@ const KEYS_MAX: usize = 256;
 /// What is to be put right when the program ends; `None`: nothing.
 static TAKEN: Mutex<Option<Taken>> = Mutex::new(None);
 
+/// Held while a frame is written; whether none is to be written any more.
+static CLOSED: Mutex<bool> = Mutex::new(false);
+
+/// How often, and how long apart, a frame that is being written is waited for at the end: 0.5 s in all.
+const CLOSE_TRIES: u32 = 50;
+const CLOSE_PAUSE: Duration = Duration::from_millis(10);
+
 struct Taken {
     tells_release: bool,
     /// Standard error as it was.
@@ -50,6 +58,14 @@ fn failed(what: &str) -> impl Fn(io::Error) -> Failure + '_ {
 /// Gives the terminal back. Does nothing the second time.
 fn give_back() {
     let Some(taken) = TAKEN.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+    // What is still to be drawn would take the terminal over again. One that takes nothing is not waited for.
+    for _ in 0..CLOSE_TRIES {
+        if let Ok(mut closed) = CLOSED.try_lock() {
+            *closed = true;
+            break;
+        }
+        std::thread::sleep(CLOSE_PAUSE);
+    }
     let mut out = io::stdout();
     // Nothing can be done where it fails: the terminal is gone.
     if taken.tells_release {
@@ -113,11 +129,12 @@ impl Screen {
         });
         *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Taken { tells_release, stderr });
         let page = Page::default();
-        let mut out = page.clone();
-        let begun = queue!(out, EnterAlternateScreen, EnableBracketedPaste).and_then(|()| {
+        *CLOSED.lock().unwrap_or_else(PoisonError::into_inner) = false;
+        let mut out = io::stdout();
+        let begun = execute!(out, EnterAlternateScreen, EnableBracketedPaste).and_then(|()| {
             let flags =
                 KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES | KeyboardEnhancementFlags::REPORT_EVENT_TYPES;
-            if tells_release { queue!(out, PushKeyboardEnhancementFlags(flags)) } else { Ok(()) }
+            if tells_release { execute!(out, PushKeyboardEnhancementFlags(flags)) } else { Ok(()) }
         });
         let terminal = begun.and_then(|()| Terminal::new(CrosstermBackend::new(page.clone())));
         let terminal = terminal.map_err(|error| {
@@ -182,9 +199,11 @@ fn write_frames() -> (SyncSender<Vec<u8>>, Arc<AtomicBool>) {
     std::thread::spawn(move || {
         let mut out = io::stdout();
         while let Ok(frame) = receiver.recv() {
-            if out.write_all(&frame).and_then(|()| out.flush()).is_err() {
+            let closed = CLOSED.lock().unwrap_or_else(PoisonError::into_inner);
+            if *closed || out.write_all(&frame).and_then(|()| out.flush()).is_err() {
                 return;
             }
+            drop(closed);
             done.store(false, Ordering::Release);
         }
     });
@@ -202,4 +221,36 @@ fn read_events() -> mpsc::Receiver<Event> {
         }
     });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// What `a_panic_gives_the_terminal_back` runs on a terminal of its own.
+    #[test]
+    #[ignore = "takes the terminal over and panics"]
+    fn panics() {
+        let mut screen = Screen::take(None).unwrap();
+        screen.draw(|frame| frame.render_widget("drawn", frame.area())).unwrap();
+        panic!("planted");
+    }
+
+    /// Goal: after a panic the terminal is as it was, and what went wrong can be read on it.
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let program = std::env::current_exe().unwrap();
+        let test = "--ignored --exact cli::tui::terminal::tests::panics --nocapture";
+        let line = format!("{} {test}; stty -a", program.display());
+        let output = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (entered, left) = (text.find("\u{1b}[?1049h").unwrap(), text.rfind("\u{1b}[?1049l").unwrap());
+        assert!(text.find("planted").unwrap() > left && left > entered, "{text}");
+        let modes = &text[left..];
+        for mode in ["icanon", "echo", "isig", "opost"] {
+            assert!(modes.split_whitespace().any(|is| is == mode), "{mode}: {modes}");
+        }
+    }
 }
