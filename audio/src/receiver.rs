@@ -132,6 +132,13 @@ impl Receiver {
         heard
     }
 
+    /// The longest delay that a jitter buffer with something in it aims at, microseconds; 0: nobody is heard.
+    #[must_use]
+    pub fn delay_us(&self) -> u32 {
+        let heard = self.speakers.iter().filter(|speaker| speaker.ssrc.is_some() && speaker.idle_ticks < IDLE_TICKS);
+        heard.map(|speaker| speaker.playout.statistics().target_us).max().map_or(0, |us| u32::try_from(us).unwrap_or(0))
+    }
+
     /// The loudest speakers are concealed well.
     fn choose_deep(&mut self) {
         let mut loudest = [0.0; DEEP_SPEAKERS_MAX];

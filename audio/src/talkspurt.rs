@@ -101,6 +101,11 @@ impl Talkspurts {
         }
     }
 
+    /// From now on only voice is sent, or all that the encoder gives.
+    pub fn set_voice_only(&mut self, voice_only: bool) {
+        self.settings.voice_only = voice_only;
+    }
+
     /// Whether someone speaks, or did just now: what the room is told.
     #[must_use]
     pub fn is_talking(&self) -> bool {

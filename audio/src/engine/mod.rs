@@ -20,7 +20,7 @@ pub mod wire;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use rtrb::{Consumer, Producer};
@@ -143,7 +143,18 @@ struct Switches {
     begun: AtomicBool,
     muted: AtomicBool,
     deafened: AtomicBool,
+    /// Silence is sent, too.
+    sends_all: AtomicBool,
     stop: AtomicBool,
+}
+
+/// What a person may look at while it runs: of the last tick each.
+#[derive(Debug, Default)]
+struct Gauges {
+    /// RFC 6464 byte of what the input gave.
+    input_level: AtomicU8,
+    /// Longest delay of those who are heard, microseconds; 0: nobody is.
+    playout_us: AtomicU32,
 }
 
 /// A device's thread, and its reports.
@@ -161,6 +172,7 @@ pub struct Engine {
     /// Wakes the engine.
     bell: Bell,
     switches: Arc<Switches>,
+    gauges: Arc<Gauges>,
     devices: Vec<DeviceThread>,
     thread: JoinHandle<Result<Totals, EngineError>>,
     orders_dropped: u64,
@@ -239,6 +251,23 @@ impl Engine {
     /// Plays nothing from now on.
     pub fn deafen(&self, deafened: bool) {
         self.switches.deafened.store(deafened, Ordering::Relaxed);
+    }
+
+    /// Sends what the input gives though nobody speaks, or only speech; at first as the settings have it.
+    pub fn send_all(&self, sends_all: bool) {
+        self.switches.sends_all.store(sends_all, Ordering::Relaxed);
+    }
+
+    /// RFC 6464 byte of what the input gave last, sent or not.
+    #[must_use]
+    pub fn input_level(&self) -> u8 {
+        self.gauges.input_level.load(Ordering::Relaxed)
+    }
+
+    /// The longest delay of the jitter buffers of those who are heard now, microseconds; `None`: nobody is.
+    #[must_use]
+    pub fn playout_us(&self) -> Option<u32> {
+        Some(self.gauges.playout_us.load(Ordering::Relaxed)).filter(|us| *us > 0)
     }
 
     /// The next thing that happened to a device.

@@ -3,7 +3,7 @@
 //! Bounds: at most three threads: engine, microphone, loudspeaker.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rtrb::RingBuffer;
 
@@ -13,7 +13,7 @@ use super::run::Run;
 use super::totals::{Tap, Totals};
 use super::voice::Voice;
 use super::wire::{ORDERS_MAX, SPOKEN_MAX};
-use super::{DeviceThread, Endpoint, Engine, EngineError, EngineSettings, Switches};
+use super::{DeviceThread, Endpoint, Engine, EngineError, EngineSettings, Gauges, Switches};
 use crate::alsa::Direction;
 use crate::alsa::device::{Device, SampleRings};
 use crate::alsa::shared::{Bell, RING_SAMPLES, ends};
@@ -48,7 +48,9 @@ pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
     }
     let (orders, inbox) = RingBuffer::new(ORDERS_MAX);
     let (outbox, spoken) = RingBuffer::new(SPOKEN_MAX);
-    let switches = Arc::new(Switches::default());
+    let sends_all = AtomicBool::new(!settings.talkspurts.voice_only);
+    let switches = Arc::new(Switches { sends_all, ..Switches::default() });
+    let gauges = Arc::new(Gauges::default());
     let run = Run {
         input,
         output,
@@ -59,6 +61,7 @@ pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
         spoken_bell: spoken_bell.clone(),
         bell: bell.clone(),
         switches: switches.clone(),
+        gauges: gauges.clone(),
         real_time: !devices.is_empty(),
         totals: Totals { tap: Tap::new(settings.tap_seconds), ..Totals::default() },
     };
@@ -69,7 +72,7 @@ pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
             return Err(error.into());
         }
     };
-    Ok(Engine { orders, spoken, spoken_bell, bell, switches, devices, thread, orders_dropped: 0 })
+    Ok(Engine { orders, spoken, spoken_bell, bell, switches, gauges, devices, thread, orders_dropped: 0 })
 }
 
 fn open_both(

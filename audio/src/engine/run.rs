@@ -17,7 +17,7 @@ use super::output::Output;
 use super::totals::Totals;
 use super::voice::{Counts, Voice};
 use super::wire::{Order, Spoken};
-use super::{EngineError, Switches};
+use super::{EngineError, Gauges, Switches};
 use crate::TICK_SAMPLES;
 use crate::alsa::shared::Bell;
 use crate::receiver::Receiver;
@@ -25,6 +25,9 @@ use crate::thread::{ENGINE_PRIORITY, begin_real_time, flush_denormals};
 
 /// Longest wait, microseconds: a device that went away without a word is seen then.
 const WAIT_US_MAX: u64 = 100_000;
+
+/// Ticks between two looks at the delay.
+const GAUGE_TICKS: u64 = 10;
 
 /// Microseconds of CLOCK_MONOTONIC, the clock of packets' arrivals.
 fn now_us() -> u64 {
@@ -43,6 +46,7 @@ pub(super) struct Run {
     pub(super) spoken_bell: Bell,
     pub(super) bell: Bell,
     pub(super) switches: Arc<Switches>,
+    pub(super) gauges: Arc<Gauges>,
     /// There is a device to be in time for.
     pub(super) real_time: bool,
     pub(super) totals: Totals,
@@ -119,6 +123,9 @@ impl Run {
             if self.switches.deafened.load(Ordering::Relaxed) {
                 tick.fill(0);
             }
+            if self.totals.played.is_multiple_of(GAUGE_TICKS) {
+                self.gauges.playout_us.store(self.receiver.delay_us(), Ordering::Relaxed);
+            }
             self.totals.played += 1;
             self.totals.with_speech += u64::from(speakers > 0);
             self.totals.tap.heard(now_us, &tick);
@@ -131,6 +138,7 @@ impl Run {
             self.voice.render(written);
         }
         let muted = self.switches.muted.load(Ordering::Relaxed);
+        self.voice.send_all(self.switches.sends_all.load(Ordering::Relaxed));
         let now_us = now_us();
         let skipped = self.input.skipped(now_us);
         if skipped > 0 {
@@ -145,6 +153,7 @@ impl Run {
                 *dropped += u64::from(ring.push(spoken).is_err());
                 self.spoken_bell.ring();
             })?;
+            self.gauges.input_level.store(self.voice.level(), Ordering::Relaxed);
             self.totals.encoded += counts.encoded;
             self.totals.sent += counts.sent;
         }

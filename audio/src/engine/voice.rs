@@ -40,6 +40,7 @@ pub(super) struct Voice {
     media_time: u32,
     tick_us: u64,
     talking: bool,
+    level: u8,
 }
 
 impl Voice {
@@ -59,6 +60,7 @@ impl Voice {
             media_time,
             tick_us: 0,
             talking: false,
+            level: NOTHING.audio_level,
         })
     }
 
@@ -70,6 +72,16 @@ impl Voice {
             self.settings = settings;
         }
         Ok(())
+    }
+
+    /// Whether silence is sent, too.
+    pub(super) fn send_all(&mut self, sends_all: bool) {
+        self.talkspurts.set_voice_only(!sends_all);
+    }
+
+    /// RFC 6464 byte of the last tick.
+    pub(super) fn level(&self) -> u8 {
+        self.level
     }
 
     /// What the loudspeaker was given.
@@ -100,6 +112,7 @@ impl Voice {
         self.tick_us = now_us;
         // Muted too: the echo canceller goes on learning.
         let activity = self.processing.capture(tick);
+        self.level = activity.audio_level;
         self.activities[self.samples.len() / TICK_SAMPLES] = if muted { NOTHING } else { activity };
         self.samples.extend_from_slice(tick);
         if self.samples.len() < self.settings.frame.samples() {

@@ -10,6 +10,7 @@ use echomesh_audio::recording::Format;
 use super::account::Account;
 use super::admin::Admin;
 use super::chat::{Change, History, Unread};
+use super::control::Order;
 use super::failure::EXIT_CODES;
 use super::processing_args::ProcessingArgs;
 use super::room::{Room, Rooms};
@@ -63,12 +64,20 @@ pub struct Args {
     pub verbose: bool,
     /// What to do
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// The full-screen interface: rooms, chat and voice; without a command on a terminal, too
+    Ui(Ui),
+    /// Switch the microphone of the interface that runs: for keys of a window manager
+    Control {
+        /// What to do; it prints how it is then
+        #[arg(value_enum)]
+        order: Order,
+    },
     /// Be in a room: lines of standard input are said there, what others say is printed
     Join(Join),
     /// Record a room's voice, a file for each speaker; the room is told
@@ -188,6 +197,65 @@ impl Join {
     }
 }
 
+/// `echomesh ui`.
+#[derive(Debug, ClapArgs)]
+pub struct Ui {
+    /// Room to enter first
+    pub room: Option<String>,
+    /// Make the room if it is not there
+    #[arg(long)]
+    pub create: bool,
+    /// Microphone: default, alsa:NAME (`echomesh devices` lists them), a WAV file, or none
+    #[arg(long, value_name = "default|alsa:NAME|FILE.wav|none", default_value = "default")]
+    pub input: String,
+    /// Loudspeaker: likewise
+    #[arg(long, value_name = "default|alsa:NAME|FILE.wav|none", default_value = "default")]
+    pub output: String,
+    /// Less delay: packets of 10 ms and shorter buffers, for twice the packets and no repair of lost ones
+    #[arg(long)]
+    pub low_delay: bool,
+    /// When the microphone is open: while somebody speaks, while a key is held, always
+    #[arg(long, value_enum, default_value_t)]
+    pub talk: Talk,
+    /// Begin muted
+    #[arg(long)]
+    pub muted: bool,
+    /// What is done to a microphone's sound
+    #[command(flatten)]
+    pub processing: ProcessingArgs,
+}
+
+/// The interface's options of old, where no command was given.
+#[derive(Debug, Parser)]
+pub struct UiAlone {
+    #[command(flatten)]
+    pub ui: Ui,
+}
+
+/// When the microphone is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Talk {
+    /// While somebody speaks
+    #[default]
+    Voice,
+    /// While a key is held, or from one press to the next
+    Push,
+    /// Always
+    Always,
+}
+
+impl Ui {
+    /// Sound as other commands have it.
+    pub fn sound(&self) -> SoundArgs {
+        SoundArgs {
+            input: self.input.clone(),
+            output: self.output.clone(),
+            low_delay: self.low_delay,
+            processing: self.processing.clone(),
+        }
+    }
+}
+
 /// `echomesh record`.
 #[derive(Debug, ClapArgs)]
 pub struct Record {
@@ -287,7 +355,7 @@ mod tests {
         Args::command().debug_assert();
         let args = Args::try_parse_from(["echomesh", "join", "lobby", "--for", "1.5", "--user", "ann"]).unwrap();
         assert_eq!(args.user.as_deref(), Some("ann"));
-        let Command::Join(join) = args.command else { panic!("join") };
+        let Some(Command::Join(join)) = args.command else { panic!("join") };
         assert_eq!(join.duration, Some(Duration::from_millis(1_500)));
         assert!(!join.wants_voice());
     }
@@ -296,8 +364,7 @@ mod tests {
     #[test]
     fn mistakes_are_usage_errors() {
         for wrong in [
-            &["echomesh"][..],
-            &["echomesh", "join"],
+            &["echomesh", "join"][..],
             &["echomesh", "join", "lobby", "--for", "0"],
             &["echomesh", "join", "lobby", "--for", "nan"],
             &["echomesh", "say", "lobby"],

@@ -47,7 +47,9 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
             }
             Ok(())
         }
-        Command::Join(_)
+        Command::Ui(_)
+        | Command::Control { .. }
+        | Command::Join(_)
         | Command::Record(_)
         | Command::Play(_)
         | Command::VoiceParams(_)

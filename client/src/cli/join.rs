@@ -4,17 +4,15 @@
 //! frames to and from the audio engine. Standard input also takes `/mute`, `/unmute`, `/deafen` and `/undeafen`.
 //! Bounds: `LINES_MAX` lines read ahead; no line is read while an earlier one cannot be sent.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read};
 use std::pin::{Pin, pin};
 
 use echomesh_client::{
-    Announce, Answer, Done, Event, LoggedIn, MemberChange, OpenVoice, Outcome, RequestError, RequestId, VoiceFrame,
+    Announce, Answer, Done, Event, LoggedIn, MemberChange, OpenVoice, Outcome, RequestId, VoiceFrame,
 };
-use echomesh_proto::control::{ChatMsg, StatusCode};
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::limits::CHAT_BYTES_MAX;
-use echomesh_proto::time::{MILLISECOND_US, MediaTime, SECOND_US, Time};
+use echomesh_proto::time::{MediaTime, SECOND_US, Time};
 use tokio::sync::mpsc;
 
 use super::args::Join;
@@ -23,6 +21,7 @@ use super::clock;
 use super::commands::{enter, print_line, printable};
 use super::failure::Failure;
 use super::link::{Link, Use};
+use super::outgoing::{Fate, Outgoing, Place};
 use super::packet_log::PacketLog;
 use super::settings::Settings;
 use super::sound::engine_settings;
@@ -33,26 +32,8 @@ use super::stay;
 /// Lines read from standard input and not yet sent.
 const LINES_MAX: usize = 16;
 
-/// Lines sent whose acknowledgement is awaited; beyond, standard input waits.
-const UNACKNOWLEDGED_MAX: usize = 32;
-
-/// Longest wait after which a line that the server would not take then is sent again by itself, milliseconds.
-const AGAIN_MS_MAX: u32 = 2_000;
-
-/// Least time between two sentences about that.
-const TELL_SLOW_US: u64 = 10 * SECOND_US;
-
 /// Between marks of what was seen, microseconds.
 const MARK_US: u64 = SECOND_US;
-
-/// A chat line on its way. The id makes sending it again harmless.
-#[derive(Clone, Debug)]
-struct Line {
-    /// In the order in which they were typed.
-    number: u64,
-    text: String,
-    client_id: String,
-}
 
 /// A stay in a room.
 struct Stay<'a> {
@@ -65,14 +46,7 @@ struct Stay<'a> {
     statistics: Statistics,
     lines: mpsc::Receiver<String>,
     lines_ended: bool,
-    unsent: VecDeque<Line>,
-    unacknowledged: BTreeMap<RequestId, Line>,
-    /// How many lines were typed, how many may be on their way at once, and when the next may go: fewer and later while
-    /// the server says that it is too fast. When the person was told so.
-    typed: u64,
-    window: usize,
-    next_line: Time,
-    told_slow: Option<Time>,
+    outgoing: Outgoing,
     /// What the others see of this voice, and what they were told.
     announce: Announce,
     announced: Announce,
@@ -123,12 +97,7 @@ pub async fn run(settings: &Settings, join: &Join) -> Result<(), Failure> {
         statistics: Statistics::default(),
         lines: read_lines(),
         lines_ended: false,
-        unsent: VecDeque::new(),
-        unacknowledged: BTreeMap::new(),
-        typed: 0,
-        window: UNACKNOWLEDGED_MAX,
-        next_line: Time(0),
-        told_slow: None,
+        outgoing: Outgoing::default(),
         announce,
         announced: announce,
         tunnelled: false,
@@ -190,18 +159,6 @@ fn read_lines() -> mpsc::Receiver<String> {
     receiver
 }
 
-/// A line that must be sent again, to its place before those that were never sent.
-fn put_back(unsent: &mut VecDeque<Line>, line: Line) {
-    let at = unsent.partition_point(|other| other.number < line.number);
-    unsent.insert(at, line);
-}
-
-fn client_id() -> Result<String, Failure> {
-    let random = getrandom::u64().and_then(|high| Ok((high, getrandom::u64()?)));
-    let (high, low) = random.map_err(|error| Failure::Local(format!("the system gives no random bytes: {error}")))?;
-    Ok(format!("{high:016x}{low:016x}"))
-}
-
 /// Waits for the engine's next frame.
 async fn spoken(speech: Option<&Speech>) {
     match speech {
@@ -229,7 +186,7 @@ impl Stay<'_> {
             }
             self.say_lines();
             self.mark_seen();
-            let takes_lines = !self.lines_ended && self.unsent.is_empty();
+            let takes_lines = !self.lines_ended && self.outgoing.takes_more();
             tokio::select! {
                 () = stop.as_mut() => return Ok(()),
                 () = self.link.turn() => {}
@@ -273,10 +230,7 @@ impl Stay<'_> {
     fn line(&mut self, line: Option<String>) -> Result<(), Failure> {
         match line {
             Some(text) if self.switched(&text) => {}
-            Some(text) => {
-                self.typed += 1;
-                self.unsent.push_back(Line { number: self.typed, text, client_id: client_id()? });
-            }
+            Some(text) => self.outgoing.push(Place::Room(self.room.clone()), text)?,
             None => self.lines_ended = true,
         }
         Ok(())
@@ -310,20 +264,8 @@ impl Stay<'_> {
     }
 
     fn say_lines(&mut self) {
-        while self.unacknowledged.len() < self.window && self.next_line <= clock::monotonic() {
-            let Some(line) = self.unsent.front() else { return };
-            match self.link.session.chat(clock::now(), &self.room, &line.text, &line.client_id) {
-                Ok(id) => {
-                    if let Some(line) = self.unsent.pop_front() {
-                        self.unacknowledged.insert(id, line);
-                    }
-                }
-                Err(RequestError::TooLong) => {
-                    eprintln!("echomesh: the line is too long and was not sent");
-                    self.unsent.pop_front();
-                }
-                Err(RequestError::NotLoggedIn | RequestError::Busy) => return,
-            }
+        if self.outgoing.say(&mut self.link) {
+            eprintln!("echomesh: the line is too long and was not sent");
         }
     }
 
@@ -371,7 +313,9 @@ impl Stay<'_> {
                     return Ok(());
                 }
                 self.before = 0;
-                if !self.own_came(&line) {
+                if self.outgoing.own_came(&line) {
+                    self.statistics.lines_stored += 1;
+                } else {
                     self.statistics.lines_heard += 1;
                     print_line(&chat::shown(&line))?;
                 }
@@ -418,6 +362,7 @@ impl Stay<'_> {
     /// Someone moved this session: the stay goes on where it is now, with the voice as it was.
     fn moved(&mut self, room: &str) {
         eprintln!("echomesh: moved to {}", printable(room));
+        self.outgoing.follow(&self.room, room);
         self.room = room.to_owned();
         // Lines have their numbers by room.
         (self.before, self.shown, self.seen) = (0, 0, 0);
@@ -427,15 +372,6 @@ impl Stay<'_> {
                 eprintln!("echomesh: no voice there: {error}");
             }
         }
-    }
-
-    /// Whether it is one of the lines on their way, whose acknowledgement was lost with a connection.
-    fn own_came(&mut self, line: &ChatMsg) -> bool {
-        let before = self.unsent.len();
-        self.unsent.retain(|unsent| line.client_id.is_empty() || unsent.client_id != line.client_id);
-        let came = self.unsent.len() < before;
-        self.statistics.lines_stored += u64::from(came);
-        came
     }
 
     /// Marks what was shown as seen, now and then.
@@ -454,31 +390,12 @@ impl Stay<'_> {
         if self.mark == Some(answer.request) {
             return;
         }
-        let line = self.unacknowledged.remove(&answer.request);
-        match (line, answer.outcome) {
-            (Some(_), Outcome::Done(Done::Chat(_))) => {
-                self.statistics.lines_stored += 1;
-                self.window = (self.window + 1).min(UNACKNOWLEDGED_MAX);
-            }
-            (Some(line), Outcome::TimedOut | Outcome::ConnectionLost) => put_back(&mut self.unsent, line),
-            // A longer wait is slow mode's: the person may want to say something else by then.
-            (Some(line), Outcome::Refused { status: StatusCode::StatusTryAgain, message, retry_after_ms })
-                if (1..=AGAIN_MS_MAX).contains(&retry_after_ms) =>
-            {
-                self.slow_down(&message, retry_after_ms);
-                put_back(&mut self.unsent, line);
-            }
-            (_, Outcome::Refused { message, .. }) => eprintln!("echomesh: {}", printable(&message)),
+        match (self.outgoing.answered(&answer), answer.outcome) {
+            (Some(Fate::Stored(..)), _) => self.statistics.lines_stored += 1,
+            (Some(Fate::Again(Some(text)) | Fate::Refused(text)), _) => eprintln!("echomesh: {}", printable(&text)),
+            (Some(Fate::Again(None)), _) => {}
+            (None, Outcome::Refused { message, .. }) => eprintln!("echomesh: {}", printable(&message)),
             _ => {}
-        }
-    }
-
-    fn slow_down(&mut self, message: &str, retry_after_ms: u32) {
-        let now = clock::monotonic();
-        (self.window, self.next_line) = (1, now.after_us(u64::from(retry_after_ms) * MILLISECOND_US));
-        if self.told_slow.is_none_or(|told| now.since_us(told) >= TELL_SLOW_US) {
-            eprintln!("echomesh: lines wait and are sent again: {}", printable(message));
-            self.told_slow = Some(now);
         }
     }
 
@@ -486,8 +403,8 @@ impl Stay<'_> {
     async fn end(mut self) -> Result<(), Failure> {
         let voice = self.link.session.voice_statistics(&self.room).unwrap_or_default();
         stay::in_time(self.leave()).await;
-        if !self.unsent.is_empty() {
-            eprintln!("echomesh: {} lines were not sent", self.unsent.len());
+        if self.outgoing.unsent() > 0 {
+            eprintln!("echomesh: {} lines were not sent", self.outgoing.unsent());
         }
         self.heard()?;
         let counters = self.link.session.counters().clone();
@@ -500,7 +417,7 @@ impl Stay<'_> {
     }
 
     async fn leave(&mut self) {
-        while !self.unacknowledged.is_empty() && self.link.session.is_connected() {
+        while self.outgoing.is_awaiting() && self.link.session.is_connected() {
             if let Event::Answer(answer) = self.link.event().await {
                 self.answer(answer);
             }
@@ -509,21 +426,5 @@ impl Stay<'_> {
             return;
         }
         stay::leave(&mut self.link, &self.room).await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Goal: what was on its way when a connection was lost is said again before what was typed after it.
-    #[test]
-    fn lines_keep_their_order_when_sent_again() {
-        let line = |number| Line { number, text: String::new(), client_id: String::new() };
-        let mut unsent = VecDeque::from([line(4), line(5)]);
-        for number in [1, 3, 2] {
-            put_back(&mut unsent, line(number));
-        }
-        assert_eq!(unsent.iter().map(|line| line.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     }
 }

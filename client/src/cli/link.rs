@@ -52,6 +52,8 @@ pub struct HeardPacket {
     pub media_time: MediaTime,
     /// First of a talkspurt.
     pub marker: bool,
+    /// How loud the speaker's client says it is (RFC 6464).
+    pub audio_level: Option<u8>,
     /// Opus.
     pub payload: Vec<u8>,
 }
@@ -469,8 +471,8 @@ impl Link {
 
 impl HeardPacket {
     fn new(time: Time, voice: &Voice<'_>) -> Self {
-        let Voice { ssrc, index, media_time, marker, payload, .. } = *voice;
-        Self { time, ssrc, index, media_time, marker, payload: payload.to_vec() }
+        let Voice { ssrc, index, media_time, marker, audio_level, payload, .. } = *voice;
+        Self { time, ssrc, index, media_time, marker, audio_level, payload: payload.to_vec() }
     }
 }
 

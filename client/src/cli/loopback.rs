@@ -95,6 +95,7 @@ pub async fn run(loopback: &Loopback) -> Result<(), Failure> {
                 index,
                 media_time: MediaTime(frame.media_time),
                 marker: frame.marker,
+                audio_level: Some(frame.audio_level),
                 payload: frame.payload().to_vec(),
             });
         }

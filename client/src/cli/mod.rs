@@ -6,9 +6,10 @@
 //!   `roaming`: when this machine's address changes.
 //! - `commands`: one request and its answer. `chat`: history, what is unread, changes of lines. `admin`: what
 //!   moderators do; `account`: one's own; `room`: rooms themselves. `fields`: how lists are printed. `join`: being in
-//!   a room.
+//!   a room. `outgoing`: lines on their way.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server.
+//! - `tui`: the full-screen interface; `control`: switching it from outside.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
 //! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
 //! - `packet_log`, `statistics`, `clock`: what is measured.
@@ -19,6 +20,7 @@ mod args;
 mod chat;
 mod clock;
 mod commands;
+mod control;
 mod devices;
 mod failure;
 mod fields;
@@ -28,6 +30,7 @@ mod loopback;
 #[path = "../../../packaging/manual.rs"]
 mod manual;
 mod network_report;
+mod outgoing;
 mod packet_log;
 mod play;
 mod processing_args;
@@ -43,6 +46,7 @@ mod stay;
 mod tls;
 mod transport;
 mod trust;
+mod tui;
 mod voice_format;
 mod voice_params;
 
@@ -51,7 +55,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use args::{Args, Command};
+use args::{Args, Command, UiAlone};
 use failure::Failure;
 use settings::{Environment, Settings};
 
@@ -75,14 +79,28 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> Result<(), Failure> {
+fn run(mut args: Args) -> Result<(), Failure> {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| Failure::Local(format!("cannot start: {error}")))
     };
-    match &args.command {
+    let command = match args.command.take() {
+        Some(command) => command,
+        None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
+            Command::Ui(UiAlone::parse_from(["echomesh"]).ui)
+        }
+        None => {
+            let text = "say what to do: `echomesh --help` lists the commands; on a terminal it is `echomesh ui`";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+    };
+    match &command {
+        Command::Control { order } => {
+            let directory = std::env::var("XDG_RUNTIME_DIR").ok();
+            return control::run(*order, control::path(directory.as_deref()).as_deref());
+        }
         Command::Devices { all } => return devices::run(*all),
         Command::Manual { folder } => {
             return manual::write(Args::command(), "1", folder)
@@ -96,7 +114,8 @@ fn run(args: Args) -> Result<(), Failure> {
     let settings = settings.with_password(|question| prompt::password(question, prompt::ACCOUNT))?;
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        match &args.command {
+        match &command {
+            Command::Ui(ui) => tui::run(&settings, ui).await,
             Command::Join(join) => join::run(&settings, join).await,
             Command::Record(record) => record::run(&settings, record).await,
             Command::Play(play) => play::run(&settings, play).await,

@@ -76,7 +76,7 @@ impl Stay<'_> {
     }
 
     fn packet(&mut self, heard: &HeardPacket) -> Result<(), Failure> {
-        let HeardPacket { time, ssrc, index, media_time, marker, payload } = heard;
+        let HeardPacket { time, ssrc, index, media_time, marker, payload, .. } = heard;
         let member = self.link.session.room(self.room).and_then(|room| room.speaker(*ssrc));
         // Who is gone, or not announced, gets a file by the stream's number.
         let unknown = format!("{:08x}", ssrc.0);

@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads the terminal; the environment comes in as a function, so that tests need none.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -48,6 +49,16 @@ struct File {
     token_file: Option<PathBuf>,
     fingerprint: Option<String>,
     plaintext: Option<bool>,
+    #[serde(default)]
+    keys: BTreeMap<String, OneOrMore>,
+}
+
+/// A key, or several.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
 }
 
 /// What the commands need.
@@ -77,6 +88,10 @@ pub struct Settings {
     pub fingerprint: Option<Fingerprint>,
     /// Where pinned certificates are kept; `None` without a home directory.
     pub known_servers: Option<PathBuf>,
+    /// Keys of the full-screen interface, by action.
+    pub keys: BTreeMap<String, Vec<String>>,
+    /// Where this program keeps what it may lose; `None` without a home directory.
+    pub state: Option<PathBuf>,
 }
 
 impl Settings {
@@ -126,6 +141,12 @@ impl Settings {
         let fingerprint = fingerprint.as_deref().map(str::parse).transpose().map_err(Failure::Usage)?;
         let known_servers = environment.directory("XDG_DATA_HOME", ".local/share").map(|dir| dir.join("known_servers"));
         let guest = args.guest;
+        let state = environment.directory("XDG_STATE_HOME", ".local/state");
+        let more = |(action, keys)| match keys {
+            OneOrMore::One(key) => (action, vec![key]),
+            OneOrMore::More(keys) => (action, keys),
+        };
+        let keys = file.keys.into_iter().map(more).collect();
         Ok(Self {
             host,
             port,
@@ -139,6 +160,8 @@ impl Settings {
             plaintext,
             fingerprint,
             known_servers,
+            keys,
+            state,
         })
     }
 

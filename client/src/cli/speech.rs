@@ -75,7 +75,7 @@ impl Speech {
 
     /// A packet that was heard.
     pub fn hear(&mut self, packet: &HeardPacket) {
-        let HeardPacket { time, ssrc, index, media_time, marker, payload } = packet;
+        let HeardPacket { time, ssrc, index, media_time, marker, payload, .. } = packet;
         let packet = Packet { arrival_us: time.0, index: *index, media_time: media_time.0, marker: *marker, payload };
         self.engine.hear(&packet, ssrc.0);
     }
@@ -101,6 +101,26 @@ impl Speech {
     /// Plays nothing from now on, or plays it again.
     pub fn deafen(&self, deafened: bool) {
         self.engine.deafen(deafened);
+    }
+
+    /// Sends what the microphone gives though nobody speaks, or only speech.
+    pub fn send_all(&self, sends_all: bool) {
+        self.engine.send_all(sends_all);
+    }
+
+    /// How loud a speaker is played: 1.0 as it came. Of one who was not heard yet it is forgotten.
+    pub fn set_gain(&mut self, ssrc: Ssrc, gain: f32) {
+        self.engine.set_gain(ssrc.0, gain);
+    }
+
+    /// The longest delay of those who are heard, milliseconds.
+    pub fn playout_ms(&self) -> Option<f32> {
+        self.engine.playout_us().map(|us| us as f32 / 1_000.0)
+    }
+
+    /// How the own voice is encoded now, bit/s.
+    pub fn bits_per_second(&self) -> i32 {
+        self.adaptation.settings().bits_per_second
     }
 
     /// The next sentence about the devices, if there is one.

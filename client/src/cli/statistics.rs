@@ -135,6 +135,7 @@ mod tests {
                 index,
                 media_time: MediaTime(0),
                 marker: false,
+                audio_level: None,
                 payload: Vec::new(),
             });
         }
