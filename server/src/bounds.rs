@@ -8,7 +8,7 @@ use crate::cli::Settings;
 
 /// Connections made, and requests, that may come at once, by those a second: what a person's program does at its start.
 const CONNECTS_BURST: u32 = 4;
-const REQUESTS_BURST: u32 = 6;
+const REQUESTS_BURST: u32 = 8;
 
 /// Of an address's connections, those that may be without a login: one in so many.
 const STRANGERS: u32 = 4;
@@ -32,6 +32,9 @@ pub fn limits(given: &Settings, shards: u8) -> Result<Limits, String> {
     }
     if let Some(connects) = given.connects_per_second {
         limits.connects = Rate::per_second(connects, connects.saturating_mul(CONNECTS_BURST));
+        if connects == 0 {
+            limits.address_accounts = Rate::NONE;
+        }
     }
     if let Some(requests) = given.requests_per_second {
         limits.requests = Rate::per_second(requests, requests.saturating_mul(REQUESTS_BURST));

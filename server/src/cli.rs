@@ -229,7 +229,7 @@ pub struct Settings {
     /// [default: 50]
     #[arg(long, env = "ECHOMESH_CONNECTS_PER_SECOND", value_name = "N")]
     pub connects_per_second: Option<u32>,
-    /// Requests that one connection may make in a second, six times as many at once; beyond, they are answered with "try
+    /// Requests that one connection may make in a second, eight times as many at once; beyond, they are answered with "try
     /// again". 0: any number, and any number of bytes [default: 50]
     #[arg(long, env = "ECHOMESH_REQUESTS_PER_SECOND", value_name = "N")]
     pub requests_per_second: Option<u32>,

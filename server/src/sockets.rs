@@ -47,13 +47,14 @@ pub struct Sockets {
 /// A sentence for the operator: the port is in use or needs privileges, or the address is not ours.
 pub fn bind(address: Option<IpAddr>, port: u16, voice_port: Option<u16>, shards: usize) -> Result<Sockets, String> {
     let address = address.unwrap_or_else(any_address);
-    let first = TcpListener::from(bind_first(address, port, Type::STREAM)?);
+    let first = bind_first(address, port, Type::STREAM).map_err(|error| explain(address, port, "TCP", &error))?;
+    let first = TcpListener::from(first);
     let bound = first.local_addr().map_err(|error| explain(address, port, "TCP", &error))?.port();
     let first_udp = match voice_port {
         Some(voice_port) => bind_voice(address, voice_port)?,
-        None if port == 0 => {
-            bind_first(address, bound, Type::DGRAM).or_else(|_| bind_first(address, 0, Type::DGRAM))?
-        }
+        None if port == 0 => bind_first(address, bound, Type::DGRAM)
+            .or_else(|_| bind_first(address, 0, Type::DGRAM))
+            .map_err(|error| explain(address, 0, "UDP", &error))?,
         None => bind_voice(address, bound)?,
     };
     let first_udp = UdpSocket::from(first_udp);
@@ -79,29 +80,28 @@ fn any_address() -> IpAddr {
 
 /// The first socket of a group is bound without SO_REUSEPORT, which would let a second server take the
 /// port silently and half of the connections with it; then it is set, so that our others can join.
-fn bind_first(address: IpAddr, port: u16, kind: Type) -> Result<Socket, String> {
-    let bind = || {
-        let socket = socket(address, kind)?;
-        socket.bind(&SocketAddr::new(address, port).into())?;
-        if kind == Type::STREAM {
-            socket.listen(BACKLOG)?;
-        }
-        socket.set_reuse_port(true)?;
-        Ok(socket)
-    };
-    bind().map_err(|error| explain(address, port, if kind == Type::STREAM { "TCP" } else { "UDP" }, &error))
+fn bind_first(address: IpAddr, port: u16, kind: Type) -> io::Result<Socket> {
+    let socket = socket(address, kind)?;
+    socket.bind(&SocketAddr::new(address, port).into())?;
+    if kind == Type::STREAM {
+        socket.listen(BACKLOG)?;
+    }
+    socket.set_reuse_port(true)?;
+    Ok(socket)
 }
 
 /// The first voice socket. That of a server that has just ended may outlive it for a moment: the kernel takes apart
 /// a ring, which holds the socket, after the process is gone.
 fn bind_voice(address: IpAddr, port: u16) -> Result<Socket, String> {
+    let mut bound = bind_first(address, port, Type::DGRAM);
     for _ in 0..VOICE_PORT_TRIES {
-        if let Ok(socket) = bind_first(address, port, Type::DGRAM) {
-            return Ok(socket);
+        if !bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
+            break;
         }
         std::thread::sleep(VOICE_PORT_PAUSE);
+        bound = bind_first(address, port, Type::DGRAM);
     }
-    bind_first(address, port, Type::DGRAM)
+    bound.map_err(|error| explain(address, port, "UDP", &error))
 }
 
 /// A further socket of a group.

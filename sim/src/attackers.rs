@@ -61,7 +61,7 @@ impl Attackers {
         keep(&mut self.writes, bytes);
     }
 
-    /// An honest datagram has arrived.
+    /// An honest datagram has arrived, and was taken.
     pub fn overhear_datagram(&mut self, datagram: &[u8]) {
         keep(&mut self.datagrams, datagram);
     }

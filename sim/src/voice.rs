@@ -131,15 +131,24 @@ impl World {
         let overheard = is_honest.then(|| datagram.clone());
         self.trace_voice("uplink from", &source, datagram.len());
         let (now, mut effects) = (self.now(), Effects::default());
+        let taken_before = self.taken(shard);
         self.shards[shard].handle(
             now,
             Input::Datagram { source, received: Time(received), datagram: &mut datagram },
             &mut effects,
         );
-        if let Some(overheard) = overheard.filter(|_| !self.is_healed()) {
+        // Of one that was not taken, for it waited too long, a replay is the first that is taken, and moves the address (M33).
+        let is_taken = self.taken(shard) > taken_before;
+        if let Some(overheard) = overheard.filter(|_| is_taken && !self.is_healed()) {
             self.attackers.overhear_datagram(&overheard);
         }
         self.carry_out(shard, effects, &datagram);
+    }
+
+    /// Datagrams that a shard found to be authentic and new.
+    fn taken(&self, shard: usize) -> u64 {
+        let counters = self.shards[shard].counters();
+        counters.voice_received + counters.rtcp_received
     }
 
     pub fn mesh_voice(&mut self, source: usize, target: usize, record: &[u8]) {

@@ -91,8 +91,9 @@ impl Follow {
         let Some(base) = self.base.or_else(|| self.first.map(|id| id.saturating_sub(1))) else { return };
         self.base = Some(base);
         let before = self.behind.take();
-        let ahead = before.map_or(0, |behind| behind.ahead);
         let cursor = if self.is_direct { self.last.saturating_sub(DIRECT_SLACK).max(base) } else { self.last };
+        // What was being fetched may be older than the last: one's own lines are told by their answers.
+        let (ahead, cursor) = before.map_or((0, cursor), |behind| (behind.ahead, behind.cursor.min(cursor)));
         self.behind = Some(Behind { ahead, cursor, ..Behind::default() });
     }
 
@@ -288,6 +289,20 @@ mod tests {
         follow.lost();
         assert_eq!(follow.next_from(Time(0)), Some(100));
         assert_eq!(told(&mut follow, &[101, 102], false), [102]);
+    }
+
+    /// Goal: a line of one's own that is stored while older ones are still fetched, and the connection is lost: they are
+    /// fetched from where the pages ended.
+    #[test]
+    fn what_was_being_fetched_is_fetched_after_another_loss() {
+        let mut follow = Follow::direct();
+        follow.set_base(10);
+        follow.lost();
+        assert_eq!(follow.next_from(Time(0)), Some(10));
+        assert_eq!(told(&mut follow, &[11, 12], true), [11, 12]);
+        follow.acknowledged(10 + 3 * DIRECT_SLACK);
+        follow.lost();
+        assert_eq!(follow.next_from(Time(0)), Some(12));
     }
 
     /// Goal: direct lines of several conversations may cross: none is lost by that, none told twice.

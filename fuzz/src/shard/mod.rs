@@ -17,7 +17,7 @@ mod store;
 
 use arbitrary::{Result, Unstructured};
 use echomesh_proto::ids::ShardId;
-use echomesh_shard::{Limits, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES, Registration, ShardConfig};
+use echomesh_shard::{Limits, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES, Rate, Registration, ShardConfig};
 
 use driver::{SHARDS, World};
 
@@ -91,7 +91,7 @@ fn small() -> Limits {
         marks_max: 2,
         direct_lines_max: 3,
         hash_requests_max: 2,
-        guesses_max: 2,
+        connection_guesses: Rate::one_in(60, 2),
         room_standings_max: 2,
         bans_max: 2,
         reports_max: 1,

@@ -122,6 +122,8 @@ pub struct Limits {
     pub bytes: Rate,
     /// Voice frames of one control connection in a time; beyond, they are dropped.
     pub voice_frames: Rate,
+    /// Accounts that one address makes in a time, where anybody may.
+    pub address_accounts: Rate,
     /// Wrong passwords, tokens and codes from one address in a time, on all shards.
     pub address_guesses: Rate,
     /// Wrong passwords of one account in a time, on all shards.
@@ -168,8 +170,8 @@ pub struct Limits {
     pub resume_us_max: u64,
     /// Age at which voice is dropped that waits in a socket or a mesh ring, microseconds.
     pub voice_age_us_max: u64,
-    /// Wrong passwords and claim codes on one connection before it is closed.
-    pub guesses_max: u32,
+    /// Wrong passwords and codes on one connection in a time; after the last of them it is closed.
+    pub connection_guesses: Rate,
     /// Entries of a room about roles and accounts: rights given and taken, mutes.
     pub room_standings_max: u32,
     /// Bans of the server and of all rooms.
@@ -190,9 +192,10 @@ impl Default for Limits {
             address_strangers_max: 64,
             connects: Rate::per_second(50, 200),
             strangers_max: 4_096,
-            requests: Rate::per_second(50, 300),
+            requests: Rate::per_second(50, 400),
             bytes: Rate::per_second(256 * 1024, 2 * 1024 * 1024),
             voice_frames: Rate::per_second(300, 300),
+            address_accounts: Rate::one_in(10, 100),
             address_guesses: Rate::one_in(2, 20),
             account_guesses: Rate::one_in(10, 100),
             memory_bytes_max: 1024 * 1024 * 1024,
@@ -215,7 +218,7 @@ impl Default for Limits {
             answer_us_max: 15 * SECOND_US,
             resume_us_max: 60 * SECOND_US,
             voice_age_us_max: 60_000,
-            guesses_max: 5,
+            connection_guesses: Rate::one_in(60, 5),
             room_standings_max: 1_000,
             bans_max: 10_000,
             reports_max: 5,

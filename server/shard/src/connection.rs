@@ -22,6 +22,7 @@ use crate::input::{ClosedCause, READ_BYTES_MAX, Security};
 use crate::login::LoginUnderWay;
 use crate::mesh::Asker;
 use crate::mistakes::{Mistake, planted};
+use crate::rates::Bucket;
 use crate::throttle::Throttle;
 
 /// What an unanswered request is, for the sentence when its answer does not come.
@@ -57,7 +58,7 @@ pub(crate) struct Connection {
     frame_since: Option<Time>,
     pub(crate) session: Option<SessionId>,
     pub(crate) login: Option<LoginUnderWay>,
-    pub(crate) guesses: u32,
+    pub(crate) guesses: Bucket,
     asked: Vec<Asked>,
     serial: u32,
     output_bytes: usize,
@@ -154,7 +155,7 @@ impl Shard {
             frame_since: None,
             session: None,
             login: None,
-            guesses: 0,
+            guesses: Bucket::default(),
             asked: Vec::new(),
             serial: 0,
             output_bytes: 0,

@@ -2,7 +2,7 @@
 //!
 //! Only what was wrong counts, on all shards. Beyond a limit what is guessed is not even looked at. Who knows the right
 //! one is hindered by others only through the account's limit, and not at all with a device token or a resume.
-//! Not `Limits::guesses_max`, after which a connection is closed: also counted here.
+//! Not `Limits::connection_guesses`, after which a connection is closed: also counted here.
 //! Bounds: `KEYS_MAX` addresses and names are remembered; each wrong one costs a hash or a look into the store, so more
 //! are not wrong at once. Guesses that are under way when the limit is met are owed. Cost: two look-ups a guess.
 
@@ -24,7 +24,7 @@ use crate::rates::Buckets;
 use crate::{Shard, names, retry_ms};
 
 /// Addresses, and names, that are remembered.
-const KEYS_MAX: usize = 16_384;
+pub(crate) const KEYS_MAX: usize = 16_384;
 
 /// Something wrong was tried: from one shard to the others.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -119,10 +119,10 @@ impl Shard {
 
     /// A connection has a few guesses.
     pub(crate) fn count_guess_here(&mut self, now: Now, id: ConnectionId, effects: &mut Effects) {
-        let guesses_max = self.config.limits.guesses_max;
+        let rate = self.config.limits.connection_guesses;
         let Some(connection) = self.connection(id) else { return };
-        connection.guesses += 1;
-        if connection.guesses >= guesses_max {
+        connection.guesses.charge(now.time, rate, 1);
+        if connection.guesses.wait_us(now.time, rate, 1) > 0 {
             self.close(now, id, CloseReason::Guessing, effects);
         }
     }

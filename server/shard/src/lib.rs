@@ -93,6 +93,7 @@ use memory::Memory;
 use mesh::{Ask, Mesh, MeshMsg, Outbox, ToHome};
 use mistakes::{Mistake, planted};
 use moderation::{RoleChange, Staff};
+use rates::Buckets;
 use replica::Replica;
 use rights::Access;
 use rooms::Endings;
@@ -131,6 +132,8 @@ pub struct Shard {
     admission: Admission,
     memory: Memory,
     guesses: Guesses,
+    /// Who made accounts of late.
+    makers: Buckets<Network>,
     /// Connections that sent more than their rate, and are not read from.
     slowed: Vec<ConnectionId>,
     /// Connections with frames that may take effect now.
@@ -214,6 +217,7 @@ impl Shard {
             admission: Admission::default(),
             memory: Memory::default(),
             guesses: Guesses::default(),
+            makers: Buckets::new(guesses::KEYS_MAX),
             slowed: Vec::new(),
             ready: VecDeque::new(),
             held_back: Vec::new(),
@@ -388,12 +392,8 @@ impl Shard {
             Mesh::TakeFromHome(note) => self.take_from_home(note, effects),
             Mesh::Take(note) => self.take_session(now, &note, effects),
             Mesh::SessionRecord(record) => self.session_arrived(now, record, effects),
-            Mesh::SessionMoved(note) => {
-                let place = SessionPlace { shard: source, moving: false };
-                let (user, session) = (UserId(note.user), SessionId(note.session));
-                self.accounts.entry(user).or_default().insert(session, place);
-                self.release_direct(user, session);
-            }
+            Mesh::SessionMoved(note) => self.session_moved(source, &note),
+            Mesh::SaveAgain(note) => self.save_again(note),
             Mesh::SessionStays(note) => self.session_stays(&note),
             Mesh::Levels(report) => self.levels(now, &report),
             Mesh::Selected(selected) => self.selected(&selected),
@@ -462,8 +462,10 @@ impl Shard {
         has_room
     }
 
+    /// An eighth of its queue is for what is written at a stop.
     fn store_has_room(&self) -> bool {
-        self.jobs.storing() < self.config.limits.store_requests_max
+        let most = self.config.limits.store_requests_max;
+        self.jobs.storing() < if self.is_stopping() { most } else { most - most / 8 }
     }
 
     /// Whether so many bytes more may be told by what waits for the store: its answers may come all at once, and find an
@@ -485,7 +487,7 @@ impl Shard {
             Some(Job::CreateRoom(pending)) => self.room_stored(now, *pending, &reply.outcome, effects),
             Some(Job::EndRoom(room)) => self.ending_stored(room, &reply.outcome),
             Some(Job::Sweep) => self.room_swept(&reply.outcome),
-            Some(Job::Save(sessions, gone)) => self.sessions_saved(&sessions, gone, &reply.outcome),
+            Some(Job::Save(sessions, gone)) => self.sessions_saved(sessions, gone, &reply.outcome),
             Some(Job::Chat(job)) => self.chat_stored(*job, reply.outcome, effects),
             Some(job @ (Job::Target(_) | Job::Order(_) | Job::Audit(_))) => {
                 self.moderation_stored(now, job, reply.outcome, effects);

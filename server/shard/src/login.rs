@@ -10,6 +10,7 @@ use echomesh_proto::time::{Now, Time};
 use rand_chacha::rand_core::RngCore;
 
 use crate::accounts::{AccountsJob, AccountsOutcome, Opened, guest_id, hash_typed, is_guest};
+use crate::bans::Network;
 use crate::config::Registration;
 use crate::connection::{AskedKind, RETRY_AFTER_MS};
 use crate::counters::Drop;
@@ -19,7 +20,7 @@ use crate::jobs::{HashOutcome, HashRequest, StoreJob, StoreOutcome};
 use crate::mesh::{Asker, Mesh, SessionNote};
 use crate::names::{self, Name};
 use crate::session::{SECRET_BYTES, Session, hash_secret};
-use crate::{Job, Shard};
+use crate::{Job, Shard, retry_ms};
 
 /// Bit of `Feature::FEATURE_RESUME` in `LoginRequest.features`.
 const FEATURE_RESUME: u64 = 1;
@@ -73,6 +74,12 @@ pub(crate) fn refusal_until(code: StatusCode, text: &str, retry_after_ms: u32) -
         retry_after_ms,
         ..LoginResponse::default()
     })
+}
+
+fn too_many_accounts(retry_after_ms: u32) -> Body {
+    let seconds = retry_after_ms.div_ceil(1_000);
+    let text = format!("too many accounts were made from your address: wait {seconds} s, or log in by one of them");
+    refusal_until(StatusCode::StatusTryAgain, &text, retry_after_ms)
 }
 
 impl Shard {
@@ -132,14 +139,27 @@ impl Shard {
     }
 
     fn refuse_login(&mut self, asker: Asker, code: StatusCode, text: &str, effects: &mut Effects) {
-        self.counters.logins_refused += 1;
         if code == StatusCode::StatusTryAgain {
             self.counters.busy += 1;
         }
+        self.refuse_login_with(asker, refusal(code, text), effects);
+    }
+
+    fn refuse_login_with(&mut self, asker: Asker, refusal: Body, effects: &mut Effects) {
+        self.counters.logins_refused += 1;
         if let Some(connection) = self.connection(asker.connection()) {
             connection.login = None;
         }
-        self.answer(asker, refusal(code, text), effects);
+        self.answer(asker, refusal, effects);
+    }
+
+    /// Where anybody may, an address makes so many accounts in a time: how long until it may again, microseconds.
+    fn account_wait_us(&mut self, now: Now, asker: Asker) -> u64 {
+        let rate = self.config.limits.address_accounts;
+        match self.remote_of(asker).filter(|_| self.config.registration == Registration::Open) {
+            Some(remote) => self.makers.take(now.time, rate, Network::of(remote)).err().unwrap_or(0),
+            None => 0,
+        }
     }
 
     fn login_store(&mut self, asker: Asker, job: StoreJob, effects: &mut Effects) {
@@ -191,7 +211,13 @@ impl Shard {
             }
             // Where nobody may register the password is hashed all the same, so that the time of the
             // refusal does not tell which names exist.
-            StoreOutcome::NotFound if is_by_name => self.login_hash(asker, None, effects),
+            StoreOutcome::NotFound if is_by_name => match self.account_wait_us(now, asker) {
+                0 => self.login_hash(asker, None, effects),
+                wait_us => {
+                    self.counters.busy += 1;
+                    self.refuse_login_with(asker, too_many_accounts(retry_ms(wait_us)), effects);
+                }
+            },
             StoreOutcome::NotFound => self.wrong_guess(now, asker, effects),
             StoreOutcome::Accounts(AccountsOutcome::Token { token, last_used_ms, user, name, role }) => {
                 login.token = token;

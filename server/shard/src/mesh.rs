@@ -414,7 +414,7 @@ pub(crate) struct MeshMsg {
     #[prost(
         oneof = "Mesh",
         tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, \
-                29, 40, 50, 51, 52, 53, 60, 61, 70"
+                29, 30, 40, 50, 51, 52, 53, 60, 61, 70"
     )]
     pub(crate) body: Option<Mesh>,
 }
@@ -464,6 +464,9 @@ pub(crate) enum Mesh {
     /// The session's shard, to the account's home: it was not given away.
     #[prost(message, tag = "18")]
     SessionStays(SessionNote),
+    /// To the account's home, and from there to the session's shard: what the store has of it may be old.
+    #[prost(message, tag = "30")]
+    SaveAgain(SessionNote),
     /// To a room's home.
     #[prost(message, tag = "19")]
     Levels(Levels),

@@ -17,6 +17,7 @@ use crate::accounts::{Opened, is_guest};
 use crate::counters::Drop;
 use crate::effect::Effects;
 use crate::jobs::{StoreJob, StoreOutcome};
+use crate::mesh::{Mesh, SessionNote};
 use crate::rights::{Person, Right};
 use crate::rooms::Join;
 use crate::session::{InRoom, Session, SessionPlace};
@@ -89,11 +90,15 @@ impl Shard {
     /// A session lives here no more. What has ended is forgotten by the store too; what moved is its new shard's.
     pub(crate) fn unsave(&mut self, session: &Session, has_ended: bool) {
         self.saving.dirty.remove(&session.id);
-        if !has_ended || !session.is_saved || self.is_stopping() {
-            return;
+        if has_ended && session.is_saved && !self.is_stopping() {
+            self.forget_saved(session.id);
         }
+    }
+
+    /// The store is to have it no more.
+    pub(crate) fn forget_saved(&mut self, id: SessionId) {
         if self.saving.gone.len() < GONE_MAX {
-            self.saving.gone.insert(session.id);
+            self.saving.gone.insert(id);
         } else {
             self.counters.drop(Drop::EndNotSaved);
         }
@@ -126,9 +131,11 @@ impl Shard {
         let ids: Vec<SessionId> = self.saving.dirty.iter().copied().take(SAVE_MAX).collect();
         let mut gone = ended.clone();
         let mut sessions = Vec::with_capacity(ids.len());
+        let mut asked = Vec::with_capacity(ids.len());
         for id in &ids {
             self.saving.dirty.remove(id);
             let Some(session) = self.sessions.get_mut(id) else { continue };
+            asked.push((*id, session.user));
             // From here on the store may have it, whatever it answers, so its end is to be stored too.
             session.is_saved = true;
             if session.rooms.is_empty() {
@@ -141,21 +148,32 @@ impl Shard {
             self.saving.gone.remove(id);
         }
         self.saving.is_saving = true;
-        self.send_to_store(Job::Save(ids, ended), StoreJob::SaveSessions { sessions, gone }, effects);
+        self.send_to_store(Job::Save(asked, ended), StoreJob::SaveSessions { sessions, gone }, effects);
     }
 
-    pub(crate) fn sessions_saved(&mut self, ids: &[SessionId], ended: Vec<SessionId>, outcome: &StoreOutcome) {
+    pub(crate) fn sessions_saved(
+        &mut self,
+        asked: Vec<(SessionId, UserId)>,
+        ended: Vec<SessionId>,
+        outcome: &StoreOutcome,
+    ) {
         self.saving.is_saving = false;
-        if *outcome != StoreOutcome::SessionsSaved {
-            for id in ids {
-                self.save_later(*id);
-            }
+        let is_saved = *outcome == StoreOutcome::SessionsSaved;
+        if !is_saved {
             self.saving.gone.extend(ended);
-            return;
         }
-        for id in ids.iter().filter(|id| !self.saving.dirty.contains(id)) {
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.is_current = true;
+        let is_stopping = self.is_stopping();
+        for (id, user) in asked {
+            match self.sessions.get_mut(&id) {
+                Some(session) if is_saved => session.is_current |= !self.saving.dirty.contains(&id),
+                Some(_) => self.save_later(id),
+                // Who is here at a stop in order is written as it is, and comes back.
+                None if is_stopping => {}
+                // It was given away meanwhile, or has ended; a job that failed may be done all the same.
+                None => {
+                    let note = SessionNote { session: id.0, user: user.0, ..SessionNote::default() };
+                    self.tell(self.account_home(user), Mesh::SaveAgain(note));
+                }
             }
         }
     }
@@ -187,7 +205,7 @@ impl Shard {
         }
         session.is_saved = true;
         session.is_current = true;
-        let place = SessionPlace { shard: self.config.shard, moving: false };
+        let place = SessionPlace::at(self.config.shard);
         self.accounts.entry(user).or_default().insert(id, place);
         self.sessions.insert(id, session);
         self.detach(now, id);

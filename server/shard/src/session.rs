@@ -69,6 +69,14 @@ pub(crate) struct SessionPlace {
     pub(crate) shard: ShardId,
     /// On its way to the shard where it is resumed.
     pub(crate) moving: bool,
+    /// What the store has of it may be old: it is to be written again where it arrives.
+    pub(crate) is_stale: bool,
+}
+
+impl SessionPlace {
+    pub(crate) fn at(shard: ShardId) -> Self {
+        Self { shard, moving: false, is_stale: false }
+    }
 }
 
 impl Session {
@@ -217,7 +225,7 @@ impl Shard {
             if is_guest(UserId(note.user)) { 1 } else { self.config.limits.account_sessions_max as usize };
         let granted = sessions.len() < sessions_max;
         if granted {
-            sessions.insert(SessionId(note.session), SessionPlace { shard: source, moving: false });
+            sessions.insert(SessionId(note.session), SessionPlace::at(source));
         }
         self.tell(source, Mesh::SessionOpened(SessionNote { granted, ..note }));
     }
@@ -250,12 +258,45 @@ impl Shard {
         }
     }
 
-    /// Account home: the session's shard did not give it away.
+    /// Account home: the session has arrived.
+    pub(crate) fn session_moved(&mut self, source: ShardId, note: &SessionNote) {
+        let sessions = self.accounts.entry(UserId(note.user)).or_default();
+        let place = sessions.entry(SessionId(note.session)).or_insert(SessionPlace::at(source));
+        place.shard = source;
+        self.session_stays(note);
+    }
+
+    /// Account home: the session is not on its way any more, or its shard did not give it away.
     pub(crate) fn session_stays(&mut self, note: &SessionNote) {
-        if let Some(place) = self.place(note) {
-            place.moving = false;
-        }
+        let Some(place) = self.place(note) else { return };
+        place.moving = false;
+        let (shard, is_stale) = (place.shard, std::mem::take(&mut place.is_stale));
         self.release_direct(UserId(note.user), SessionId(note.session));
+        if is_stale {
+            self.tell(shard, Mesh::SaveAgain(note.clone()));
+        }
+    }
+
+    /// A shard had the store write a session that lives there no more, maybe after its new shard had: it is written
+    /// once more where it lives, or forgotten. Account home, and then the session's shard.
+    pub(crate) fn save_again(&mut self, note: SessionNote) {
+        let id = SessionId(note.session);
+        if self.sessions.contains_key(&id) {
+            return self.save_later(id);
+        }
+        // Who was here at a stop in order comes back.
+        if self.is_stopping() {
+            return;
+        }
+        let here = self.config.shard;
+        match self.place(&note) {
+            Some(place) if place.moving => place.is_stale = true,
+            Some(place) if place.shard != here => {
+                let shard = place.shard;
+                self.tell(shard, Mesh::SaveAgain(note));
+            }
+            _ => self.forget_saved(id),
+        }
     }
 
     fn place(&mut self, note: &SessionNote) -> Option<&mut SessionPlace> {

@@ -62,8 +62,8 @@ impl Shard {
 
     pub(crate) fn shutdown(&mut self, now: Now, effects: &mut Effects) {
         self.ending = Ending::Stopped;
-        self.store_marks(effects);
         self.save_all(effects);
+        self.store_marks(effects);
         let open: Vec<ConnectionId> = self.connections.iter().flatten().map(|connection| connection.id).collect();
         for id in open {
             self.send(id, &EchoMsg::new(0, status(StatusCode::StatusShuttingDown, STOPPING)), effects);

@@ -34,7 +34,7 @@ pub(crate) enum Job {
     EndRoom(RoomNumber),
     Sweep,
     /// Sessions that are written as they are, and those that ended.
-    Save(Vec<SessionId>, Vec<SessionId>),
+    Save(Vec<(SessionId, UserId)>, Vec<SessionId>),
     Chat(Box<ChatJob>),
     /// Whom an order is about.
     Target(Box<Order>),

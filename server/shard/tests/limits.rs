@@ -309,6 +309,31 @@ fn names_that_are_nobodys_are_guessed_at_alike() {
     assert_eq!(again(&cluster.ask(client, wrong("nobody"))), 10_000);
 }
 
+/// Goal: an address makes so many accounts in a time, and who has one logs in all the same; a wrong password now and then
+/// closes no connection (PROTOCOL M98).
+#[test]
+fn an_address_makes_few_accounts() {
+    let mut cluster = limited(1, |limits| {
+        limits.address_accounts = Rate::one_in(10, 2);
+        limits.connection_guesses = Rate::one_in(2, 2);
+    });
+    let from = |cluster: &mut Cluster, address: &str| cluster.connect_as(0, address, Security::Tls);
+    for name in ["ada", "bob"] {
+        let client = from(&mut cluster, "192.0.2.1:1");
+        cluster.login(client, name, 0);
+    }
+    let client = from(&mut cluster, "192.0.2.1:1");
+    assert_eq!(again(&cluster.ask(client, login("eve", "secret", 0))), 10_000);
+    let elsewhere = from(&mut cluster, "192.0.2.2:1");
+    assert_eq!(cluster.login(elsewhere, "fay", 0).status_code, 0);
+    cluster.login(client, "ada", 0);
+    for _ in 0..3 {
+        assert_eq!(cluster.code(client, Body::ClaimRequest(ClaimRequest { code: "wrong".into() })), S::StatusDenied);
+        cluster.pass(2 * SECOND_US);
+    }
+    assert_eq!(cluster.code(client, action(RoomActionType::RaCreate, "hall")), S::StatusOk);
+}
+
 /// Goal: right logins are no guesses, however many (PROTOCOL M98).
 #[test]
 fn right_logins_do_not_count() {
@@ -381,7 +406,7 @@ fn memory_has_a_bound() {
 fn a_storm_of_joins_is_borne() {
     let mut cluster = limited(2, |limits| {
         (limits.address_connections_max, limits.address_strangers_max) = (0, 0);
-        limits.connects = Rate::NONE;
+        (limits.connects, limits.address_accounts) = (Rate::NONE, Rate::NONE);
     });
     let host = cluster.member(0, "host", "hall");
     let joiners: Vec<Client> = (0..2_000).map(|number| cluster.connect(number % 2)).collect();

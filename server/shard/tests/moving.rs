@@ -6,8 +6,8 @@ mod cluster;
 use cluster::rooms::{about, create, set};
 use cluster::{Client, Cluster, action, chat, moderation};
 use echomesh_proto::control::{
-    Body, Moderation, ModerationAction as Action, Role, RoomActionType as Kind, RoomEventType, RoomProperties,
-    StatusCode as S,
+    Body, Moderation, ModerationAction as Action, ResumeRequest, Role, RoomActionType as Kind, RoomEventType,
+    RoomProperties, StatusCode as S,
 };
 
 fn to(from: &str, room: &str, username: &str) -> Body {
@@ -134,4 +134,26 @@ fn devices_move_together_or_alone() {
     assert_eq!(cluster.code(max, to("tent", "hall", "tim")), S::StatusOk);
     assert_eq!(cluster.names(first, "tent"), Vec::<String>::new());
     assert_eq!(cluster.who(first).rooms, ["den", "hall"]);
+}
+
+/// Goal: who was moved to a room that it may not enter by itself is in there, also when its connection was lost: after a
+/// resume it is told of the room as of its others (PROTOCOL M78, M93).
+#[test]
+fn who_was_moved_stays_over_a_resume() {
+    for shards in [1, 3] {
+        let (mut cluster, _, _) = rooms(shards);
+        let at = |shard: usize| shard % usize::from(shards);
+        let ada = cluster.person(0, "ada", "den", Role::Admin);
+        let tia = cluster.connect(at(1));
+        let resume_token = cluster.login(tia, "tia", 1).resume_token;
+        assert_eq!(cluster.code(tia, action(Kind::RaJoin, "hall")), S::StatusOk);
+        let deny = Moderation { deny: 1, role: Role::Member as i32, ..moderation(Action::MaSetRights, "den", "") };
+        assert_eq!(cluster.code(ada, Body::Moderation(deny)), S::StatusOk);
+        assert_eq!(cluster.code(ada, to("hall", "den", "tia")), S::StatusOk);
+        cluster.close(tia);
+        let again = cluster.connect(at(2));
+        assert_eq!(cluster.code(again, Body::ResumeRequest(ResumeRequest { resume_token })), S::StatusOk);
+        assert_eq!(cluster.code(again, action(Kind::RaJoin, "den")), S::StatusOk);
+        assert_eq!(cluster.code(again, chat("den", "still here")), S::StatusOk);
+    }
 }

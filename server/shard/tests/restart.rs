@@ -279,6 +279,56 @@ fn an_end_is_stored_when_there_is_room() {
     assert_eq!(resume(&mut cluster, 0, &token).1.status_code(), S::StatusOk);
 }
 
+/// Goal: a server whose store is behind, with as many requests as it may have, still gives it the sessions of who is there
+/// when it stops (PROTOCOL M90).
+#[test]
+fn a_stop_finds_room_in_a_full_queue() {
+    let mut cluster = Cluster::with(1, |config| config.limits.store_requests_max = 8);
+    let (_, token) = member(&mut cluster, 0, "ann", "hall");
+    cluster.store_is_silent = true;
+    for number in 0..9 {
+        let stranger = cluster.connect(0);
+        cluster.send(stranger, 1, cluster::login(&format!("m{number}"), "secret", 0));
+    }
+    cluster.store_is_silent = false;
+    cluster.input(0, Input::Shutdown);
+    cluster.run();
+    cluster.restart(|_| {});
+    assert_eq!(resume(&mut cluster, 0, &token).1.status_code(), S::StatusOk);
+}
+
+/// Goal: what a shard had the store write of a session, which moved on and is written by another shard first, does not
+/// stay: neither old rooms, nor a session that has ended (PROTOCOL M90, M92).
+#[test]
+fn the_store_ends_up_with_what_is_so() {
+    for ends in [false, true] {
+        let mut cluster = Cluster::new(3);
+        member(&mut cluster, 0, "eve", "attic");
+        cluster.stored.slow_for = Some(0);
+        let (_, token) = member(&mut cluster, 0, "ann", "hall");
+        cluster.pass(WRITTEN_US);
+        assert_eq!(cluster.stored.held.len(), 1);
+        let (ann, _) = resume(&mut cluster, 1, &token);
+        assert_eq!(cluster.code(ann, action(Kind::RaJoin, "attic")), S::StatusOk);
+        cluster.pass(WRITTEN_US);
+        if ends {
+            for room in ["attic", "hall"] {
+                assert_eq!(cluster.code(ann, action(Kind::RaLeave, room)), S::StatusOk);
+            }
+            cluster.close(ann);
+            cluster.pass(WRITTEN_US);
+        }
+        cluster.release_sessions();
+        cluster.pass(WRITTEN_US);
+        cluster.restart(|_| {});
+        let (_, response) = resume(&mut cluster, 2, &token);
+        let (code, rooms): (S, &[&str]) =
+            if ends { (S::StatusSessionGone, &[]) } else { (S::StatusOk, &["attic", "hall"]) };
+        assert_eq!(response.status_code(), code);
+        assert_eq!(response.rooms, rooms);
+    }
+}
+
 /// Goal: thousands of sessions of before that nobody comes back to end without a ring being given more than it may
 /// wait for, and all of them end (PROTOCOL M91).
 #[test]

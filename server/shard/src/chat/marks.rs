@@ -112,10 +112,10 @@ impl Shard {
     }
 
     pub(crate) fn store_marks(&mut self, effects: &mut Effects) {
-        while !self.marks.waiting.is_empty() && self.jobs.storing() < self.config.limits.store_requests_max {
+        while !self.marks.waiting.is_empty() && self.store_has_room() {
             let marks = self.marks.take();
             let store = StoreJob::Chat(Box::new(ChatWrite::Mark(marks.clone())));
-            self.ask_store(Job::Chatting(Box::new(Pending::Marks(marks))), store, effects);
+            self.send_to_store(Job::Chatting(Box::new(Pending::Marks(marks))), store, effects);
         }
     }
 

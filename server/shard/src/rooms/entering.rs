@@ -54,11 +54,13 @@ impl Shard {
             return self.refuse(asker, StatusCode::StatusNotFound, NOT_THERE, effects);
         };
         let person = Person { user: UserId(request.user), role: request.role() };
-        if join.relocation.is_none() && !home.access.rights(person).has(Right::Enter) {
+        let moves = home.members.get(&id).map(|member| member.moves);
+        // Who is in stays in, and is told of the room anew, though only a manager could bring it there.
+        let is_let_in = moves.is_some() || join.relocation.is_some() || home.access.rights(person).has(Right::Enter);
+        if !is_let_in {
             return self.refuse(asker, StatusCode::StatusDenied, &lacks(Right::Enter), effects);
         }
         // The note of its moving may still be on its way.
-        let moves = home.members.get(&id).map(|member| member.moves);
         if moves.is_some_and(|moves| moves < request.moves) {
             self.member_moved(source, number, id, request.moves);
         } else if moves.is_none() {

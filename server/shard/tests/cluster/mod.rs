@@ -234,6 +234,7 @@ impl Cluster {
                     self.peers[shard].remove(&peer).unwrap();
                 }
                 Effect::Store(_) if self.store_is_silent => {}
+                Effect::Store(request) if self.stored.is_held(shard, &request) => self.stored.held.push(request),
                 Effect::Store(StoreRequest { token, job }) => {
                     let outcome = self.store(job);
                     self.jobs.push_back((shard, StoreReply { token, outcome }));

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use echomesh_proto::control::{Body, Room, RoomAction, RoomActionType, RoomProperties, RoomState, Who};
 use echomesh_proto::ids::{RoomNumber, ShardId};
 use echomesh_shard::{
-    Act, HashReply, Input, Properties, SavedSession, Shard, ShardConfig, StoreJob, StoreOutcome, StoredRoom,
+    Act, HashReply, Input, Properties, SavedSession, Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply,
+    StoreRequest, StoredRoom,
 };
 
 use super::{Client, Cluster};
@@ -18,9 +19,16 @@ pub struct Rooms {
     /// Rooms that ended and whose lines are there.
     pub ended: Vec<RoomNumber>,
     pub sessions: BTreeMap<u64, SavedSession>,
+    /// The shard whose sessions the store is slow to take, and what it was asked.
+    pub slow_for: Option<usize>,
+    pub held: Vec<StoreRequest>,
 }
 
 impl Rooms {
+    pub fn is_held(&self, shard: usize, request: &StoreRequest) -> bool {
+        self.slow_for == Some(shard) && matches!(request.job, StoreJob::SaveSessions { .. })
+    }
+
     pub fn carry_out(&mut self, job: StoreJob) -> StoreOutcome {
         match job {
             StoreJob::CreateRoom { key, name, properties, creator, .. } => {
@@ -106,6 +114,16 @@ impl Cluster {
             }
         }
         self.pass(1);
+    }
+
+    /// The store does what it was slow to.
+    pub fn release_sessions(&mut self) {
+        let shard = self.stored.slow_for.take().unwrap();
+        for StoreRequest { token, job } in std::mem::take(&mut self.stored.held) {
+            let outcome = self.stored.carry_out(job);
+            self.input(shard, Input::Store(StoreReply { token, outcome }));
+        }
+        self.run();
     }
 
     /// A new server: what was on its way to and in the old one is gone.
