@@ -27,7 +27,7 @@ LIMIT_S = 40
 # Seconds of the load, and of its steady end that is compared; the rest is setting up and taking down.
 LOAD_S, COMPARED_S, END_S = 7, 5, 0.8
 SCRAPE_S = 1.0
-SERVED, NOT_SERVED = ["--metrics", "127.0.0.1:0"], []
+SERVED, NOT_SERVED = ["--admin", "127.0.0.1:0"], ["--admin", "off"]
 WORKLOADS = {
     "w1": ["--rooms", "10", "--members", "10", "--speakers", "1"],
     "w2": ["--rooms", "10", "--members", "10", "--speakers", "3"],

@@ -251,7 +251,7 @@ impl Ui {
             input: self.input.clone(),
             output: self.output.clone(),
             low_delay: self.low_delay,
-            processing: self.processing.clone(),
+            processing: self.processing,
         }
     }
 }

@@ -224,16 +224,24 @@ mod tests {
         editor.insert('X');
         assert_eq!(editor.text(), "grüße an X世");
         editor.home();
-        (editor.left(), editor.backspace(), editor.right(), editor.right(), editor.delete());
+        editor.left();
+        editor.backspace();
+        editor.right();
+        editor.right();
+        editor.delete();
         assert_eq!((editor.text(), editor.before_cursor()), ("grße an X世", "gr"));
-        (editor.word_right(), editor.word_right());
+        editor.word_right();
+        editor.word_right();
         assert_eq!(editor.before_cursor(), "grße an");
         editor.delete_word();
         assert_eq!(editor.text(), "grße  X世");
         editor.delete_to_start();
-        (editor.end(), editor.right(), editor.delete());
+        editor.end();
+        editor.right();
+        editor.delete();
         assert_eq!(editor.text(), " X世");
-        (editor.home(), editor.delete_to_end());
+        editor.home();
+        editor.delete_to_end();
         assert!(editor.is_empty());
     }
 
@@ -252,12 +260,16 @@ mod tests {
         let mut editor = typed("one");
         assert_eq!(editor.take(), "one");
         editor.insert_all("two");
-        (editor.take(), editor.insert_all("dra"));
-        (editor.recall_earlier(), editor.recall_earlier(), editor.recall_earlier());
+        editor.take();
+        editor.insert_all("dra");
+        editor.recall_earlier();
+        editor.recall_earlier();
+        editor.recall_earlier();
         assert_eq!(editor.text(), "one");
         editor.recall_later();
         assert_eq!(editor.text(), "two");
-        (editor.recall_later(), editor.recall_later());
+        editor.recall_later();
+        editor.recall_later();
         assert_eq!(editor.text(), "dra");
     }
 
