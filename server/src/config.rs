@@ -253,7 +253,6 @@ fn origins(flags: &Flags, file: Option<&Path>, written: &Written) -> Result<Vec<
 fn check(given: &Settings, origins: &[Origin]) -> Result<(), StartError> {
     let given = table(given);
     for (key, origin) in KEYS.iter().zip(origins) {
-        // Its own parser looks at it, and it is hidden here.
         if let Some(wrong) = given.get(key.name).and_then(|value| key.wrong(value)) {
             return Err(StartError::Settings(format!("{origin}: {wrong}")));
         }
