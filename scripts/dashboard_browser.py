@@ -169,7 +169,7 @@ def speaking(browser):
     if browser.run(PERSON + "return person.classList.contains('talking')", "Bridge", "bob"):
         fail("Bob says nothing and is shown as speaking")
     browser.wait("losses", PERSON + "return person.innerText.includes('loss')", "Bridge", "ada")
-    browser.wait("round trips", PERSON + "return /round trip [0-9.]+ ms/.test(person.innerText)", "Bridge", "bob")
+    browser.wait("round trips", PERSON + "return /round\\strip\\s[0-9.]+\\sms/.test(person.innerText)", "Bridge", "bob")
     rates = "return [...document.querySelectorAll('#shards td[data-label=\"Packets out\"]')].some((cell) => parseFloat(cell.innerText) > 20)"
     browser.wait("packets a second", rates)
 

@@ -17,7 +17,8 @@
 //!   `replica`: rooms as each shard knows them.
 //! - `changing`: settings that change while it runs. `stopping`: the end.
 //! - `voice`: streams, numbering, fan-out. `mesh`: what shards say to each other.
-//! - [`overview`]: what an operator who looks is shown. `audit`: what a simulator asks of the state. `mistakes`: those planted to test the simulator.
+//! - [`overview`]: what an operator who looks is shown. `audit`: what a simulator asks of the state. `mistakes`: those
+//!   planted to test the simulator.
 //!
 //! # Panics
 //! A panic means a bug of this crate, never of a peer's bytes.

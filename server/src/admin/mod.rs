@@ -152,7 +152,11 @@ pub fn bind(address: AdminAddress) -> Result<Option<Listener>, StartError> {
              --admin"
         ))),
         Err(error) => {
-            tracing::warn!(%error, "no admin page and no metrics: {wanted} cannot be had; choose another address with --admin IP:PORT, or --admin off");
+            tracing::warn!(
+                %error,
+                "no admin page and no metrics: {wanted} cannot be had; choose another address with --admin IP:PORT, or \
+                 --admin off"
+            );
             Ok(None)
         }
     }

@@ -422,7 +422,8 @@ function voiceText(voice) {
   if (voice.jitter_ms !== null) parts.push(`jitter ${rate(voice.jitter_ms)} ms`);
   if (voice.round_trip_ms !== null) parts.push(`round trip ${rate(voice.round_trip_ms)} ms`);
   if (voice.tunnelled) parts.push("UDP blocked");
-  return parts.length ? parts.join(" · ") : "voice open";
+  // A line breaks between figures, not within one.
+  return parts.length ? parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ") : "voice open";
 }
 
 const percent = (value) => `${rate(value)} %`;
