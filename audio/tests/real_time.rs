@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use echomesh_audio::alsa::device::Ended;
 use echomesh_audio::alsa::open::open;
-use echomesh_audio::alsa::playback::Rings;
+use echomesh_audio::alsa::playback::{Lead, Rings};
 use echomesh_audio::alsa::port::{AlsaPort, Fault};
 use echomesh_audio::alsa::shared::{Bell, DeviceEvent, ReportEnd, ThreadEnd, ends};
 use echomesh_audio::alsa::{Direction, capture, playback};
@@ -140,6 +140,10 @@ fn run_capture(device: impl Into<Device>, alsa: &[libc::c_long]) -> Verdict {
 }
 
 fn run_playback(device: impl Into<Device>, sound: &[i16], alsa: &[libc::c_long]) -> Verdict {
+    run_playback_with(Lead { periods: 3, may_grow: true }, device, sound, alsa)
+}
+
+fn run_playback_with(lead: Lead, device: impl Into<Device>, sound: &[i16], alsa: &[libc::c_long]) -> Verdict {
     let device = device.into();
     let (mut producer, mut consumer) = RingBuffer::new(1 << 18);
     let (mut written, mut was_written) = RingBuffer::new(1 << 18);
@@ -148,11 +152,11 @@ fn run_playback(device: impl Into<Device>, sound: &[i16], alsa: &[libc::c_long])
     let (found, reports) = audited(Direction::Playback, alsa, move |end, watch| {
         let rings = Rings { sound: &mut consumer, written: &mut written };
         match device {
-            Device::Script(mut port) => watch.around(|| playback::run(&mut port, rings, &mut samples, 3, end)),
+            Device::Script(mut port) => watch.around(|| playback::run(&mut port, rings, &mut samples, lead, end)),
             Device::Null => {
                 let opened = open("null", Direction::Playback, 5_000).unwrap();
                 let mut port = AlsaPort::new(&opened).ok().unwrap();
-                watch.around(|| playback::run(&mut port, rings, &mut samples, 3, end))
+                watch.around(|| playback::run(&mut port, rings, &mut samples, lead, end))
             }
         }
     });
@@ -213,6 +217,19 @@ fn a_broken_device_is_given_up() {
     for step in [Step::Empty, Step::Fault(Fault::Xrun)] {
         let verdict = run_capture(vec![step; 5_000], &[]);
         assert_eq!(verdict.found.ended, Ended::Stalled);
+        verdict.keeps_the_rule();
+    }
+}
+
+/// Goal: a loudspeaker whose wake-ups come too late for its periods is given up for longer ones, within the rule, and
+/// only if there are longer ones.
+#[test]
+fn a_loudspeaker_that_runs_dry_again_and_again_is_to_have_longer_periods() {
+    let dry = || [Step::Period, Step::Fault(Fault::Xrun)].repeat(8);
+    for (may_grow, ended, xruns) in [(true, Ended::RanDry, 5), (false, Ended::Gone(0), 8)] {
+        let verdict = run_playback_with(Lead { periods: 3, may_grow }, dry(), &[], &[]);
+        assert_eq!(verdict.found.ended, ended);
+        assert_eq!(verdict.reports.counters.xruns.load(Ordering::Relaxed), xruns);
         verdict.keeps_the_rule();
     }
 }

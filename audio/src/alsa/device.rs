@@ -12,7 +12,7 @@ use rtrb::{Consumer, Producer};
 
 use super::error::{DeviceError, Problem};
 use super::open::{Granted, Opened, open};
-use super::playback::Rings;
+use super::playback::{Lead, Rings};
 use super::port::{AlsaPort, Fault};
 use super::shared::{DeviceEvent, ThreadEnd};
 use super::{capture, playback};
@@ -32,6 +32,9 @@ const IDLE_TURNS_MAX: u32 = 1_000;
 /// keep a core busy at real-time priority. In thousandths, beyond [`STALLED`].
 const TOO_FAST_PER_MILLE: u64 = 1_500;
 
+/// Longest period that is asked for where shorter ones run dry, microseconds: 60 ms in a loudspeaker.
+const PERIOD_US_MAX: u32 = 20_000;
+
 /// How a loop ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -43,6 +46,8 @@ pub enum Ended {
     Stalled,
     /// It has no clock.
     NoClock,
+    /// A loudspeaker's periods are too short for it.
+    RanDry,
 }
 
 impl Ended {
@@ -55,7 +60,7 @@ impl Ended {
 
     fn problem(self) -> Option<Problem> {
         match self {
-            Ended::Stopped => None,
+            Ended::Stopped | Ended::RanDry => None,
             Ended::Gone(number) => Some(match Problem::of(&::alsa::Error::new("snd_pcm_wait", number)) {
                 // Whatever number it gave, it ran until now.
                 Problem::Busy | Problem::Unknown => Problem::Gone,
@@ -193,6 +198,10 @@ impl Device {
                 let ended = self.run(&device);
                 // Closing may take a sound server's time.
                 drop(device);
+                if ended == Ended::RanDry {
+                    self.period_us = longer(self.period_us).unwrap_or(self.period_us);
+                    continue;
+                }
                 if let Some(problem) = ended.problem() {
                     let (device, direction) = (self.name.clone(), self.end.direction);
                     self.end.tell(DeviceEvent::Lost(DeviceError { device, direction, problem }));
@@ -230,7 +239,8 @@ impl Device {
                 capture::run(&mut port, ring, &mut samples, tick, &mut self.end)
             }
             SampleRings::Playback(sound, written) => {
-                playback::run(&mut port, Rings { sound, written }, &mut samples, opened.lead, &mut self.end)
+                let lead = Lead { periods: opened.lead, may_grow: longer(self.period_us).is_some() };
+                playback::run(&mut port, Rings { sound, written }, &mut samples, lead, &mut self.end)
             }
         };
         self.end.counters.rate.store(0, Ordering::Release);
@@ -241,8 +251,25 @@ impl Device {
     }
 }
 
+/// The period to ask for after this one.
+fn longer(period_us: u32) -> Option<u32> {
+    Some(period_us * 2).filter(|longer| *longer <= PERIOD_US_MAX)
+}
+
 /// Which device a person means: `default`, or `alsa:` and ALSA's name of it. `None`: it is a file.
 #[must_use]
 pub fn device_name(text: &str) -> Option<&str> {
     if text == "default" { Some(text) } else { text.strip_prefix("alsa:") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: periods grow as far as a call bears, whatever they began with, and then no more.
+    #[test]
+    fn periods_grow_to_a_bound() {
+        let grown = |first| std::iter::successors(Some(first), |period| longer(*period)).last();
+        assert_eq!([5_000, 2_500].map(grown), [Some(20_000); 2]);
+    }
 }

@@ -44,8 +44,9 @@ impl Problem {
     pub(super) fn of(error: &::alsa::Error) -> Self {
         match error.errno() {
             libc::EBUSY | libc::EAGAIN => Problem::Busy,
-            libc::ENOENT | libc::ENXIO => Problem::Unknown,
-            libc::ENODEV | libc::EIO | libc::EBADFD | libc::ENOTCONN | libc::EPIPE => Problem::Gone,
+            // ENODEV is what ALSA says of a card by a name that no card has. What ran before is gone instead (`device`).
+            libc::ENOENT | libc::ENXIO | libc::ENODEV => Problem::Unknown,
+            libc::EIO | libc::EBADFD | libc::ENOTCONN | libc::EPIPE => Problem::Gone,
             libc::ECONNREFUSED | libc::EHOSTDOWN | libc::ETIMEDOUT => Problem::NoServer,
             libc::EACCES | libc::EPERM => Problem::Forbidden,
             number => Problem::Other(error.func(), number),
@@ -95,6 +96,13 @@ impl std::error::Error for DeviceError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: a card's name that is wrong is told to be unknown, not to be plugged in again. Method: the real library.
+    #[test]
+    fn a_card_that_never_was_is_not_gone() {
+        let opened = super::super::open::open("hw:NoSuchCard", Direction::Capture, 10_000);
+        assert_eq!(opened.err().map(|error| error.problem), Some(Problem::Unknown));
+    }
 
     /// Goal: whatever is wrong, the sentence names the device and something to do.
     #[test]

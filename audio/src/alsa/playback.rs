@@ -5,9 +5,12 @@
 //! not ready in time is silence, counted, and from then on it is asked a little earlier.
 //! In real time from [`run`]'s start to its end, faults included: no allocation, no lock, no system call but
 //! ALSA's and one write to the bell's eventfd.
+//! What runs dry again and again is to be opened anew with longer periods: its wake-ups come later than it says, as
+//! those of snd-aloop do, or of a virtual machine's card.
 //! Bounds: a period a turn; at most `MARGIN_MS_MAX` of sound waiting beyond what the next period needs.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use rtrb::{Consumer, Producer};
 
@@ -21,6 +24,19 @@ const MARGIN_MS_MAX: usize = 10;
 /// Turns from one look at the device's delay to the next: it is only told to people, and asks a sound server.
 const DELAY_TURNS: u32 = 16;
 
+/// So many xruns within this time are no accident.
+const DRY_XRUNS: u32 = 5;
+const DRY_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is kept in the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Lead {
+    /// Periods.
+    pub periods: usize,
+    /// Whether the loop ends with [`Ended::RanDry`] where that is too little.
+    pub may_grow: bool,
+}
+
 /// The rings of a loudspeaker, at its rate.
 pub struct Rings<'a> {
     /// From the engine.
@@ -29,12 +45,13 @@ pub struct Rings<'a> {
     pub written: &'a mut Producer<i16>,
 }
 
-/// Runs until the device fails for good, or the thread is told to stop. `lead`: periods kept in the device.
-/// `samples`: a period.
-pub fn run(port: &mut impl Port, rings: Rings<'_>, samples: &mut [i16], lead: usize, end: &mut ThreadEnd) -> Ended {
+/// Runs until the device fails for good, or the thread is told to stop. `samples`: a period.
+pub fn run(port: &mut impl Port, rings: Rings<'_>, samples: &mut [i16], lead: Lead, end: &mut ThreadEnd) -> Ended {
     let granted = port.granted();
     let margin_step = granted.rate as usize / 1_000;
-    let mut playing = Playing { port, rings, samples, lead, margin: 0, margin_step, turns: 0, starving: true };
+    let mut dry = Dry { xruns: 0, since: Instant::now() };
+    let mut playing =
+        Playing { port, rings, samples, lead: lead.periods, margin: 0, margin_step, turns: 0, starving: true };
     let mut turns = Turns::new(granted);
     if let Err(fault) = playing.begin() {
         return Ended::of(fault);
@@ -45,6 +62,9 @@ pub fn run(port: &mut impl Port, rings: Rings<'_>, samples: &mut [i16], lead: us
             Err(Fault::Gone(number)) => return Ended::Gone(number),
             Err(fault) => {
                 turns.fault(fault, end);
+                if fault == Fault::Xrun && dry.again() && lead.may_grow {
+                    return Ended::RanDry;
+                }
                 if let Err(fault) = playing.port.recover(fault).and_then(|()| playing.begin()) {
                     return Ended::of(fault);
                 }
@@ -53,6 +73,23 @@ pub fn run(port: &mut impl Port, rings: Rings<'_>, samples: &mut [i16], lead: us
         if let Some(ended) = turns.over(end) {
             return ended;
         }
+    }
+}
+
+/// Xruns of late.
+struct Dry {
+    xruns: u32,
+    since: Instant,
+}
+
+impl Dry {
+    /// Whether this one is one too many.
+    fn again(&mut self) -> bool {
+        if self.since.elapsed() > DRY_WITHIN {
+            *self = Self { xruns: 0, since: Instant::now() };
+        }
+        self.xruns += 1;
+        self.xruns >= DRY_XRUNS
     }
 }
 

@@ -105,6 +105,12 @@ impl Outbox {
             _ => self.counters.failed += datagrams,
         }
         // udp(7): a device without checksum offload takes no segments.
-        self.can_segment &= !(error == libc::EIO && datagrams > 1);
+        if self.can_segment && error == libc::EIO && datagrams > 1 {
+            self.can_segment = false;
+            tracing::info!(
+                "a network device without checksum offload (`ethtool -K DEVICE tx on`) takes no messages of several \
+                 datagrams: voice goes out one by one from now on"
+            );
+        }
     }
 }

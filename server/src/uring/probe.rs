@@ -6,7 +6,7 @@ use std::io;
 
 use io_uring::{IoUring, Probe, opcode};
 
-/// What the kernel offers, for the summary at start.
+/// What the kernel offers of that which is used, for the summary at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Features {
     /// Release of the running kernel, as `uname -r` shows it.
@@ -15,8 +15,6 @@ pub struct Features {
     pub fast_poll: bool,
     /// Completions are never lost when their queue is full (Linux 5.5).
     pub no_drop: bool,
-    /// Waits take a timeout without an entry of its own (Linux 5.11).
-    pub extended_wait: bool,
     /// Rings count against RLIMIT_MEMLOCK. Not to be told from the release: Linux 5.12 ended it, but
     /// 5.10.162 and later have the io_uring of 5.15.
     pub counts_locked_memory: bool,
@@ -24,13 +22,17 @@ pub struct Features {
 
 impl fmt::Display for Features {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "io_uring on Linux {}", self.kernel)?;
-        for (has, name) in
-            [(self.fast_poll, "fast poll"), (self.no_drop, "no drop"), (self.extended_wait, "extended wait")]
-        {
-            write!(f, ", {}{name}", if has { "" } else { "no " })?;
-        }
-        Ok(())
+        let features = [
+            (self.fast_poll, "fast poll", "a kernel thread for each wait"),
+            (self.no_drop, "no drop", "completions may be lost"),
+            (!self.counts_locked_memory, "rings outside locked memory", "rings count as locked memory"),
+        ];
+        let list = |had: bool| {
+            let named = features.iter().filter(|(has, ..)| *has == had);
+            let names: Vec<_> = named.map(|(_, name, instead)| if had { *name } else { *instead }).collect();
+            if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+        };
+        write!(f, "io_uring on Linux {}; has: {}; falls back: {}", self.kernel, list(true), list(false))
     }
 }
 
@@ -95,7 +97,6 @@ pub fn probe() -> Result<Features, ProbeError> {
     let features = Features {
         fast_poll: ring.params().is_feature_fast_poll(),
         no_drop: ring.params().is_feature_nodrop(),
-        extended_wait: ring.params().is_feature_ext_arg(),
         // The feature that came in the release that moved rings to the memory cgroup's account.
         counts_locked_memory: !ring.params().is_feature_native_workers(),
         kernel,
@@ -149,5 +150,22 @@ mod tests {
     fn this_machine_has_it() {
         let features = probe().unwrap();
         assert!(features.to_string().starts_with("io_uring on Linux "));
+    }
+
+    /// Goal: an operator sees what a kernel has, and what is done where it has not.
+    #[test]
+    fn what_falls_back_is_told() {
+        let features = |counts| Features {
+            kernel: "5.10.0".to_owned(),
+            fast_poll: true,
+            no_drop: true,
+            counts_locked_memory: counts,
+        };
+        let (newer, older) = (features(false).to_string(), features(true).to_string());
+        assert_eq!(
+            newer,
+            "io_uring on Linux 5.10.0; has: fast poll, no drop, rings outside locked memory; falls back: nothing"
+        );
+        assert!(older.ends_with("has: fast poll, no drop; falls back: rings count as locked memory"), "{older}");
     }
 }
