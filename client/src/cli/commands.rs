@@ -48,12 +48,14 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
             Ok(())
         }
         Command::Ui(_)
+        | Command::Setup
         | Command::Control { .. }
         | Command::Join(_)
         | Command::Record(_)
         | Command::Play(_)
         | Command::VoiceParams(_)
         | Command::Devices { .. }
+        | Command::Doctor(_)
         | Command::Loopback(_) => Err(Failure::Usage("this is not a single request".to_owned())),
     }
 }
