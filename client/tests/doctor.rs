@@ -226,12 +226,12 @@ fn planted_in_rights() {
     assert!(seen.remedy("real time").contains("limits.d"), "{}", seen.all);
 }
 
-/// Goal: people read sentences, not objects, and who reads the first lines only does no harm.
+/// Goal: people read sentences, not objects, and a sum at the end.
 #[test]
 fn people_are_told_in_lines() {
     let clinic = Clinic::open();
-    let mut command = clinic.client(&["doctor", "--input", "none", "--output", "none"]);
-    let told = command.args(["--server", "127.0.0.1:1"]).output().unwrap();
+    let mut command = clinic.client(&["--server", "127.0.0.1:1", "doctor"]);
+    let told = command.args(["--input", "none", "--output", "none"]).output().unwrap();
     let text = String::from_utf8(told.stdout).unwrap();
     assert!(text.contains("FAULT   connection") && text.contains("to do: start the server"), "{text}");
     assert!(text.lines().last().unwrap().ends_with("1 fault"), "{text}");

@@ -78,9 +78,10 @@ fn refused(status: StatusCode, message: &str) -> Finding {
     let (end, means, remedy): (fn(String) -> Failure, _, _) = match status {
         StatusCode::StatusBadCredentials => (
             Failure::Credentials,
-            "the server knows no such account with this password or token",
-            "type the password anew (it is not taken from the file if --password-file is left away), or ask a moderator \
-             for a new one; a token that was revoked is made again by `echomesh account token new`",
+            "name and password, or the token, do not belong together; a server that makes no accounts by itself says the \
+             same of a name that has none",
+            "type the password anew; if you never were there, ask a moderator for an invitation and log in once with \
+             --invitation CODE; a token that was revoked is replaced by `echomesh account token new`",
         ),
         StatusCode::StatusRegistrationClosed => (
             Failure::Credentials,

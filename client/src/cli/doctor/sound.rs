@@ -62,7 +62,7 @@ impl Sound {
         let mut drifts = Vec::new();
         for (direction, name, outcome) in self.watched {
             let Some(outcome) = outcome else {
-                report.tell(Finding::skipped(part(direction), format!("{name} is no device that is looked at")));
+                report.tell(Finding::skipped(part(direction), format!("{name}: only devices are looked at")));
                 continue;
             };
             match outcome.recv_timeout(self.until.saturating_duration_since(Instant::now())) {
