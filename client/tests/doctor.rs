@@ -155,6 +155,23 @@ fn planted_in_udp() {
     assert_eq!((seen.result("NAT"), seen.code), ("skipped".to_owned(), 0), "{}", seen.all);
 }
 
+/// Goal: a firewall that knows one UDP port of the client's and no other is named, and so is a way that loses packets.
+/// Method: UDP is forwarded too, but only from the port that came first, or but for each tenth datagram.
+#[test]
+fn planted_behind_udp() {
+    for (passes, loses) in [((|_| true) as fn(u64) -> bool, false), (|number| number % 10 != 9, true)] {
+        let clinic = Clinic::open();
+        let server = clinic.forwarded("127.0.0.3");
+        clinic.forward_voice("127.0.0.3", passes);
+        let seen = clinic.doctor_with(&["--server", &server], &["--input", "none", "--output", "none"]);
+        assert_eq!(seen.result("voice by UDP"), "ok", "{}", seen.all);
+        seen.names("NAT", "another UDP port", "firewall", 3);
+        let expected = if loses { "warning" } else { "ok" };
+        assert_eq!(seen.result("voice path"), expected, "{}", seen.all);
+        assert!(!loses || seen.remedy("voice path").contains("Wi-Fi"), "{}", seen.all);
+    }
+}
+
 /// Goal: devices that are not there, that are none, or that do less than a call wants are named. Method: ALSA's own
 /// plugins, which need no card.
 #[test]

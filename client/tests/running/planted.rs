@@ -1,8 +1,8 @@
 //! For the doctor's tests: a server that is well, `echomesh doctor` run against it, and what it said; and the means to
-//! plant faults: a forwarder without UDP, a server whose certificate has expired, a sound server.
+//! plant faults: a forwarder, with bad UDP or none, a server whose certificate has expired, a sound server.
 
 use std::io::{BufReader, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ pub struct Clinic {
     home: tempfile::TempDir,
     _server: Running,
     pub port: u16,
+    voice_port: u16,
     pub fingerprint: String,
 }
 
@@ -41,8 +42,11 @@ impl Clinic {
         let line = await_line(&mut lines, "SHA256:");
         let from = line.find("SHA256:").unwrap();
         let fingerprint: String = line[from..].chars().take("SHA256:".len() + 64).collect();
-        let port = super::running::await_port(&mut lines);
-        let clinic = Self { home, _server: server, port, fingerprint };
+        let line = await_line(&mut lines, "listening on 127.0.0.1:");
+        let mut ports = line.split(|letter: char| !letter.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+        // After the address: the control port, and voice's.
+        let (port, voice_port) = (ports.nth(4).unwrap(), ports.next().unwrap());
+        let clinic = Self { home, _server: server, port, voice_port, fingerprint };
         if options.is_empty() {
             let made = clinic.client(&["whoami"]).output().unwrap();
             assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
@@ -91,6 +95,36 @@ impl Clinic {
 
     pub fn doctor_with(&self, options: &[&str], own: &[&str]) -> Seen {
         Seen::of(self.command(options).args(own))
+    }
+
+    /// UDP from this address of the machine to the server's voice port: only of the client port that came first, as a
+    /// firewall does that knows it, and only those datagrams that `passes` lets, by their number. Ends with the test.
+    pub fn forward_voice(&self, from: &str, passes: fn(u64) -> bool) {
+        let outside = UdpSocket::bind((from, self.voice_port)).unwrap();
+        let inside = UdpSocket::bind("127.0.0.1:0").unwrap();
+        inside.connect(("127.0.0.1", self.voice_port)).unwrap();
+        let (back, answers) = (outside.try_clone().unwrap(), inside.try_clone().unwrap());
+        let mut datagram = [0; 2_048];
+        std::thread::spawn(move || {
+            let mut first: Option<SocketAddr> = None;
+            for number in 0.. {
+                let Ok((count, client)) = outside.recv_from(&mut datagram) else { return };
+                if first.is_none() {
+                    first = Some(client);
+                    let answers = answers.try_clone().unwrap();
+                    let back = back.try_clone().unwrap();
+                    std::thread::spawn(move || {
+                        let mut answer = [0; 2_048];
+                        while let Ok(count) = answers.recv(&mut answer) {
+                            back.send_to(&answer[..count], client).unwrap();
+                        }
+                    });
+                }
+                if first == Some(client) && passes(number) {
+                    inside.send(&datagram[..count]).unwrap();
+                }
+            }
+        });
     }
 
     /// TCP from this address of the machine to the server, and no UDP. Ends with the test.

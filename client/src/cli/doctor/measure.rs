@@ -16,7 +16,7 @@ use super::level::{Clock, Drift, Level};
 /// How long a device is watched.
 pub const LENGTH: Duration = Duration::from_secs(5);
 
-/// Before its clock is watched: buffers fill, and a sound server finds its pace.
+/// Before its xruns and its clock count: buffers fill, and a sound server finds its pace.
 const SETTLING: Duration = Duration::from_secs(1);
 
 /// Longest wait for the next sample.
@@ -34,7 +34,7 @@ const PLAYBACK_PERIOD_US: u32 = 5_000;
 pub struct Measured {
     /// What the device granted.
     pub granted: Granted,
-    /// Times it ran dry or over.
+    /// Times it ran dry or over, once it had settled.
     pub xruns: u32,
     /// Its clock beside the system's.
     pub drift: Option<Drift>,
@@ -92,7 +92,7 @@ impl Watch {
                 Ok(_) => {}
                 Err(Fault::Gone(_)) => return Err(Problem::Gone),
                 Err(fault) => {
-                    self.measured.xruns += 1;
+                    self.measured.xruns += u32::from(now - begun > SETTLING);
                     // Samples were lost: a line through before and after would be none.
                     self.clock = Clock::default();
                     port.recover(fault).and_then(|()| self.begin(port, direction)).map_err(problem)?;

@@ -213,7 +213,7 @@ fn judge(direction: Direction, name: &str, measured: &Measured) -> Vec<Finding> 
     let seconds = LENGTH.as_secs();
     findings.push(match measured.xruns {
         0 => Finding::ok("sound in time", format!("{part}: no xrun in {seconds} s")),
-        xruns => Finding::warning("sound in time", format!("{part}: {xruns} xruns in {seconds} s"))
+        xruns => Finding::warning("sound in time", format!("{part}: xruns in {seconds} s: {xruns}"))
             .means("sound is cut for a moment each time: this machine did not run the program in time")
             .remedy("allow real-time priority (see there), and end what keeps the processor busy"),
     });
@@ -304,7 +304,7 @@ mod tests {
             (of(&[0; 4_800]), "silence"),
             (of(&[20; 4_800]), "nothing louder"),
             (of(&[i16::MAX; 4_800]), "cut off"),
-            (Measured { xruns: 3, ..measured() }, "3 xruns"),
+            (Measured { xruns: 3, ..measured() }, "xruns in 5 s: 3"),
             (Measured { granted: slow, ..measured() }, "8000 Hz"),
             (Measured { drift: Some(Drift { ppm: -900.0, error_ppm: 5.0 }), ..measured() }, "-900 ppm"),
         ] {
