@@ -72,7 +72,7 @@ fn ask<F: Fn(&str) -> Option<String>>(
     sources: &Sources,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<(Chosen, String), Failure> {
-    dialog.say("EchoMesh: some questions, once. Enter takes what is in brackets, Ctrl-C ends without a trace.\n")?;
+    dialog.say("EchoMesh: some questions, once. Enter takes what is in brackets, Ctrl-C ends it.\n")?;
     if let Some(path) = sources.config.as_ref().filter(|path| path.exists()) {
         let question = format!("{} is there already; write a new one, and keep it as config.toml.old?", path.display());
         if !dialog.choose(&question, &[("yes", true), ("no", false)])? {

@@ -66,9 +66,10 @@ fn reach(
 ) -> Result<bool, Failure> {
     let Some(shown) = runtime.block_on(unknown_key(settings))? else { return Ok(true) };
     dialog.say(&format!(
-        "\nThe key of {} is not known here yet. Its fingerprint is\n  {shown}\nThe server prints the same at its start, \
-         and its operator can tell you. If both are equal, nobody is listening\nin between. You are asked this once: from \
-         then on this key is the server's, and another one is refused.",
+        "\nThe key of {} is not known here yet. Its fingerprint is\n  {shown}\n\
+         The server prints the same at its start, and its operator can tell you. If both\n\
+         are equal, nobody is listening in between. You are asked this once: from then\n\
+         on this key is the server's, and another one is refused.",
         settings.server()
     ))?;
     if !dialog.choose("Is it the server's?", &[("no", false), ("yes", true)])? {
@@ -111,9 +112,9 @@ pub fn account(
 ) -> Result<Keep, Failure> {
     let mut link = log_in(dialog, settings, default, runtime)?;
     dialog.say(
-        "\nThe next time you log in: the password can be asked for (ask); this device can have a token instead, which \
-         opens this\naccount from here and can be revoked alone (token); or the password is kept (password). What is kept \
-         is in a file that only\nyou can read.",
+        "\nHow do you log in the next time? The password can be asked for (ask). Or this\n\
+         machine gets a token of its own, which can be revoked alone (token). Or the\n\
+         password is kept here (password). What is kept is in a file for you alone.",
     )?;
     let choices = [("ask", Next::Asked), ("token", Next::ByToken), ("password", Next::ByPassword)];
     let keep = match dialog.choose("How", &choices)? {
@@ -132,8 +133,10 @@ fn log_in(
     default: &str,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Link, Failure> {
-    let is_open = "If there is no account of this name yet, many servers make one now.";
-    dialog.say(&format!("\nWho are you at {}? {is_open}", settings.server()))?;
+    let server = settings.server();
+    dialog.say(&format!(
+        "\nWho are you at {server}?\nIf there is no account of this name yet, many servers make one now."
+    ))?;
     let mut default = default.to_owned();
     for _ in 0..TRIES {
         let name =
