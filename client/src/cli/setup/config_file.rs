@@ -86,6 +86,12 @@ pub fn write(path: &Path, chosen: &Chosen) -> Result<Vec<PathBuf>, Failure> {
     Ok(written)
 }
 
+/// Secrets that an earlier setup wrote, and that this one has no use of.
+pub fn left_over(path: &Path, written: &[PathBuf]) -> Vec<PathBuf> {
+    let secrets = ["password", "token"].map(|name| path.with_file_name(name));
+    secrets.into_iter().filter(|secret| secret.exists() && !written.contains(secret)).collect()
+}
+
 /// For its owner alone from the beginning, and whole or not at all.
 fn whole(path: &Path, text: &str) -> std::io::Result<()> {
     let new = path.with_extension(format!("new.{}", std::process::id()));
@@ -131,6 +137,8 @@ mod tests {
             let read = Settings::resolve(&args, &Environment { variable }).unwrap();
             assert_eq!((read.server().as_str(), read.user.as_str()), ("voice.example:9", odd));
             assert_eq!((read.input.as_deref(), read.output), (Some("alsa:plughw:1"), None));
+            let left = matches!(keep, Keep::Token(_)).then(|| path.with_file_name("password"));
+            assert_eq!(left_over(&path, &written), left.into_iter().collect::<Vec<_>>(), "what is left is told");
             let secret = (read.password.as_str(), read.token.as_str());
             match &keep {
                 Keep::Nothing => assert_eq!((secret, written.len()), (("", ""), 1)),

@@ -55,8 +55,12 @@ pub fn run<F: Fn(&str) -> Option<String>>(
         .ok_or_else(|| Failure::Usage("neither HOME nor XDG_CONFIG_HOME is set: name a file by --config".to_owned()))?;
     let mut dialog = Dialog { input: std::io::stdin().lock(), output: std::io::stdout() };
     let (chosen, password) = ask(&mut dialog, &args, environment, &sources, runtime)?;
-    for file in config_file::write(&path, &chosen)? {
+    let written = config_file::write(&path, &chosen)?;
+    for file in &written {
         dialog.say(&format!("Written: {}", file.display()))?;
+    }
+    for file in config_file::left_over(&path, &written) {
+        dialog.say(&format!("Not used any more, delete it if you like: {}", file.display()))?;
     }
     drop(dialog);
     // From here on as at every start, but for a password that was typed already.
@@ -79,8 +83,15 @@ fn ask<F: Fn(&str) -> Option<String>>(
             return Err(Failure::Usage("nothing was changed".to_owned()));
         }
     }
-    let mut settings = way::server(dialog, args, environment, runtime)?;
-    let keep = way::account(dialog, &mut settings, environment.get("USER").as_deref().unwrap_or_default(), runtime)?;
+    // What was said on the command line, in the environment or the last time is offered.
+    let (server, user) = Settings::resolve(args, environment).map_or_else(
+        |_| (args.server.clone().or_else(|| environment.get("ECHOMESH_SERVER")), args.user.clone()),
+        |before| (Some(before.server()), Some(before.user)),
+    );
+    let server = server.unwrap_or_else(|| "localhost".to_owned());
+    let user = user.or_else(|| environment.get("USER")).unwrap_or_default();
+    let mut settings = way::server(dialog, args, environment, &server, runtime)?;
+    let keep = way::account(dialog, &mut settings, &user, runtime)?;
     let (input, output) = hearing::test(dialog, runtime)?;
     let (server, user) = (settings.server(), settings.user.clone());
     let password = if keep == Keep::Nothing { settings.password } else { String::new() };

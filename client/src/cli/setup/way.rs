@@ -39,10 +39,10 @@ pub fn server<F: Fn(&str) -> Option<String>>(
     dialog: &mut Dialog<impl BufRead, impl Write>,
     args: &Args,
     environment: &Environment<F>,
+    default: &str,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Settings, Failure> {
-    let first = args.server.clone().or_else(|| environment.get("ECHOMESH_SERVER"));
-    let mut default = first.unwrap_or_else(|| "localhost".to_owned());
+    let mut default = default.to_owned();
     for _ in 0..TRIES {
         let settings = dialog.ask("Server, HOST or HOST:PORT", &default, |answer| {
             Settings::of_server(args, environment, answer).map_err(|failure| failure.to_string())
