@@ -8,6 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
+use crate::cli::trust::Fingerprint;
 
 /// What is remembered for the next login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Chosen {
     pub user: String,
     pub keep: Keep,
     pub plaintext: bool,
+    /// The one key to trust, if it was named.
+    pub fingerprint: Option<Fingerprint>,
     /// `None`: ALSA's default.
     pub input: Option<String>,
     pub output: Option<String>,
@@ -46,6 +49,9 @@ fn text(chosen: &Chosen, secret: &Path) -> String {
     }
     if chosen.plaintext {
         set("plaintext", true.into());
+    }
+    if let Some(fingerprint) = chosen.fingerprint {
+        set("fingerprint", fingerprint.to_string().into());
     }
     for (name, device) in [("input", &chosen.input), ("output", &chosen.output)] {
         if let Some(device) = device {
@@ -127,6 +133,7 @@ mod tests {
                 user: odd.into(),
                 keep: keep.clone(),
                 plaintext: false,
+                fingerprint: Some(Fingerprint::of(b"a key")),
                 input: Some("alsa:plughw:1".into()),
                 output: None,
             };
@@ -136,6 +143,7 @@ mod tests {
             }
             let read = Settings::resolve(&args, &Environment { variable }).unwrap();
             assert_eq!((read.server().as_str(), read.user.as_str()), ("voice.example:9", odd));
+            assert_eq!(read.fingerprint, chosen.fingerprint);
             assert_eq!((read.input.as_deref(), read.output), (Some("alsa:plughw:1"), None));
             let left = matches!(keep, Keep::Token(_)).then(|| path.with_file_name("password"));
             assert_eq!(left_over(&path, &written), left.into_iter().collect::<Vec<_>>(), "what is left is told");

@@ -94,8 +94,9 @@ fn ask<F: Fn(&str) -> Option<String>>(
     let keep = way::account(dialog, &mut settings, &user, runtime)?;
     let (input, output) = hearing::test(dialog, runtime)?;
     let (server, user) = (settings.server(), settings.user.clone());
-    let password = if keep == Keep::Nothing { settings.password } else { String::new() };
-    let chosen = Chosen { server, user, keep, plaintext: settings.plaintext, input, output };
+    let password = if keep == Keep::Nothing { settings.password.clone() } else { String::new() };
+    let Settings { plaintext, fingerprint, .. } = settings;
+    let chosen = Chosen { server, user, keep, plaintext, fingerprint, input, output };
     Ok((chosen, password))
 }
 

@@ -83,7 +83,9 @@ pub(super) struct Interface {
 pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
     let keys = Keys::configured(&settings.keys).map_err(Failure::Usage)?;
     let sound = ui.sound(settings);
-    let (speech, no_sound) = open_sound(&sound)?;
+    // What was asked for by name must work; what was set once may be unplugged today.
+    let must_work = [&ui.input, &ui.output].into_iter().flatten().any(|name| name != "default");
+    let (speech, no_sound) = open_sound(&sound, must_work)?;
     let link = Link::log_in(settings, Use::Stay).await?;
     let state = |name: &str| settings.state.as_ref().map(|directory| directory.join(name));
     let install = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot wait for signals: {error}")));
@@ -132,14 +134,13 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// Sound, or why there is none: a person can write all the same.
-fn open_sound(sound: &SoundArgs) -> Result<(Option<Speech>, Option<String>), Failure> {
+fn open_sound(sound: &SoundArgs, must_work: bool) -> Result<(Option<Speech>, Option<String>), Failure> {
     if sound.input == "none" && sound.output == "none" {
         return Ok((None, None));
     }
     match engine_settings(sound, false).and_then(|settings| Speech::open(&settings)) {
         Ok(speech) => Ok((Some(speech), None)),
-        // What was asked for by name must work.
-        Err(failure) if sound.input != "default" || sound.output != "default" => Err(failure),
+        Err(failure) if must_work => Err(failure),
         Err(failure) => Ok((None, Some(failure.to_string()))),
     }
 }
