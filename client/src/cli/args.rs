@@ -11,12 +11,14 @@ use super::account::Account;
 use super::admin::Admin;
 use super::chat::{Change, History, Unread};
 use super::control::Order;
+use super::doctor::Doctor;
 use super::failure::EXIT_CODES;
 use super::processing_args::ProcessingArgs;
 use super::room::{Room, Rooms};
+use super::settings::Settings;
 
 /// A headless EchoMesh client: chat on standard input and output, voice from and to devices or files.
-#[derive(Debug, Parser)]
+#[derive(Debug, Default, Parser)]
 #[command(name = "echomesh", version, after_help = EXIT_CODES)]
 pub struct Args {
     /// Server, HOST or HOST:PORT [env: ECHOMESH_SERVER] [default: localhost:8888]
@@ -55,7 +57,7 @@ pub struct Args {
     /// Connect without TLS; only to a server on this machine [env: ECHOMESH_PLAINTEXT=true]
     #[arg(long, global = true)]
     pub plaintext: bool,
-    /// Configuration file with server, user, password, password_file, token_file, fingerprint, plaintext
+    /// Configuration file with server, user, password, password_file, token_file, fingerprint, plaintext, input, output
     /// [default: $XDG_CONFIG_HOME/echomesh/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -72,6 +74,8 @@ pub struct Args {
 pub enum Command {
     /// The full-screen interface: rooms, chat and voice; without a command on a terminal, too
     Ui(Ui),
+    /// Some questions, as at the first start: server, name, microphone; writes the configuration file, then `ui`
+    Setup,
     /// Switch the microphone of the interface that runs: for keys of a window manager
     Control {
         /// What to do; it prints how it is then
@@ -133,6 +137,9 @@ pub enum Command {
     },
     /// Hear yourself, without a server, and see what each stage adds to the delay
     Loopback(Loopback),
+    /// Find out what is wrong: settings, network, server, voice, sound; says what each means and what to do. Takes
+    /// under 20 s, changes nothing, and ends as the first fault would end a call
+    Doctor(Doctor),
     /// Say who the server takes this user for
     Whoami,
     /// This account: its password, its devices and their tokens, deleting it; and invitations to the server
@@ -205,12 +212,13 @@ pub struct Ui {
     /// Make the room if it is not there
     #[arg(long)]
     pub create: bool,
-    /// Microphone: default, alsa:NAME (`echomesh devices` lists them), a WAV file, or none
-    #[arg(long, value_name = "default|alsa:NAME|FILE.wav|none", default_value = "default")]
-    pub input: String,
+    /// Microphone: default, alsa:NAME (`echomesh devices` lists them), a WAV file, or none [default: input of the
+    /// configuration file, or default]
+    #[arg(long, value_name = "default|alsa:NAME|FILE.wav|none")]
+    pub input: Option<String>,
     /// Loudspeaker: likewise
-    #[arg(long, value_name = "default|alsa:NAME|FILE.wav|none", default_value = "default")]
-    pub output: String,
+    #[arg(long, value_name = "default|alsa:NAME|FILE.wav|none")]
+    pub output: Option<String>,
     /// Less delay: packets of 10 ms and shorter buffers, for twice the packets and no repair of lost ones
     #[arg(long)]
     pub low_delay: bool,
@@ -246,10 +254,13 @@ pub enum Talk {
 
 impl Ui {
     /// Sound as other commands have it.
-    pub fn sound(&self) -> SoundArgs {
+    pub fn sound(&self, settings: &Settings) -> SoundArgs {
+        let device = |named: &Option<String>, set: &Option<String>| {
+            named.as_ref().or(set.as_ref()).map_or_else(|| "default".to_owned(), String::clone)
+        };
         SoundArgs {
-            input: self.input.clone(),
-            output: self.output.clone(),
+            input: device(&self.input, &settings.input),
+            output: device(&self.output, &settings.output),
             low_delay: self.low_delay,
             processing: self.processing,
         }

@@ -48,6 +48,7 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
             Ok(())
         }
         Command::Ui(_)
+        | Command::Setup
         | Command::Control { .. }
         | Command::Join(_)
         | Command::Record(_)
@@ -55,6 +56,7 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
         | Command::VoiceParams(_)
         | Command::Devices { .. }
         | Command::Manual { .. }
+        | Command::Doctor(_)
         | Command::Loopback(_) => Err(Failure::Usage("this is not a single request".to_owned())),
     }
 }

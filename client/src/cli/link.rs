@@ -135,6 +135,39 @@ impl Link {
     /// # Errors
     /// `Failure::Connection`, `Trust` or `Credentials`.
     pub async fn log_in(settings: &Settings, purpose: Use) -> Result<Self, Failure> {
+        let mut link = Self::connect(settings, purpose).await?;
+        let mut notice = None;
+        loop {
+            match link.event().await {
+                Event::LoggedIn(logged_in) => {
+                    if logged_in.response.account_created {
+                        eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
+                    }
+                    if purpose != Use::Requests {
+                        for line in logged_in.response.motd.lines() {
+                            eprintln!("echomesh: the server says: {}", printable(line));
+                        }
+                    }
+                    return Ok(link);
+                }
+                Event::LoginRefused { status, message, .. } => return Err(login_refused(status, &message)),
+                // Turned away before the login: the server's word says more than the end of the connection.
+                Event::Notice { message, .. } => notice = Some(message),
+                Event::Disconnected(reason) => {
+                    return Err(Failure::Connection(
+                        notice.map_or_else(|| reason.to_string(), |notice| printable(&notice)),
+                    ));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Connects and asks for the login, whose outcome comes as an event.
+    ///
+    /// # Errors
+    /// `Failure::Connection` or `Trust`.
+    pub async fn connect(settings: &Settings, purpose: Use) -> Result<Self, Failure> {
         let mut config = echomesh_client::Config::new(&settings.user, &settings.password);
         config.token.clone_from(&settings.token);
         config.invitation.clone_from(&settings.invitation);
@@ -170,31 +203,7 @@ impl Link {
             datagrams_unsent: 0,
         };
         link.session.handle(clock::now(), Input::Connected, &mut link.fresh);
-        let mut notice = None;
-        loop {
-            match link.event().await {
-                Event::LoggedIn(logged_in) => {
-                    if logged_in.response.account_created {
-                        eprintln!("echomesh: the account {} was made", printable(&logged_in.response.username));
-                    }
-                    if purpose != Use::Requests {
-                        for line in logged_in.response.motd.lines() {
-                            eprintln!("echomesh: the server says: {}", printable(line));
-                        }
-                    }
-                    return Ok(link);
-                }
-                Event::LoginRefused { status, message, .. } => return Err(login_refused(status, &message)),
-                // Turned away before the login: the server's word says more than the end of the connection.
-                Event::Notice { message, .. } => notice = Some(message),
-                Event::Disconnected(reason) => {
-                    return Err(Failure::Connection(
-                        notice.map_or_else(|| reason.to_string(), |notice| printable(&notice)),
-                    ));
-                }
-                _ => {}
-            }
-        }
+        Ok(link)
     }
 
     /// The password of the room that is entered.
@@ -405,6 +414,18 @@ impl Link {
                 self.datagrams_unsent += 1;
             }
         }
+    }
+
+    /// Another UDP port of this machine for voice, as when a NAT forgets the old one. Nothing that comes to that one
+    /// is read any more.
+    ///
+    /// # Errors
+    /// The system's; the old port stays.
+    pub fn move_voice(&mut self) -> io::Result<()> {
+        if let Some(udp) = &mut self.udp {
+            *udp = VoiceSocket::open(udp.target)?;
+        }
+        Ok(())
     }
 
     /// Seals a frame and sends it at once.

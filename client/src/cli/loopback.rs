@@ -37,6 +37,31 @@ const LOOK: Duration = Duration::from_millis(50);
 /// The only stream there is.
 const OWN: Ssrc = Ssrc(1);
 
+/// What is said comes back, as if a server had forwarded it.
+#[derive(Debug, Default)]
+pub struct Echo {
+    index: u64,
+}
+
+impl Echo {
+    /// Gives the engine back what it has ready.
+    pub fn give_back(&mut self, speech: &mut Speech) {
+        while let Some(spoken) = speech.next_spoken() {
+            let Some(frame) = spoken.frame else { continue };
+            self.index += 1;
+            speech.hear(&HeardPacket {
+                time: clock::monotonic(),
+                ssrc: OWN,
+                index: self.index,
+                media_time: MediaTime(frame.media_time),
+                marker: frame.marker,
+                audio_level: Some(frame.audio_level),
+                payload: frame.payload().to_vec(),
+            });
+        }
+    }
+}
+
 /// Mean of what a device held, milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
@@ -69,7 +94,7 @@ pub async fn run(loopback: &Loopback) -> Result<(), Failure> {
     let mut stop = pin!(stay::stop(loopback.duration)?);
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut microphone, mut loudspeaker, mut index) = (Held::default(), Held::default(), 0);
+    let (mut microphone, mut loudspeaker, mut echo) = (Held::default(), Held::default(), Echo::default());
     loop {
         while let Some(sentence) = speech.next_news() {
             eprintln!("echomesh: {sentence}");
@@ -86,19 +111,7 @@ pub async fn run(loopback: &Loopback) -> Result<(), Failure> {
                 }
             }
         }
-        while let Some(spoken) = speech.next_spoken() {
-            let Some(frame) = spoken.frame else { continue };
-            index += 1;
-            speech.hear(&HeardPacket {
-                time: clock::monotonic(),
-                ssrc: OWN,
-                index,
-                media_time: MediaTime(frame.media_time),
-                marker: frame.marker,
-                audio_level: Some(frame.audio_level),
-                payload: frame.payload().to_vec(),
-            });
-        }
+        echo.give_back(&mut speech);
     }
     let totals = speech.finish()?;
     for line in report(&totals, microphone, loudspeaker, settings.encoder.frame) {

@@ -8,7 +8,8 @@
 //!   moderators do; `account`: one's own; `room`: rooms themselves. `fields`: how lists are printed. `join`: being in
 //!   a room. `outgoing`: lines on their way.
 //! - `speech`: the audio engine; `sound`: its settings and news.
-//! - `devices`, `loopback`: sound without a server.
+//! - `devices`, `loopback`: sound without a server. `doctor`: what is wrong.
+//! - `setup`: the first start.
 //! - `tui`: the full-screen interface; `control`: switching it from outside.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
 //! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
@@ -22,6 +23,7 @@ mod clock;
 mod commands;
 mod control;
 mod devices;
+mod doctor;
 mod failure;
 mod fields;
 mod join;
@@ -39,6 +41,7 @@ mod record;
 mod roaming;
 mod room;
 mod settings;
+mod setup;
 mod sound;
 mod speech;
 mod statistics;
@@ -79,6 +82,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The interface without options.
+fn interface() -> Command {
+    Command::Ui(UiAlone::parse_from(["echomesh"]).ui)
+}
+
 fn run(mut args: Args) -> Result<(), Failure> {
     let runtime = || {
         tokio::runtime::Builder::new_current_thread()
@@ -86,11 +94,16 @@ fn run(mut args: Args) -> Result<(), Failure> {
             .build()
             .map_err(|error| Failure::Local(format!("cannot start: {error}")))
     };
+    let environment = Environment { variable: |name| std::env::var(name).ok() };
     let command = match args.command.take() {
         Some(command) => command,
-        None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
-            Command::Ui(UiAlone::parse_from(["echomesh"]).ui)
+        None if std::io::stdin().is_terminal()
+            && std::io::stdout().is_terminal()
+            && setup::is_first_start(&args, &environment) =>
+        {
+            Command::Setup
         }
+        None if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => interface(),
         None => {
             let text = "say what to do: `echomesh --help` lists the commands; on a terminal it is `echomesh ui`";
             return Err(Failure::Usage(text.to_owned()));
@@ -107,12 +120,22 @@ fn run(mut args: Args) -> Result<(), Failure> {
                 .map_err(|error| Failure::Local(format!("cannot write to {}: {error}", folder.display())));
         }
         Command::Loopback(loopback) => return runtime()?.block_on(loopback::run(loopback)),
+        Command::Doctor(doctor) => {
+            let runtime = runtime()?;
+            let outcome = doctor::run(doctor, args, &runtime);
+            // A name server that does not answer is not waited for.
+            runtime.shutdown_background();
+            return outcome;
+        }
         _ => {}
     }
-    let environment = Environment { variable: |name| std::env::var(name).ok() };
-    let settings = Settings::resolve(&args, &environment)?;
-    let settings = settings.with_password(|question| prompt::password(question, prompt::ACCOUNT))?;
     let runtime = runtime()?;
+    let (settings, command) = if matches!(command, Command::Setup) {
+        (setup::run(args, &environment, &runtime)?, interface())
+    } else {
+        let settings = Settings::resolve(&args, &environment)?;
+        (settings.with_password(|question| prompt::password(question, prompt::ACCOUNT))?, command)
+    };
     let outcome = runtime.block_on(async {
         match &command {
             Command::Ui(ui) => tui::run(&settings, ui).await,

@@ -36,17 +36,18 @@ pub const NEW: &str = "give --new-password-file FILE";
 /// `Failure::Usage` if there is no terminal or nothing was typed: says how else to give the password.
 pub fn password(question: &str, other_ways: &str) -> Result<String, Failure> {
     let refuse = |error: std::io::Error| Failure::Usage(format!("cannot ask for the password ({error}): {other_ways}"));
-    let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(refuse)?;
+    let terminal = File::options().read(true).write(true).open("/dev/tty").map_err(refuse)?;
     let modes = tcgetattr(&terminal).map_err(|error| refuse(error.into()))?;
     let mut silent = modes.clone();
     silent.local_modes.remove(LocalModes::ECHO);
-    terminal.write_all(question.as_bytes()).map_err(refuse)?;
     tcsetattr(&terminal, OptionalActions::Flush, &silent).map_err(|error| refuse(error.into()))?;
     let echo = Echo { terminal: &terminal, modes };
+    // What is typed from here on is neither shown nor lost.
+    (&terminal).write_all(question.as_bytes()).map_err(refuse)?;
     let mut line = String::new();
     let read = BufReader::new((&terminal).take(LINE_BYTES_MAX)).read_line(&mut line);
     drop(echo);
-    terminal.write_all(b"\n").map_err(refuse)?;
+    (&terminal).write_all(b"\n").map_err(refuse)?;
     read.map_err(refuse)?;
     let password = line.trim_end_matches(['\r', '\n']);
     if password.is_empty() {

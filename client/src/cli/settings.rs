@@ -25,7 +25,7 @@ pub struct Environment<F: Fn(&str) -> Option<String>> {
 
 impl<F: Fn(&str) -> Option<String>> Environment<F> {
     /// A variable that is set to something.
-    fn get(&self, name: &str) -> Option<String> {
+    pub fn get(&self, name: &str) -> Option<String> {
         (self.variable)(name).filter(|value| !value.is_empty())
     }
 
@@ -49,6 +49,8 @@ struct File {
     token_file: Option<PathBuf>,
     fingerprint: Option<String>,
     plaintext: Option<bool>,
+    input: Option<String>,
+    output: Option<String>,
     #[serde(default)]
     keys: BTreeMap<String, OneOrMore>,
 }
@@ -92,6 +94,21 @@ pub struct Settings {
     pub keys: BTreeMap<String, Vec<String>>,
     /// Where this program keeps what it may lose; `None` without a home directory.
     pub state: Option<PathBuf>,
+    /// Microphone and loudspeaker of the interface, where no option names another.
+    pub input: Option<String>,
+    pub output: Option<String>,
+}
+
+/// Where settings come from, and where the program keeps things.
+pub struct Sources {
+    /// The configuration file, there or not; `None` without a home directory.
+    pub config: Option<PathBuf>,
+    /// What is wrong with it.
+    pub problem: Option<Failure>,
+    /// Files that hold a password or a token; not all of them need be used.
+    pub secrets: Vec<PathBuf>,
+    /// For what, and which; `None` without a home directory.
+    pub directories: [(&'static str, Option<PathBuf>); 3],
 }
 
 impl Settings {
@@ -100,7 +117,35 @@ impl Settings {
     /// # Errors
     /// `Failure::Usage` for what the person can correct, `Failure::Local` for unreadable files.
     pub fn resolve<F: Fn(&str) -> Option<String>>(args: &Args, environment: &Environment<F>) -> Result<Self, Failure> {
-        let file = read_config(args, environment)?;
+        Self::combine(args, environment, read_config(args, environment)?)
+    }
+
+    /// For a server that somebody just named and has no account at yet; no configuration file counts.
+    ///
+    /// # Errors
+    /// `Failure::Usage`.
+    pub fn of_server<F: Fn(&str) -> Option<String>>(
+        args: &Args,
+        environment: &Environment<F>,
+        server: &str,
+    ) -> Result<Self, Failure> {
+        let args = Args {
+            server: Some(server.to_owned()),
+            user: Some(String::new()),
+            guest: true,
+            invitation: args.invitation.clone(),
+            fingerprint: args.fingerprint.clone(),
+            plaintext: args.plaintext,
+            ..Args::default()
+        };
+        Ok(Self { guest: false, ..Self::combine(&args, environment, File::default())? })
+    }
+
+    fn combine<F: Fn(&str) -> Option<String>>(
+        args: &Args,
+        environment: &Environment<F>,
+        file: File,
+    ) -> Result<Self, Failure> {
         let server = args.server.clone().or_else(|| environment.get("ECHOMESH_SERVER")).or(file.server);
         let (host, port) = split_server(server.as_deref().unwrap_or("localhost"))?;
         let user = args.user.clone().or_else(|| environment.get("ECHOMESH_USER")).or(file.user);
@@ -162,7 +207,40 @@ impl Settings {
             known_servers,
             keys,
             state,
+            input: file.input,
+            output: file.output,
         })
+    }
+
+    /// The files that settings are read from.
+    pub fn sources<F: Fn(&str) -> Option<String>>(args: &Args, environment: &Environment<F>) -> Sources {
+        let path = config_path(args, environment);
+        let (file, problem) = match read_config(args, environment) {
+            Ok(file) => (file, None),
+            Err(failure) => (File::default(), Some(failure)),
+        };
+        let named = |name: &str| environment.get(name).map(PathBuf::from);
+        let secrets = [
+            args.password_file.clone(),
+            args.token_file.clone(),
+            named("ECHOMESH_PASSWORD_FILE"),
+            named("ECHOMESH_TOKEN_FILE"),
+            file.password_file,
+            file.token_file,
+        ];
+        let mut secrets: Vec<PathBuf> = secrets.into_iter().flatten().collect();
+        if file.password.is_some() {
+            secrets.extend(path.clone());
+        }
+        let [config, data, state] =
+            [("XDG_CONFIG_HOME", ".config"), ("XDG_DATA_HOME", ".local/share"), ("XDG_STATE_HOME", ".local/state")]
+                .map(|(variable, below_home)| environment.directory(variable, below_home));
+        Sources {
+            config: path,
+            problem,
+            secrets,
+            directories: [("configuration", config), ("data", data), ("state", state)],
+        }
     }
 
     /// Asks for the password if none was given.
@@ -195,9 +273,13 @@ fn first_password(places: impl IntoIterator<Item = (Option<String>, Option<PathB
     }
 }
 
+fn config_path<F: Fn(&str) -> Option<String>>(args: &Args, environment: &Environment<F>) -> Option<PathBuf> {
+    let usual = || environment.directory("XDG_CONFIG_HOME", ".config").map(|directory| directory.join("config.toml"));
+    args.config.clone().or_else(usual)
+}
+
 fn read_config<F: Fn(&str) -> Option<String>>(args: &Args, environment: &Environment<F>) -> Result<File, Failure> {
-    let usual = environment.directory("XDG_CONFIG_HOME", ".config").map(|directory| directory.join("config.toml"));
-    let Some(path) = args.config.clone().or(usual) else { return Ok(File::default()) };
+    let Some(path) = config_path(args, environment) else { return Ok(File::default()) };
     match read_small(&path) {
         Ok(text) => toml::from_str(&text).map_err(|error| Failure::Usage(format!("{}: {error}", path.display()))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && args.config.is_none() => Ok(File::default()),

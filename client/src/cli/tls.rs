@@ -43,6 +43,8 @@ struct Judge {
 struct Case {
     policy: Policy,
     verdict: Option<(Fingerprint, Verdict)>,
+    /// Why no authority vouches for it.
+    doubt: Option<rustls::Error>,
 }
 
 impl Judge {
@@ -59,14 +61,20 @@ impl Judge {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<(Fingerprint, Verdict), rustls::Error> {
-        let verified = self.authorities.as_ref().is_some_and(|authorities| {
-            authorities.verify_server_cert(end_entity, intermediates, name, ocsp_response, now).is_ok()
-        });
+        let verified = self
+            .authorities
+            .as_ref()
+            .map(|authorities| authorities.verify_server_cert(end_entity, intermediates, name, ocsp_response, now));
+        let doubt = match &verified {
+            Some(Err(error)) => Some(error.clone()),
+            Some(Ok(_)) | None => None,
+        };
+        let verified = matches!(verified, Some(Ok(_)));
         let shown = Fingerprint::of(&ParsedCertificate::try_from(end_entity)?.subject_public_key_info());
         let mut case = self.case();
         let case = case.as_mut().ok_or_else(|| rustls::Error::General("no connection is under way".to_owned()))?;
         let judged = (shown, case.policy.judge(shown, verified));
-        case.verdict = Some(judged.clone());
+        (case.verdict, case.doubt) = (Some(judged.clone()), doubt);
         Ok(judged)
     }
 }
@@ -141,7 +149,7 @@ impl Tls {
     /// # Errors
     /// `Failure::Local` if TLS cannot be set up.
     pub fn connection(&self, policy: Policy) -> Result<ClientConnection, Failure> {
-        *self.judge.case() = Some(Case { policy, verdict: None });
+        *self.judge.case() = Some(Case { policy, verdict: None, doubt: None });
         ClientConnection::new(self.config.clone(), self.name.clone())
             .map_err(|error| Failure::Local(format!("TLS cannot be set up: {error}")))
     }
@@ -154,6 +162,11 @@ impl Tls {
             return self.judge.examine(end_entity, intermediates, &self.name, &[], UnixTime::now()).ok();
         }
         self.judge.case().as_ref()?.verdict.clone()
+    }
+
+    /// Why no authority vouches for the server that was judged last; `None` if one does, or the system knows none.
+    pub fn doubt(&self) -> Option<rustls::Error> {
+        self.judge.case().as_ref()?.doubt.clone()
     }
 }
 

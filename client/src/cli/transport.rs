@@ -32,6 +32,16 @@ pub struct Transport {
     peer: SocketAddr,
 }
 
+/// A handshake that was tried.
+pub struct Shaken {
+    /// The connection.
+    pub transport: Transport,
+    /// Whether it worked.
+    pub outcome: io::Result<()>,
+    /// The server's key, and what to do about it; `None` if it showed none.
+    pub verdict: Option<(Fingerprint, Verdict)>,
+}
+
 /// A socket that never waits, as rustls wants it.
 struct NoWait<'a>(&'a TcpStream);
 
@@ -63,20 +73,21 @@ impl Transport {
             tracing::debug!("TCP_NODELAY: {error}");
         }
         let Some(tls) = tls else { return Ok(Self { stream, tls: None, peer }) };
-        let file = settings.known_servers.as_deref();
-        let known = file.map(KnownServers::read).transpose()?.unwrap_or_default();
-        let policy = Policy {
-            server: settings.server(),
-            fingerprint: settings.fingerprint,
-            known: known.get(&settings.server()),
-            file: file.map_or_else(String::new, |file| file.display().to_string()),
-        };
-        let mut transport = Self { stream, tls: Some(Box::new(tls.connection(policy)?)), peer };
-        let shaken = timeout(CONNECT_MAX, transport.handshake()).await;
-        let shaken = shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        let verdict = transport.tls.as_ref().and_then(|connection| tls.verdict(connection));
-        remember(settings, verdict, shaken)?;
+        let Shaken { transport, outcome, verdict } = Self::shake(stream, peer, tls, policy(settings)?).await?;
+        remember(settings, verdict, outcome)?;
         Ok(transport)
+    }
+
+    /// Shakes hands over a connection, and says what is to be thought of the server. Nothing is remembered.
+    ///
+    /// # Errors
+    /// `Failure::Local` if TLS cannot be set up.
+    pub async fn shake(stream: TcpStream, peer: SocketAddr, tls: &Tls, policy: Policy) -> Result<Shaken, Failure> {
+        let mut transport = Self { stream, tls: Some(Box::new(tls.connection(policy)?)), peer };
+        let outcome = timeout(CONNECT_MAX, transport.handshake()).await;
+        let outcome = outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let verdict = transport.tls.as_ref().and_then(|connection| tls.verdict(connection));
+        Ok(Shaken { transport, outcome, verdict })
     }
 
     async fn handshake(&mut self) -> io::Result<()> {
@@ -179,7 +190,26 @@ impl Transport {
     }
 }
 
-async fn connect_tcp(settings: &Settings) -> Result<(TcpStream, SocketAddr), Failure> {
+/// What the settings and the file of known servers say of this server.
+///
+/// # Errors
+/// `Failure::Trust` if the file cannot be read.
+pub fn policy(settings: &Settings) -> Result<Policy, Failure> {
+    let file = settings.known_servers.as_deref();
+    let known = file.map(KnownServers::read).transpose()?.unwrap_or_default();
+    Ok(Policy {
+        server: settings.server(),
+        fingerprint: settings.fingerprint,
+        known: known.get(&settings.server()),
+        file: file.map_or_else(String::new, |file| file.display().to_string()),
+    })
+}
+
+/// Connects to the first of the server's addresses that takes it.
+///
+/// # Errors
+/// `Failure::Connection`, or `Usage` for plaintext beyond this machine.
+pub async fn connect_tcp(settings: &Settings) -> Result<(TcpStream, SocketAddr), Failure> {
     let server = settings.server();
     let unknown = |error: io::Error| {
         Failure::Connection(format!("cannot find {}: {error}. Check --server and the network.", settings.host))

@@ -27,7 +27,7 @@ use super::status;
 use super::terminal::Screen;
 use super::theme::Theme;
 use super::view::Kind;
-use crate::cli::args::{Talk, Ui};
+use crate::cli::args::{SoundArgs, Talk, Ui};
 use crate::cli::clock;
 use crate::cli::control::{self, Control, Order};
 use crate::cli::failure::Failure;
@@ -82,7 +82,10 @@ pub(super) struct Interface {
 /// [`Failure`]; the terminal is as it was by then.
 pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
     let keys = Keys::configured(&settings.keys).map_err(Failure::Usage)?;
-    let (speech, no_sound) = open_sound(ui)?;
+    let sound = ui.sound(settings);
+    // What was asked for by name must work; what was set once may be unplugged today.
+    let must_work = [&ui.input, &ui.output].into_iter().flatten().any(|name| name != "default");
+    let (speech, no_sound) = open_sound(&sound, must_work)?;
     let link = Link::log_in(settings, Use::Stay).await?;
     let state = |name: &str| settings.state.as_ref().map(|directory| directory.join(name));
     let install = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot wait for signals: {error}")));
@@ -97,8 +100,8 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
         Talk::Push => TalkMode::Push,
         Talk::Always => TalkMode::Always,
     };
-    app.own.has_input = speech.is_some() && ui.input != "none";
-    app.own.has_output = speech.is_some() && ui.output != "none";
+    app.own.has_input = speech.is_some() && sound.input != "none";
+    app.own.has_output = speech.is_some() && sound.output != "none";
     let mut interface = Interface {
         app,
         link,
@@ -131,14 +134,13 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
 }
 
 /// Sound, or why there is none: a person can write all the same.
-fn open_sound(ui: &Ui) -> Result<(Option<Speech>, Option<String>), Failure> {
-    if ui.input == "none" && ui.output == "none" {
+fn open_sound(sound: &SoundArgs, must_work: bool) -> Result<(Option<Speech>, Option<String>), Failure> {
+    if sound.input == "none" && sound.output == "none" {
         return Ok((None, None));
     }
-    match engine_settings(&ui.sound(), false).and_then(|settings| Speech::open(&settings)) {
+    match engine_settings(sound, false).and_then(|settings| Speech::open(&settings)) {
         Ok(speech) => Ok((Some(speech), None)),
-        // What was asked for by name must work.
-        Err(failure) if ui.input != "default" || ui.output != "default" => Err(failure),
+        Err(failure) if must_work => Err(failure),
         Err(failure) => Ok((None, Some(failure.to_string()))),
     }
 }
