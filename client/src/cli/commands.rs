@@ -50,6 +50,8 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
         Command::Ui(_)
         | Command::Control { .. }
         | Command::Join(_)
+        | Command::Listen(_)
+        | Command::Bridge(_)
         | Command::Record(_)
         | Command::Play(_)
         | Command::VoiceParams(_)

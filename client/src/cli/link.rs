@@ -35,6 +35,9 @@ const RECONNECT_MAX: Duration = Duration::from_secs(60);
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(800);
 
+/// Longest pause of who never gives up, after that minute: a server that is away for hours is not asked every second.
+const FOREVER_PAUSE_MAX: Duration = Duration::from_secs(15);
+
 /// How often one page of a list or of history is asked for, and the longest wait for it.
 const PAGE_TRIES: u32 = 5;
 const PAGE_WAIT_MS_MAX: u32 = 2_000;
@@ -90,6 +93,8 @@ pub struct Link {
     way: Way,
     /// Before the next attempt to connect.
     pause: Duration,
+    /// A server that does not answer is never given up.
+    forever: bool,
     /// Datagrams the socket did not take.
     pub datagrams_unsent: u64,
 }
@@ -167,6 +172,7 @@ impl Link {
             events: VecDeque::new(),
             way: Way::to(transport_peer),
             pause: RECONNECT_PAUSE,
+            forever: false,
             datagrams_unsent: 0,
         };
         link.session.handle(clock::now(), Input::Connected, &mut link.fresh);
@@ -188,6 +194,32 @@ impl Link {
                     ));
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// The same, again and again until there is a server; why there is none is told at first. It will be looked for as
+    /// long each time that the connection is lost.
+    ///
+    /// # Errors
+    /// As [`Link::log_in`], but none that the server's being there would mend.
+    pub async fn log_in_for_ever(
+        settings: &Settings,
+        purpose: Use,
+        mut tell: impl FnMut(&str),
+    ) -> Result<Self, Failure> {
+        let (begun, mut pause, mut told) = (Instant::now(), RECONNECT_PAUSE, false);
+        loop {
+            match Self::log_in(settings, purpose).await {
+                Ok(link) => return Ok(Self { forever: true, ..link }),
+                Err(Failure::Connection(text)) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tell(&text);
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = longer(pause, begun);
+                }
+                Err(failure) => return Err(failure),
             }
         }
     }
@@ -433,13 +465,13 @@ impl Link {
     /// Connects again after `Event::Disconnected`; the session resumes by itself.
     ///
     /// # Errors
-    /// `Failure::Connection` after a minute; `Failure::Trust` at once.
+    /// `Failure::Connection` after a minute, unless it never gives up; `Failure::Trust` at once.
     pub async fn reconnect(&mut self) -> Result<(), Failure> {
-        let end = Instant::now() + RECONNECT_MAX;
+        let begun = Instant::now();
         let mut pause = std::mem::replace(&mut self.pause, RECONNECT_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
+            pause = longer(pause, begun);
             match Transport::connect(&self.settings, self.tls.as_ref()).await {
                 Ok(transport) => {
                     self.peer = transport.peer();
@@ -448,7 +480,9 @@ impl Link {
                     self.session.handle(clock::now(), Input::Connected, &mut self.fresh);
                     return Ok(());
                 }
-                Err(failure @ Failure::Connection(_)) if Instant::now() >= end => return Err(failure),
+                Err(failure @ Failure::Connection(_)) if !self.forever && begun.elapsed() >= RECONNECT_MAX => {
+                    return Err(failure);
+                }
                 Err(Failure::Connection(text)) => tracing::debug!("{text}"),
                 Err(failure) => return Err(failure),
             }
@@ -481,6 +515,12 @@ impl VoiceSocket {
         let incoming = UdpSocket::from_std(outgoing.try_clone()?)?;
         Ok(Self { incoming, outgoing, target })
     }
+}
+
+/// The pause after this one, for who has tried since then.
+fn longer(pause: Duration, begun: Instant) -> Duration {
+    let longest = if begun.elapsed() < RECONNECT_MAX { RECONNECT_PAUSE_MAX } else { FOREVER_PAUSE_MAX };
+    (pause * 2).min(longest)
 }
 
 /// How a refused login ends the program.
