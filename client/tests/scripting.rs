@@ -232,7 +232,7 @@ fn a_server_is_waited_for() {
     drop((running, output));
     let arguments = ["join", "hall", "--create", "--json", "--forever"];
     let (mut ann, mut events, _news) = start(client(home.path(), port, "ann", &arguments));
-    await_line(&mut events, r#"{"event":"notice","#);
+    await_line(&mut events, r#"{"event":"waiting","#);
     let (running, output, _) = server(home.path(), port);
     await_line(&mut events, r#"{"event":"in","#);
     drop((running, output));
@@ -244,7 +244,7 @@ fn a_server_is_waited_for() {
     assert!(ann.0.wait().unwrap().success());
 
     let (mut eve, mut events, _news) = start(client(home.path(), 1, "eve", &arguments));
-    await_line(&mut events, r#"{"event":"notice","#);
+    await_line(&mut events, r#"{"event":"waiting","#);
     eve.terminate();
     assert!(eve.0.wait().unwrap().success(), "it can be stopped while it waits");
 }

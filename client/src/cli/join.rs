@@ -7,7 +7,7 @@
 
 use std::path::Path;
 use std::pin::{Pin, pin};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use echomesh_client::{
     Announce, Answer, Done, Event, LoggedIn, MemberChange, OpenVoice, Outcome, RequestId, VoiceFrame,
@@ -23,7 +23,7 @@ use super::clock;
 use super::commands::enter;
 use super::failure::Failure;
 use super::lines::{no_lines, read_lines};
-use super::link::{Link, Use};
+use super::link::{Link, RECONNECT_PAUSE, Use, longer};
 use super::news::{News, Teller};
 use super::outgoing::{Fate, Outgoing, Place};
 use super::packet_log::PacketLog;
@@ -167,33 +167,45 @@ pub async fn stay(settings: &Settings, plan: Plan<'_>, mut teller: Teller) -> Re
     outcome.and(ended)
 }
 
-/// Logs in, enters, tells what was said before, opens voice. Gives the number of the newest line told.
+/// Begins; who never gives up tries again and again until there is a server, and tells at first why there is none.
 async fn begin(settings: &Settings, plan: &Plan<'_>, teller: &mut Teller) -> Result<(Link, u64), Failure> {
-    let mut link = if plan.forever {
-        Link::log_in_for_ever(settings, Use::Stay, |text| {
-            let text = format!("{text}; trying again until it is there");
-            // What cannot be written now is told by the next thing that is.
-            let _ = teller.tell(&News::Notice(&text));
-        })
-        .await?
-    } else {
-        Link::log_in(settings, Use::Stay).await?
-    };
-    enter(&mut link, plan.room, plan.create).await?;
-    let others = link.session.room(plan.room).map_or(0, |room| room.members().count().saturating_sub(1));
-    teller.tell(&News::In { room: plan.room, others, again: false })?;
-    if tracing::enabled!(tracing::Level::DEBUG) {
-        let request = link.session.who(clock::now());
-        if let Done::Who(who) = link.answer(request).await? {
-            tracing::debug!("session {:016x} on shard {}", who.session_id, who.shard);
+    let (begun, mut pause, mut told) = (Instant::now(), RECONNECT_PAUSE, false);
+    loop {
+        match begin_once(settings, plan, teller).await {
+            Err(Failure::Connection(text)) if plan.forever => {
+                if !std::mem::replace(&mut told, true) {
+                    teller.tell(&News::Waiting(&text))?;
+                }
+                tokio::time::sleep(pause).await;
+                pause = longer(pause, begun.elapsed());
+            }
+            outcome => return outcome,
         }
     }
-    let shown = tell_before(&mut link, plan, teller).await?;
+}
+
+/// Logs in, enters, tells what was said before, opens voice. Gives the number of the newest line told.
+async fn begin_once(settings: &Settings, plan: &Plan<'_>, teller: &mut Teller) -> Result<(Link, u64), Failure> {
+    let mut link = Link::log_in(settings, Use::Stay).await?;
+    if plan.forever {
+        link.never_give_up();
+    }
+    enter(&mut link, plan.room, plan.create).await?;
     if plan.speech.is_some() {
         let flags = OpenVoice { muted: plan.announce.muted, deafened: plan.announce.deafened };
         let request = link.session.open_voice(clock::now(), plan.room, flags);
         link.answer(request).await?;
     }
+    // From here on a lost connection is one of the stay, which makes it again.
+    let others = link.session.room(plan.room).map_or(0, |room| room.members().count().saturating_sub(1));
+    teller.tell(&News::In { room: plan.room, others, again: false })?;
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        let request = link.session.who(clock::now());
+        if let Ok(Done::Who(who)) = link.answer(request).await {
+            tracing::debug!("session {:016x} on shard {}", who.session_id, who.shard);
+        }
+    }
+    let shown = tell_before(&mut link, plan, teller).await?;
     Ok((link, shown))
 }
 
@@ -202,7 +214,9 @@ async fn begin(settings: &Settings, plan: &Plan<'_>, teller: &mut Teller) -> Res
 async fn tell_before(link: &mut Link, plan: &Plan<'_>, teller: &mut Teller) -> Result<u64, Failure> {
     let mut shown = 0;
     match tell_history(link, plan, teller, &mut shown).await {
-        Err(Failure::Refused(text)) => teller.tell(&News::Refused(&format!("what was said before: {text}")))?,
+        Err(Failure::Refused(text) | Failure::Connection(text)) => {
+            teller.tell(&News::Refused(&format!("what was said before: {text}")))?;
+        }
         outcome => outcome?,
     }
     Ok(shown)

@@ -32,7 +32,7 @@ const DATAGRAMS_PER_PUMP: usize = 256;
 /// Longest wait for a connection that was lost, first pause and longest pause between attempts: a server that is up
 /// again, or a network that is back, is found within a second while the session can be resumed.
 const RECONNECT_MAX: Duration = Duration::from_secs(60);
-const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(800);
 
 /// Longest pause of who never gives up, after that minute: a server that is away for hours is not asked every second.
@@ -198,30 +198,9 @@ impl Link {
         }
     }
 
-    /// The same, again and again until there is a server; why there is none is told at first. It will be looked for as
-    /// long each time that the connection is lost.
-    ///
-    /// # Errors
-    /// As [`Link::log_in`], but none that the server's being there would mend.
-    pub async fn log_in_for_ever(
-        settings: &Settings,
-        purpose: Use,
-        mut tell: impl FnMut(&str),
-    ) -> Result<Self, Failure> {
-        let (begun, mut pause, mut told) = (Instant::now(), RECONNECT_PAUSE, false);
-        loop {
-            match Self::log_in(settings, purpose).await {
-                Ok(link) => return Ok(Self { forever: true, ..link }),
-                Err(Failure::Connection(text)) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tell(&text);
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = longer(pause, begun);
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
+    /// A server that does not answer is looked for as long as it takes, each time that the connection is lost.
+    pub fn never_give_up(&mut self) {
+        self.forever = true;
     }
 
     /// The password of the room that is entered.
@@ -471,7 +450,7 @@ impl Link {
         let mut pause = std::mem::replace(&mut self.pause, RECONNECT_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
-            pause = longer(pause, begun);
+            pause = longer(pause, begun.elapsed());
             match Transport::connect(&self.settings, self.tls.as_ref()).await {
                 Ok(transport) => {
                     self.peer = transport.peer();
@@ -517,9 +496,9 @@ impl VoiceSocket {
     }
 }
 
-/// The pause after this one, for who has tried since then.
-fn longer(pause: Duration, begun: Instant) -> Duration {
-    let longest = if begun.elapsed() < RECONNECT_MAX { RECONNECT_PAUSE_MAX } else { FOREVER_PAUSE_MAX };
+/// The pause after this one, for who has tried for so long.
+pub fn longer(pause: Duration, tried: Duration) -> Duration {
+    let longest = if tried < RECONNECT_MAX { RECONNECT_PAUSE_MAX } else { FOREVER_PAUSE_MAX };
     (pause * 2).min(longest)
 }
 

@@ -48,6 +48,8 @@ pub enum Kind {
     VoiceWay,
     /// What happened to a microphone or loudspeaker
     Device,
+    /// There is no server yet
+    Waiting,
     /// The connection was lost, and is made again
     ConnectionLost,
     /// It is there again
@@ -81,6 +83,7 @@ pub enum News<'a> {
     Voice { room: &'a str, open: bool },
     VoiceWay { room: &'a str, udp: bool },
     Device(&'a str),
+    Waiting(&'a str),
     ConnectionLost,
     ConnectionBack { resumed: bool },
     Moved { room: &'a str },
@@ -184,6 +187,7 @@ impl News<'_> {
             Self::Voice { .. } => Kind::Voice,
             Self::VoiceWay { .. } => Kind::VoiceWay,
             Self::Device(_) => Kind::Device,
+            Self::Waiting(_) => Kind::Waiting,
             Self::ConnectionLost => Kind::ConnectionLost,
             Self::ConnectionBack { .. } => Kind::ConnectionBack,
             Self::Moved { .. } => Kind::Moved,
@@ -227,7 +231,7 @@ impl News<'_> {
             | Self::Talking { room, member } => member_fields(room, member),
             Self::Line { own, old, .. } => vec![("own", Field::Flag(*own)), ("old", Field::Flag(*old))],
             Self::Direct { own, .. } | Self::Changed { own, .. } => vec![("own", Field::Flag(*own))],
-            Self::Refused(message) | Self::Device(message) | Self::Notice(message) => {
+            Self::Refused(message) | Self::Device(message) | Self::Waiting(message) | Self::Notice(message) => {
                 vec![("message", owned(message))]
             }
             Self::Unread(of) => vec![("user", owned(&of.username)), ("lines", Field::Number(of.count.into()))],
@@ -273,6 +277,7 @@ impl News<'_> {
                     .to_owned()
             }
             Self::Device(message) => (*message).to_owned(),
+            Self::Waiting(message) => format!("{}; trying again until it is there", printable(message)),
             Self::ConnectionLost => "the connection was lost; trying again".to_owned(),
             Self::Moved { room } => format!("moved to {}", printable(room)),
             Self::RoomLost { room, message } => format!("not in {} any more: {}", printable(room), printable(message)),
