@@ -1,12 +1,12 @@
 //! Sound of EchoMesh: devices, Opus, WAV files, and the mix of all who speak.
 //!
 //! Not the network, and not the jitter buffer, which is the kernel `echomesh_playout`, here as [`playout`].
-//! In: packets, WAV files, microphones. Out: packets, WAV files, loudspeakers. All sound inside is 48 kHz,
+//! In: packets, files, pipes, microphones. Out: packets, files, pipes, loudspeakers. All sound inside is 48 kHz,
 //! mono, `i16`.
 //!
 //! # Layout
 //! [`source`] or [`alsa`] → [`processing`] → [`codec`] → [`talkspurt`] → the network → [`receiver`] → [`alsa`] or
-//! [`sink`], kept going by [`engine`]. [`adapt`] chooses how to encode by what the network reports; [`level`] is
+//! [`sink`], kept going by [`engine`]; [`pcm`] is raw sound from and to other programs. [`adapt`] chooses how to encode by what the network reports; [`level`] is
 //! what a packet tells about its loudness; [`wav`], [`opus_file`] and `resample` read files of any rate;
 //! [`recording`] writes one for each speaker; [`similarity`] judges what arrived; [`thread`](mod@thread) is what a
 //! thread asks of the system to be in time, and the one file with `unsafe`.
@@ -18,6 +18,7 @@ pub mod codec;
 pub mod engine;
 pub mod level;
 pub mod opus_file;
+pub mod pcm;
 pub mod processing;
 pub mod receiver;
 pub mod recording;

@@ -1,4 +1,4 @@
-//! Where the engine's ticks come from: a microphone's ring, or a file at the clock's pace.
+//! Where the engine's ticks come from: a microphone's ring, another program's, or a file at the clock's pace.
 //!
 //! In: samples of any rate. Out: ticks of 10 ms, 48 kHz. Bounds: [`BACKLOG_MS_MAX`] of a microphone's sound are
 //! kept when the engine was away; older is skipped and counted.
@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use rtrb::Consumer;
 
 use super::EngineError;
+use super::piped::PipedInput;
 use crate::alsa::shared::Counters;
 use crate::playout::TICK_US;
 use crate::resample::Resampler;
@@ -96,6 +97,38 @@ impl Gather {
         self.filled = 0;
         Some(&mut self.tick)
     }
+
+    /// The tick that was given last.
+    pub(super) fn tick(&mut self) -> &mut [i16; TICK_SAMPLES] {
+        &mut self.tick
+    }
+
+    /// Whether there is enough for the next tick, or nearly.
+    pub(super) fn has_tick(&self) -> bool {
+        self.ring.slots() >= self.rate.rate as usize * TICK_SAMPLES / SAMPLE_RATE as usize
+    }
+
+    /// The next tick of a row that is over, its end with silence behind it; `None`: nothing is left.
+    pub(super) fn next_of_end(&mut self) -> Option<&mut [i16; TICK_SAMPLES]> {
+        let Self { ring, rate, tick, filled, .. } = self;
+        let from = *filled;
+        while *filled < TICK_SAMPLES {
+            let mut input = || ring.pop().ok().map(f32::from);
+            let next = match rate.resampler() {
+                Some(resampler) => resampler.next(|| Ok::<_, std::convert::Infallible>(input())).unwrap_or(None),
+                None => input(),
+            };
+            let Some(sample) = next else { break };
+            // The cast saturates.
+            tick[*filled] = sample.round() as i16;
+            *filled += 1;
+        }
+        if *filled == 0 && from == 0 {
+            return None;
+        }
+        tick[std::mem::take(filled)..].fill(0);
+        Some(tick)
+    }
 }
 
 /// A file or the tone.
@@ -153,13 +186,15 @@ pub(super) enum Input {
     Nothing,
     Device(Box<Gather>),
     File(Box<Spoken>),
+    Piped(Box<PipedInput>),
 }
 
 impl Input {
     /// Ticks that were skipped before the next one.
     pub(super) fn skipped(&mut self, now_us: u64) -> u64 {
         match self {
-            Self::Nothing => 0,
+            // Another program waits until it is read.
+            Self::Nothing | Self::Piped(_) => 0,
             Self::Device(gather) => gather.skip_backlog(),
             Self::File(file) => file.skip_late(now_us),
         }
@@ -168,12 +203,21 @@ impl Input {
     /// The next tick, if it is time.
     ///
     /// # Errors
-    /// `EngineError::Source` if the file cannot be read any more.
+    /// `EngineError::Source` or `Pcm` if the file or the other program cannot be read any more.
     pub(super) fn next(&mut self, now_us: u64) -> Result<Option<&mut [i16; TICK_SAMPLES]>, EngineError> {
         match self {
             Self::Nothing => Ok(None),
             Self::Device(gather) => Ok(gather.next()),
             Self::File(file) => file.next(now_us),
+            Self::Piped(piped) => piped.next(now_us).map_err(EngineError::Pcm),
+        }
+    }
+
+    /// Whether another program has said all that it will.
+    pub(super) fn is_over(&self) -> bool {
+        match self {
+            Self::Piped(piped) => piped.is_over(),
+            Self::Nothing | Self::Device(_) | Self::File(_) => false,
         }
     }
 
@@ -181,6 +225,7 @@ impl Input {
     pub(super) fn due_us(&self) -> Option<u64> {
         match self {
             Self::File(file) => file.source.is_some().then_some(file.due_us),
+            Self::Piped(piped) => piped.due_us(),
             Self::Nothing | Self::Device(_) => None,
         }
     }

@@ -1,11 +1,12 @@
 //! The engine: everything between the sound of a place and the packets of the network, on a thread of its own.
 //!
 //! Not the network and not the session: [`Engine`] is their end of it, which never waits. Not a device: those
-//! have threads of their own ([`crate::alsa`]); files and the tone are read and written here, at the clock's
-//! pace.
+//! have threads of their own ([`crate::alsa`]), and so have pipes ([`crate::pcm`]); files and the tone are read and
+//! written here, at the clock's pace.
 //!
 //! # Layout
-//! `run` is the thread's loop. `input` and `output` are where sound comes from and goes to; `voice` is the way
+//! `run` is the thread's loop. `input` and `output` are where sound comes from and goes to, `piped` if that is another
+//! program; `voice` is the way
 //! from a tick to a packet. [`wire`] is what crosses between the engine and the network.
 //! Bounds: [`wire::ORDERS_MAX`] packets and orders in, [`wire::SPOKEN_MAX`] frames out; what finds a ring full
 //! is dropped and counted, for late speech is worth nothing.
@@ -13,6 +14,7 @@
 mod input;
 mod open;
 mod output;
+mod piped;
 mod run;
 mod totals;
 mod voice;
@@ -28,6 +30,7 @@ use rtrb::{Consumer, Producer};
 use crate::alsa::shared::{Bell, DeviceEvent, ReportEnd};
 use crate::alsa::{DeviceError, Direction};
 use crate::codec::{CodecError, EncoderSettings};
+use crate::pcm::{PcmError, PcmSettings};
 use crate::processing::ProcessingSettings;
 use crate::sink::SinkError;
 use crate::source::SourceError;
@@ -45,6 +48,8 @@ pub enum Endpoint {
     Device(String),
     /// A WAV file, or the tone.
     File(String),
+    /// Raw PCM of another program, or a file of it.
+    Pcm(PcmSettings),
 }
 
 impl Endpoint {
@@ -95,6 +100,8 @@ pub enum EngineError {
     Source(SourceError),
     /// A file that is written.
     Sink(SinkError),
+    /// Another program.
+    Pcm(PcmError),
     /// Opus.
     Codec(CodecError),
     /// The system.
@@ -109,6 +116,7 @@ impl std::fmt::Display for EngineError {
             Self::Device(error) => error.fmt(f),
             Self::Source(error) => error.fmt(f),
             Self::Sink(error) => error.fmt(f),
+            Self::Pcm(error) => error.fmt(f),
             Self::Codec(error) => error.fmt(f),
             Self::System(error) => write!(f, "sound cannot start: {error}; close other programs and try again"),
             Self::Panicked => f.write_str("the sound thread panicked: this is a bug, please report it"),
@@ -121,6 +129,12 @@ impl std::error::Error for EngineError {}
 impl From<DeviceError> for EngineError {
     fn from(error: DeviceError) -> Self {
         Self::Device(error)
+    }
+}
+
+impl From<PcmError> for EngineError {
+    fn from(error: PcmError) -> Self {
+        Self::Pcm(error)
     }
 }
 
@@ -155,6 +169,8 @@ struct Gauges {
     input_level: AtomicU8,
     /// Longest delay of those who are heard, microseconds; 0: nobody is.
     playout_us: AtomicU32,
+    /// All that another program gave was said.
+    input_is_over: AtomicBool,
 }
 
 /// A device's thread, and its reports.
@@ -214,6 +230,12 @@ impl Engine {
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.spoken.is_abandoned()
+    }
+
+    /// Whether another program's sound is over, and all of it on its way to the network.
+    #[must_use]
+    pub fn input_is_over(&self) -> bool {
+        self.gauges.input_is_over.load(Ordering::Acquire)
     }
 
     /// A packet that was heard. Not longer than `PAYLOAD_BYTES_MAX`, else it is dropped and counted.

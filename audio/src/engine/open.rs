@@ -9,6 +9,7 @@ use rtrb::RingBuffer;
 
 use super::input::{Gather, Input, Spoken};
 use super::output::{Loudspeaker, Output, Pace};
+use super::piped::{PipedInput, PipedOutput};
 use super::run::Run;
 use super::totals::{Tap, Totals};
 use super::voice::Voice;
@@ -83,6 +84,7 @@ fn open_both(
     let input = match &settings.input {
         Endpoint::Nothing => Input::Nothing,
         Endpoint::File(name) => Input::File(Box::new(Spoken::open(name, settings.looped)?)),
+        Endpoint::Pcm(pcm) => Input::Piped(Box::new(PipedInput::open(pcm, bell)?)),
         Endpoint::Device(name) => {
             let (producer, consumer) = RingBuffer::new(RING_SAMPLES);
             let (end, reports) = ends(Direction::Capture, bell);
@@ -96,6 +98,7 @@ fn open_both(
     let output = match &settings.output {
         Endpoint::Nothing => Output::Nothing,
         Endpoint::File(name) => Output::File(Box::new(Sink::open(name).map_err(EngineError::Sink)?), Pace::default()),
+        Endpoint::Pcm(pcm) => Output::Piped(Box::new(PipedOutput::open(pcm)?)),
         Endpoint::Device(name) => {
             let (producer, consumer) = RingBuffer::new(RING_SAMPLES);
             let (written, written_consumer) = RingBuffer::new(RING_SAMPLES);

@@ -11,6 +11,7 @@ use rtrb::Producer;
 
 use super::EngineError;
 use super::input::{Gather, Rate};
+use super::piped::PipedOutput;
 use crate::alsa::shared::Counters;
 use crate::playout::TICK_US;
 use crate::resample::Resampler;
@@ -32,13 +33,33 @@ pub(super) struct Pace {
 
 impl Pace {
     /// Whether a tick is due; if so, the next one is a tick later.
-    fn take(&mut self, now_us: u64) -> bool {
+    pub(super) fn take(&mut self, now_us: u64) -> bool {
         if self.due_us == 0 || now_us > self.due_us + BEHIND_US_MAX {
             self.due_us = now_us;
         }
         let due = now_us >= self.due_us;
         self.due_us += if due { TICK_US } else { 0 };
         due
+    }
+
+    /// When the next tick is due.
+    pub(super) fn due_us(&self) -> u64 {
+        self.due_us
+    }
+}
+
+/// Gives a tick on at another rate.
+pub(super) fn push(tick: &[i16; TICK_SAMPLES], rate: &mut Rate, mut give: impl FnMut(i16)) {
+    let Some(resampler) = rate.resampler() else {
+        tick.iter().for_each(|sample| give(*sample));
+        return;
+    };
+    let mut input = tick.iter();
+    // The end of the tick is no end: it goes on where it was.
+    let mut next = || input.next().map(|sample| Some(f32::from(*sample))).ok_or(());
+    while let Ok(Some(sample)) = resampler.next(&mut next) {
+        // The cast saturates.
+        give(sample.round() as i16);
     }
 }
 
@@ -79,23 +100,12 @@ impl Loudspeaker {
             return;
         }
         self.rate.follow(rate, |rate| Resampler::new(SAMPLE_RATE, rate));
-        let ring = &mut self.ring;
-        let mut push = |sample: i16| {
+        let (ring, dropped) = (&mut self.ring, &self.counters.dropped);
+        push(tick, &mut self.rate, |sample| {
             if ring.push(sample).is_err() {
-                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                dropped.fetch_add(1, Ordering::Relaxed);
             }
-        };
-        if let Some(resampler) = self.rate.resampler() {
-            let mut input = tick.iter();
-            // The end of the tick is no end: it goes on where it was.
-            let mut next = || input.next().map(|sample| Some(f32::from(*sample))).ok_or(());
-            while let Ok(Some(sample)) = resampler.next(&mut next) {
-                // The cast saturates.
-                push(sample.round() as i16);
-            }
-        } else {
-            tick.iter().for_each(|sample| push(*sample));
-        }
+        });
     }
 }
 
@@ -105,6 +115,7 @@ pub(super) enum Output {
     /// Boxed: it is much the larger.
     Device(Box<Loudspeaker>),
     File(Box<Sink>, Pace),
+    Piped(Box<PipedOutput>),
 }
 
 impl Output {
@@ -114,6 +125,7 @@ impl Output {
             Self::Nothing => false,
             Self::Device(device) => device.wants(now_us),
             Self::File(_, pace) => pace.take(now_us),
+            Self::Piped(piped) => piped.wants(now_us),
         }
     }
 
@@ -129,6 +141,15 @@ impl Output {
                 Ok(())
             }
             Self::File(sink, _) => sink.write(tick).map_err(EngineError::Sink),
+            Self::Piped(piped) => piped.give(tick).map_err(EngineError::Pcm),
+        }
+    }
+
+    /// Samples that another program did not take in time.
+    pub(super) fn dropped(&self) -> u64 {
+        match self {
+            Self::Piped(piped) => piped.dropped(),
+            Self::Nothing | Self::Device(_) | Self::File(..) => 0,
         }
     }
 
@@ -145,6 +166,7 @@ impl Output {
             Self::Nothing => None,
             Self::Device(device) => (!device.counters.runs()).then_some(device.absent.due_us),
             Self::File(_, pace) => Some(pace.due_us),
+            Self::Piped(piped) => Some(piped.due_us()),
         }
     }
 
@@ -155,6 +177,7 @@ impl Output {
     pub(super) fn finish(self) -> Result<(), EngineError> {
         match self {
             Self::File(sink, _) => sink.finish().map_err(EngineError::Sink),
+            Self::Piped(piped) => piped.finish().map_err(EngineError::Pcm),
             Self::Nothing | Self::Device(_) => Ok(()),
         }
     }

@@ -157,12 +157,16 @@ impl Run {
             self.totals.encoded += counts.encoded;
             self.totals.sent += counts.sent;
         }
+        if self.input.is_over() && !self.gauges.input_is_over.swap(true, Ordering::AcqRel) {
+            self.spoken_bell.ring();
+        }
         Ok(())
     }
 
     fn finish(self) -> Result<Totals, EngineError> {
         let receiver = self.receiver.statistics();
+        let output_dropped = self.output.dropped();
         self.output.finish()?;
-        Ok(Totals { receiver, ..self.totals })
+        Ok(Totals { receiver, output_dropped, ..self.totals })
     }
 }

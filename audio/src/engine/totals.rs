@@ -27,6 +27,8 @@ pub struct Totals {
     pub orders_dropped: u64,
     /// Ticks of input skipped because the machine did not run us.
     pub ticks_skipped: u64,
+    /// Samples that another program did not take in time.
+    pub output_dropped: u64,
     /// Devices.
     pub devices: Vec<DeviceTotals>,
     /// What was said and heard, if it was kept.
@@ -127,6 +129,7 @@ impl std::fmt::Display for Totals {
             ("frames not taken by the network", self.spoken_dropped),
             ("packets not taken by the engine", self.orders_dropped),
             ("ticks skipped", self.ticks_skipped),
+            ("samples not taken by the program that reads them", self.output_dropped),
         ];
         for (name, count) in counts.iter().filter(|(_, count)| *count > 0) {
             writeln!(f, "audio: {count} {name}")?;

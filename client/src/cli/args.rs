@@ -9,10 +9,12 @@ use echomesh_audio::recording::Format;
 
 use super::account::Account;
 use super::admin::Admin;
+use super::bridge::Bridge;
 use super::chat::{Change, History, Unread};
 use super::control::Order;
 use super::doctor::Doctor;
 use super::failure::EXIT_CODES;
+use super::listen::Listen;
 use super::processing_args::ProcessingArgs;
 use super::room::{Room, Rooms};
 use super::settings::Settings;
@@ -84,6 +86,10 @@ pub enum Command {
     },
     /// Be in a room: lines of standard input are said there, what others say is printed
     Join(Join),
+    /// Be in a room, and run a command for each line or other event there
+    Listen(Listen),
+    /// Bridge a room and another program by raw PCM: radios, intercoms
+    Bridge(Bridge),
     /// Record a room's voice, a file for each speaker; the room is told
     Record(Record),
     /// Say a WAV or Ogg Opus file in a room, then leave
@@ -183,6 +189,12 @@ pub struct Join {
     /// Do not mark what is shown as seen
     #[arg(long)]
     pub keep_unread: bool,
+    /// Print what happens as JSON, an object on each line (docs/SCRIPTING.md)
+    #[arg(long)]
+    pub json: bool,
+    /// Never give up a server that does not answer
+    #[arg(long)]
+    pub forever: bool,
     /// Where sound comes from and goes to
     #[command(flatten)]
     pub sound: SoundArgs,
@@ -346,7 +358,7 @@ pub struct Loopback {
 }
 
 /// A positive number of seconds, at most a year.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| format!("{text:?} is no number of seconds"))?;
     if !(seconds > 0.0 && seconds <= 365.0 * 86_400.0) {
         return Err("give more than 0 seconds and at most a year".to_owned());
@@ -382,6 +394,10 @@ mod tests {
             &["echomesh", "edit", "lobby", "text"],
             &["echomesh", "history", "lobby", "--before", "1", "--after", "2"],
             &["echomesh", "join", "lobby", "--history", "101"],
+            &["echomesh", "listen", "lobby"],
+            &["echomesh", "listen", "lobby", "--on", "thunder", "--exec", "true"],
+            &["echomesh", "bridge", "lobby", "--rate", "7999"],
+            &["echomesh", "bridge", "lobby", "--channels", "9"],
             &["echomesh", "record", "lobby"],
             &["echomesh", "record", "lobby", "folder", "--format", "mp3"],
             &["echomesh", "play", "lobby"],

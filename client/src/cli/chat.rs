@@ -105,7 +105,8 @@ pub fn shown(line: &ChatMsg) -> String {
     format!("{author}: {content}{edited}")
 }
 
-fn line_fields(line: &ChatMsg) -> Fields {
+/// What scripts know of a line.
+pub fn line_fields(line: &ChatMsg) -> Fields {
     let mentions: Vec<String> = line.mentions.iter().map(u64::to_string).collect();
     vec![
         ("line", Field::Number(line.message_id)),

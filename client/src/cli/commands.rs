@@ -51,6 +51,8 @@ async fn request(link: &mut Link, settings: &Settings, command: &Command) -> Res
         | Command::Setup
         | Command::Control { .. }
         | Command::Join(_)
+        | Command::Listen(_)
+        | Command::Bridge(_)
         | Command::Record(_)
         | Command::Play(_)
         | Command::VoiceParams(_)

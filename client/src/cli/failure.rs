@@ -10,7 +10,8 @@ Exit codes:
   4  the server's certificate or key is not trusted
   5  wrong user name or password, or no account
   6  an audio file or device cannot be used
-  7  another local file or the system failed";
+  7  another local file or the system failed
+  8  the program that read a bridge's output has ended";
 
 /// Why the program ends without success. Each carries a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Failure {
     Audio(String),
     /// Another local file, or the system.
     Local(String),
+    /// The other end of a bridge.
+    PeerEnded(String),
 }
 
 impl Failure {
@@ -47,6 +50,7 @@ impl Failure {
             Failure::Credentials(_) => 5,
             Failure::Audio(_) => 6,
             Failure::Local(_) => 7,
+            Failure::PeerEnded(_) => 8,
         }
     }
 }
@@ -59,7 +63,8 @@ impl std::fmt::Display for Failure {
         | Failure::Trust(text)
         | Failure::Credentials(text)
         | Failure::Audio(text)
-        | Failure::Local(text)) = self;
+        | Failure::Local(text)
+        | Failure::PeerEnded(text)) = self;
         f.write_str(text)
     }
 }
@@ -71,7 +76,7 @@ mod tests {
     /// Goal: each documented code belongs to one failure. Method: the codes of the help text, in order.
     #[test]
     fn every_failure_has_a_documented_code() {
-        let all: [fn(String) -> Failure; 7] = [
+        let all: [fn(String) -> Failure; 8] = [
             Failure::Refused,
             Failure::Usage,
             Failure::Connection,
@@ -79,6 +84,7 @@ mod tests {
             Failure::Credentials,
             Failure::Audio,
             Failure::Local,
+            Failure::PeerEnded,
         ];
         for (failure, code) in all.iter().zip(1..) {
             assert_eq!(failure(String::new()).exit_code(), code);

@@ -32,8 +32,11 @@ const DATAGRAMS_PER_PUMP: usize = 256;
 /// Longest wait for a connection that was lost, first pause and longest pause between attempts: a server that is up
 /// again, or a network that is back, is found within a second while the session can be resumed.
 const RECONNECT_MAX: Duration = Duration::from_secs(60);
-const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(800);
+
+/// Longest pause of who never gives up, after that minute: a server that is away for hours is not asked every second.
+const FOREVER_PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// How often one page of a list or of history is asked for, and the longest wait for it.
 const PAGE_TRIES: u32 = 5;
@@ -90,6 +93,8 @@ pub struct Link {
     way: Way,
     /// Before the next attempt to connect.
     pause: Duration,
+    /// A server that does not answer is never given up.
+    forever: bool,
     /// Datagrams the socket did not take.
     pub datagrams_unsent: u64,
 }
@@ -200,10 +205,16 @@ impl Link {
             events: VecDeque::new(),
             way: Way::to(transport_peer),
             pause: RECONNECT_PAUSE,
+            forever: false,
             datagrams_unsent: 0,
         };
         link.session.handle(clock::now(), Input::Connected, &mut link.fresh);
         Ok(link)
+    }
+
+    /// A server that does not answer is looked for as long as it takes, each time that the connection is lost.
+    pub fn never_give_up(&mut self) {
+        self.forever = true;
     }
 
     /// The password of the room that is entered.
@@ -459,13 +470,13 @@ impl Link {
     /// Connects again after `Event::Disconnected`; the session resumes by itself.
     ///
     /// # Errors
-    /// `Failure::Connection` after a minute; `Failure::Trust` at once.
+    /// `Failure::Connection` after a minute, unless it never gives up; `Failure::Trust` at once.
     pub async fn reconnect(&mut self) -> Result<(), Failure> {
-        let end = Instant::now() + RECONNECT_MAX;
+        let begun = Instant::now();
         let mut pause = std::mem::replace(&mut self.pause, RECONNECT_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
+            pause = longer(pause, begun.elapsed());
             match Transport::connect(&self.settings, self.tls.as_ref()).await {
                 Ok(transport) => {
                     self.peer = transport.peer();
@@ -474,7 +485,9 @@ impl Link {
                     self.session.handle(clock::now(), Input::Connected, &mut self.fresh);
                     return Ok(());
                 }
-                Err(failure @ Failure::Connection(_)) if Instant::now() >= end => return Err(failure),
+                Err(failure @ Failure::Connection(_)) if !self.forever && begun.elapsed() >= RECONNECT_MAX => {
+                    return Err(failure);
+                }
                 Err(Failure::Connection(text)) => tracing::debug!("{text}"),
                 Err(failure) => return Err(failure),
             }
@@ -507,6 +520,12 @@ impl VoiceSocket {
         let incoming = UdpSocket::from_std(outgoing.try_clone()?)?;
         Ok(Self { incoming, outgoing, target })
     }
+}
+
+/// The pause after this one, for who has tried for so long.
+pub fn longer(pause: Duration, tried: Duration) -> Duration {
+    let longest = if tried < RECONNECT_MAX { RECONNECT_PAUSE_MAX } else { FOREVER_PAUSE_MAX };
+    (pause * 2).min(longest)
 }
 
 /// How a refused login ends the program.

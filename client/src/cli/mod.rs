@@ -6,7 +6,9 @@
 //!   `roaming`: when this machine's address changes.
 //! - `commands`: one request and its answer. `chat`: history, what is unread, changes of lines. `admin`: what
 //!   moderators do; `account`: one's own; `room`: rooms themselves. `fields`: how lists are printed. `join`: being in
-//!   a room. `outgoing`: lines on their way.
+//!   a room. `lines`: lines of standard input; `outgoing`: lines on their way.
+//! - `listen`, `bridge`: stays for other programs; `runner`: commands that are run for what happens. `news`: what is
+//!   told, and to whom; `roster`: what of the members is news.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server. `doctor`: what is wrong.
 //! - `setup`: the first start.
@@ -18,6 +20,7 @@
 mod account;
 mod admin;
 mod args;
+mod bridge;
 mod chat;
 mod clock;
 mod commands;
@@ -27,11 +30,14 @@ mod doctor;
 mod failure;
 mod fields;
 mod join;
+mod lines;
 mod link;
+mod listen;
 mod loopback;
 #[path = "../../../packaging/manual.rs"]
 mod manual;
 mod network_report;
+mod news;
 mod outgoing;
 mod packet_log;
 mod play;
@@ -40,6 +46,8 @@ mod prompt;
 mod record;
 mod roaming;
 mod room;
+mod roster;
+mod runner;
 mod settings;
 mod setup;
 mod sound;
@@ -140,6 +148,8 @@ fn run(mut args: Args) -> Result<(), Failure> {
         match &command {
             Command::Ui(ui) => tui::run(&settings, ui).await,
             Command::Join(join) => join::run(&settings, join).await,
+            Command::Listen(listen) => listen::run(&settings, listen).await,
+            Command::Bridge(bridge) => bridge::run(&settings, bridge).await,
             Command::Record(record) => record::run(&settings, record).await,
             Command::Play(play) => play::run(&settings, play).await,
             Command::VoiceParams(params) => voice_params::run(&settings, params).await,

@@ -7,6 +7,7 @@ use echomesh_audio::alsa::shared::DeviceEvent;
 use echomesh_audio::alsa::{Direction, Problem};
 use echomesh_audio::codec::{EncoderSettings, Frame};
 use echomesh_audio::engine::{Endpoint, EngineError, EngineSettings};
+use echomesh_audio::pcm::{PcmError, PcmProblem};
 use echomesh_audio::processing::ProcessingSettings;
 use echomesh_audio::talkspurt::TalkspurtSettings;
 
@@ -39,7 +40,7 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
     // A file is said as it is.
     let (processing, talkspurts) = match input {
         Endpoint::Device(_) => (sound.processing.processing(), sound.processing.talkspurts()),
-        Endpoint::File(_) | Endpoint::Nothing => {
+        Endpoint::File(_) | Endpoint::Pcm(_) | Endpoint::Nothing => {
             (ProcessingSettings::off(), TalkspurtSettings { voice_only: false, ..TalkspurtSettings::default() })
         }
     };
@@ -62,6 +63,7 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
 /// How an engine's error ends the program.
 pub fn failure(error: EngineError) -> Failure {
     match error {
+        EngineError::Pcm(PcmError { problem: PcmProblem::PeerGone, .. }) => Failure::PeerEnded(error.to_string()),
         EngineError::System(_) | EngineError::Panicked => Failure::Local(error.to_string()),
         _ => Failure::Audio(error.to_string()),
     }

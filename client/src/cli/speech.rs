@@ -54,6 +54,11 @@ impl Speech {
         self.engine.begin();
     }
 
+    /// Whether nothing more is said: another program's sound is over, or the engine has ended.
+    pub fn is_over(&self) -> bool {
+        self.engine.input_is_over() || self.engine.has_ended()
+    }
+
     /// Waits until [`Speech::next_spoken`] has something. Safe to drop.
     pub async fn ready(&self) {
         match self.ready.readable().await {
