@@ -71,11 +71,12 @@ impl Roster {
         let mut there = BTreeSet::new();
         for member in members {
             there.insert(member.session_id);
-            if self.told.contains_key(&member.session_id) {
-                self.changed(room, MemberChange::Changed, member, &mut tell)?;
-            } else {
-                tell(News::Present { room, member })?;
-                self.told.insert(member.session_id, member.clone());
+            match self.told.get(&member.session_id) {
+                Some(_) => self.changed(room, MemberChange::Changed, member, &mut tell)?,
+                None => {
+                    tell(News::Present { room, member })?;
+                    self.told.insert(member.session_id, member.clone());
+                }
             }
         }
         let gone = |session: &u64| !there.contains(session);
