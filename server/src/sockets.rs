@@ -24,9 +24,9 @@ const UDP_BUFFER_BYTES: libc::c_int = 4 << 20;
 /// Connections that wait to be accepted, for each listener; the kernel caps it at net.core.somaxconn.
 const BACKLOG: i32 = 1_024;
 
-/// How often, and how far apart, the voice port is asked for while it is taken: a second in all.
-const VOICE_PORT_TRIES: u32 = 100;
-const VOICE_PORT_PAUSE: Duration = Duration::from_millis(10);
+/// How often, and how far apart, a port is asked for while it is taken: a second in all.
+const PORT_TRIES: u32 = 100;
+const PORT_PAUSE: Duration = Duration::from_millis(10);
 
 /// All sockets of a server, by shard.
 pub struct Sockets {
@@ -47,15 +47,14 @@ pub struct Sockets {
 /// A sentence for the operator: the port is in use or needs privileges, or the address is not ours.
 pub fn bind(address: Option<IpAddr>, port: u16, voice_port: Option<u16>, shards: usize) -> Result<Sockets, String> {
     let address = address.unwrap_or_else(any_address);
-    let first = bind_first(address, port, Type::STREAM).map_err(|error| explain(address, port, "TCP", &error))?;
-    let first = TcpListener::from(first);
+    let first = TcpListener::from(bind_patiently(address, port, Type::STREAM)?);
     let bound = first.local_addr().map_err(|error| explain(address, port, "TCP", &error))?.port();
     let first_udp = match voice_port {
-        Some(voice_port) => bind_voice(address, voice_port)?,
+        Some(voice_port) => bind_patiently(address, voice_port, Type::DGRAM)?,
         None if port == 0 => bind_first(address, bound, Type::DGRAM)
             .or_else(|_| bind_first(address, 0, Type::DGRAM))
             .map_err(|error| explain(address, 0, "UDP", &error))?,
-        None => bind_voice(address, bound)?,
+        None => bind_patiently(address, bound, Type::DGRAM)?,
     };
     let first_udp = UdpSocket::from(first_udp);
     let voice_port = first_udp.local_addr().map_err(|error| explain(address, bound, "UDP", &error))?.port();
@@ -90,18 +89,18 @@ fn bind_first(address: IpAddr, port: u16, kind: Type) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The first voice socket. That of a server that has just ended may outlive it for a moment: the kernel takes apart
-/// a ring, which holds the socket, after the process is gone.
-fn bind_voice(address: IpAddr, port: u16) -> Result<Socket, String> {
-    let mut bound = bind_first(address, port, Type::DGRAM);
-    for _ in 0..VOICE_PORT_TRIES {
+/// [`bind_first`]. The socket of a server that has just ended may outlive it for a moment, above all of one that was
+/// killed: the kernel takes apart a ring, which holds the socket, after the process is gone.
+fn bind_patiently(address: IpAddr, port: u16, kind: Type) -> Result<Socket, String> {
+    let mut bound = bind_first(address, port, kind);
+    for _ in 0..PORT_TRIES {
         if !bound.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse) {
             break;
         }
-        std::thread::sleep(VOICE_PORT_PAUSE);
-        bound = bind_first(address, port, Type::DGRAM);
+        std::thread::sleep(PORT_PAUSE);
+        bound = bind_first(address, port, kind);
     }
-    bound.map_err(|error| explain(address, port, "UDP", &error))
+    bound.map_err(|error| explain(address, port, if kind == Type::STREAM { "TCP" } else { "UDP" }, &error))
 }
 
 /// A further socket of a group.
