@@ -78,6 +78,7 @@ const DIRECTIONS: &[(&str, bool, &[&[&str]])] = &[
     ("echomesh-server", true, &[&["echomesh-audio", "echomesh-playout", "echomesh-client", "alsa", "opus"]]),
     // What replays kept inputs on the stable compiler needs no libfuzzer, which wants another one.
     ("echomesh-fuzz", true, &[&["libfuzzer-sys", "echomesh-loadtest", "echomesh-sim"]]),
+    ("echomesh-tls", true, &[&["echomesh-proto", "echomesh-shard", "echomesh-client", "echomesh-server", "tokio"]]),
     ("echomesh-sim", true, &[&["echomesh-audio", "echomesh-server", "alsa", "opus", "tokio", "getrandom", "rand"]]),
 ];
 

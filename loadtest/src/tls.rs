@@ -5,64 +5,30 @@
 
 use std::sync::Arc;
 
+use echomesh_tls::{Judge, Shown, client_config};
 use ring::digest::{SHA256, digest};
+use rustls::ClientConfig;
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring as provider, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 
 use crate::failure::{Failure, Outcome};
 
 /// Session tickets kept: of one server.
 const TICKETS: usize = 64;
 
+/// One key, or any.
 #[derive(Debug)]
-struct Pinned {
-    fingerprint: Option<String>,
-    provider: Arc<CryptoProvider>,
-}
+struct Pinned(Option<String>);
 
-impl ServerCertVerifier for Pinned {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let key = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
+impl Judge for Pinned {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        let key = shown.key()?;
         let shown: String = digest(&SHA256, &key).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        match &self.fingerprint {
+        match &self.0 {
             Some(wanted) if !wanted.eq_ignore_ascii_case(&shown) => Err(rustls::Error::General(format!(
                 "the server's key is SHA256:{shown}, not the one given: check --fingerprint and --server"
             ))),
-            _ => Ok(ServerCertVerified::assertion()),
+            _ => Ok(()),
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::PeerIncompatible::Tls12NotOffered.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -80,14 +46,9 @@ pub enum Tickets {
 /// # Errors
 /// rustls has no TLS 1.3.
 pub fn config(fingerprint: Option<&str>, tickets: Tickets) -> Outcome<Arc<ClientConfig>> {
-    let provider = Arc::new(provider::default_provider());
     let fingerprint = fingerprint.map(|text| text.trim_start_matches("SHA256:").to_owned());
-    let mut config = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|error| Failure::because("TLS 1.3 cannot be set up; this build is broken, build it again", error))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned { fingerprint, provider }))
-        .with_no_client_auth();
+    let mut config = client_config(Arc::new(Pinned(fingerprint)))
+        .map_err(|error| Failure::because("TLS 1.3 cannot be set up; this build is broken, build it again", error))?;
     config.resumption = match tickets {
         Tickets::Unused => Resumption::disabled(),
         Tickets::Used => Resumption::in_memory_sessions(TICKETS),

@@ -1,6 +1,6 @@
 //! TLS 1.3 for the control connection, with the trust rules of `trust` in place of rustls's own.
 //!
-//! The handshake's signature is always checked by rustls: what is judged here is only whose key it is.
+//! The handshake's signature is always checked (`echomesh_tls`): what is judged here is only whose key it is.
 //! A connection after the first resumes by a ticket (RFC 8446 §2.2), without certificate and signature:
 //! then the certificate that the ticket's session showed is judged anew, by the policy and the clock of
 //! now, before anything is sent. So no policy is looser for being resumed. Tickets are in memory only,
@@ -8,12 +8,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use echomesh_tls::{Judge, Shown, client_config};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, RootCertStore, SignatureScheme};
+use rustls::crypto::ring;
+use rustls::pki_types::{ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore};
 
 use super::failure::Failure;
 use super::trust::{Fingerprint, Policy, Verdict};
@@ -25,14 +25,13 @@ const SESSIONS_MAX: usize = 8;
 #[derive(Debug)]
 pub struct Tls {
     name: ServerName<'static>,
-    judge: Arc<Judge>,
+    bench: Arc<Bench>,
     config: Arc<ClientConfig>,
 }
 
 /// Judges the server's certificate and keeps the verdict for after the handshake.
 #[derive(Debug)]
-struct Judge {
-    provider: Arc<CryptoProvider>,
+struct Bench {
     /// `None` if the system has no roots: then nobody is verified.
     authorities: Option<Arc<WebPkiServerVerifier>>,
     /// Of the connection under way, if there is one.
@@ -47,20 +46,14 @@ struct Case {
     doubt: Option<rustls::Error>,
 }
 
-impl Judge {
+impl Bench {
     fn case(&self) -> MutexGuard<'_, Option<Case>> {
         self.case.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Judges by the policy of the connection under way, and keeps the verdict.
-    fn examine(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<(Fingerprint, Verdict), rustls::Error> {
+    fn examine(&self, shown: &Shown<'_>) -> Result<(Fingerprint, Verdict), rustls::Error> {
+        let Shown { end_entity, intermediates, name, ocsp_response, now } = *shown;
         let verified = self
             .authorities
             .as_ref()
@@ -70,50 +63,21 @@ impl Judge {
             Some(Ok(_)) | None => None,
         };
         let verified = matches!(verified, Some(Ok(_)));
-        let shown = Fingerprint::of(&ParsedCertificate::try_from(end_entity)?.subject_public_key_info());
+        let key = Fingerprint::of(&shown.key()?);
         let mut case = self.case();
         let case = case.as_mut().ok_or_else(|| rustls::Error::General("no connection is under way".to_owned()))?;
-        let judged = (shown, case.policy.judge(shown, verified));
+        let judged = (key, case.policy.judge(key, verified));
         (case.verdict, case.doubt) = (Some(judged.clone()), doubt);
         Ok(judged)
     }
 }
 
-impl ServerCertVerifier for Judge {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.examine(end_entity, intermediates, server_name, ocsp_response, now)?.1 {
+impl Judge for Bench {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        match self.examine(shown)?.1 {
             Verdict::Refused(text) => Err(rustls::Error::General(text)),
-            Verdict::Trusted | Verdict::Remember(_) => Ok(ServerCertVerified::assertion()),
+            Verdict::Trusted | Verdict::Remember(_) => Ok(()),
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::PeerIncompatible::Tls12NotOffered.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -132,16 +96,12 @@ impl Tls {
         let name = ServerName::try_from(host.to_owned())
             .map_err(|_| Failure::Usage(format!("{host:?} is neither a host name nor an address")))?;
         let provider = Arc::new(ring::default_provider());
-        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().ok();
-        let judge = Arc::new(Judge { provider: provider.clone(), authorities, case: Mutex::new(None) });
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| Failure::Local(format!("TLS 1.3 cannot be set up: {error}")))?
-            .dangerous()
-            .with_custom_certificate_verifier(judge.clone())
-            .with_no_client_auth();
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().ok();
+        let bench = Arc::new(Bench { authorities, case: Mutex::new(None) });
+        let mut config = client_config(bench.clone())
+            .map_err(|error| Failure::Local(format!("TLS 1.3 cannot be set up: {error}")))?;
         config.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-        Ok(Self { name, judge, config: Arc::new(config) })
+        Ok(Self { name, bench, config: Arc::new(config) })
     }
 
     /// A client that has sent nothing yet, whose server is judged by this policy. One at a time.
@@ -149,7 +109,7 @@ impl Tls {
     /// # Errors
     /// `Failure::Local` if TLS cannot be set up.
     pub fn connection(&self, policy: Policy) -> Result<ClientConnection, Failure> {
-        *self.judge.case() = Some(Case { policy, verdict: None, doubt: None });
+        *self.bench.case() = Some(Case { policy, verdict: None, doubt: None });
         ClientConnection::new(self.config.clone(), self.name.clone())
             .map_err(|error| Failure::Local(format!("TLS cannot be set up: {error}")))
     }
@@ -159,20 +119,22 @@ impl Tls {
     pub fn verdict(&self, connection: &ClientConnection) -> Option<(Fingerprint, Verdict)> {
         if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
             let (end_entity, intermediates) = connection.peer_certificates()?.split_first()?;
-            return self.judge.examine(end_entity, intermediates, &self.name, &[], UnixTime::now()).ok();
+            let (name, now) = (&self.name, UnixTime::now());
+            return self.bench.examine(&Shown { end_entity, intermediates, name, ocsp_response: &[], now }).ok();
         }
-        self.judge.case().as_ref()?.verdict.clone()
+        self.bench.case().as_ref()?.verdict.clone()
     }
 
     /// Why no authority vouches for the server that was judged last; `None` if one does, or the system knows none.
     pub fn doubt(&self) -> Option<rustls::Error> {
-        self.judge.case().as_ref()?.doubt.clone()
+        self.bench.case().as_ref()?.doubt.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::PrivateKeyDer;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use rustls::server::ParsedCertificate;
     use rustls::{ServerConfig, ServerConnection};
 
     use super::super::trust::Known;

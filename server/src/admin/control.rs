@@ -11,14 +11,11 @@ use std::time::Duration;
 
 use echomesh_proto::control::{Body, EchoMsg, LoginRequest, LoginResponse, Role, StatusCode, Who};
 use echomesh_proto::framing::FrameDecoder;
+use echomesh_tls::{Judge, Shown, client_config};
 use prost::Message;
 use ring::digest::{SHA256, digest};
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring as provider, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -75,13 +72,7 @@ impl ControlPort {
             IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, listening.port())),
             _ => listening,
         };
-        let provider = Arc::new(provider::default_provider());
-        let own = Arc::new(OwnKey { current, provider: provider.clone() });
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&rustls::version::TLS13])?
-            .dangerous()
-            .with_custom_certificate_verifier(own)
-            .with_no_client_auth();
+        let mut config = client_config(Arc::new(OwnKey(current)))?;
         config.resumption = Resumption::disabled();
         Ok(Self { address, tls: TlsConnector::from(Arc::new(config)) })
     }
@@ -173,47 +164,14 @@ pub async fn ask(control: &Arc<Mutex<Control>>, body: Body) -> Result<Body, Lost
 
 /// Takes this server's own key and no other.
 #[derive(Debug)]
-struct OwnKey {
-    current: Arc<Current>,
-    provider: Arc<CryptoProvider>,
-}
+struct OwnKey(Arc<Current>);
 
-impl ServerCertVerifier for OwnKey {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let key = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
-        if hex(digest(&SHA256, &key).as_ref()) == self.current.facts().fingerprint {
-            Ok(ServerCertVerified::assertion())
+impl Judge for OwnKey {
+    fn judge(&self, shown: &Shown<'_>) -> Result<(), rustls::Error> {
+        if hex(digest(&SHA256, &shown.key()?).as_ref()) == self.0.facts().fingerprint {
+            Ok(())
         } else {
             Err(rustls::Error::General("another server's key".to_owned()))
         }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(rustls::PeerIncompatible::Tls12NotOffered.into())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
