@@ -31,6 +31,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use echomesh_proto::control::Role;
+use echomesh_shard::rights::role_name;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -51,7 +52,7 @@ use crate::start_error::StartError;
 use control::{Control, ControlPort};
 use origin::Names;
 use sessions::{Admin, Sessions};
-use state::{Server, State, Wish, You, digits, role_name};
+use state::{Server, State, Wish, You, digits};
 
 /// Connections at a time: browsers open six each, and some in reserve.
 const CONNECTIONS_MAX: usize = 32;

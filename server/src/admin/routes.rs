@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use echomesh_proto::control::{Body, Role, StatusCode as Code, Who};
+use echomesh_shard::rights::role_name;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::header::{COOKIE, HeaderName, HeaderValue, SET_COOKIE};
@@ -21,7 +22,7 @@ use tokio::sync::Mutex;
 use super::control::{Control, LoginFailure, ask};
 use super::reply::{self, Reply, data, refusal, refusal_until};
 use super::sessions::{Admin, Secret};
-use super::state::{Wish, role_name};
+use super::state::Wish;
 use super::{Desk, acts, origin, page};
 use crate::ending::Phase;
 

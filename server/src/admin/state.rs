@@ -7,9 +7,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use echomesh_proto::control::Role;
 use echomesh_proto::ids::{RoomNumber, SessionId};
 use echomesh_shard::overview::{MemberOverview, Quality, RoomOverview, StreamOverview};
+use echomesh_shard::rights::role_name;
 use echomesh_shard::{CloseReason, Drop};
 use serde::Serialize;
 
@@ -159,17 +159,6 @@ pub struct SessionState {
     pub rooms: Vec<String>,
     /// The worst of its streams.
     pub voice: Option<Voice>,
-}
-
-/// A role's name, as commands have it.
-pub fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Guest => "guest",
-        Role::Member => "member",
-        Role::Moderator => "moderator",
-        Role::Admin => "admin",
-        Role::Owner => "owner",
-    }
 }
 
 /// A session's number as the page has it.
