@@ -130,10 +130,8 @@ impl Shard {
         let account = if name.key.is_empty() { 0 } else { guesses::account(&name.key) };
         let too_many = if login.guest { None } else { self.too_many_guesses(now, id, account) };
         if let Some(too_many) = too_many {
-            self.counters.logins_refused += 1;
-            self.counters.busy += 1;
-            self.counters.login(LoginOutcome::TooManyGuesses);
-            return self.answer(asker, too_many.login_response(), effects);
+            let refusal = too_many.login_response();
+            return self.refuse_login_with(asker, LoginOutcome::TooManyGuesses, refusal, effects);
         }
         if let Some(connection) = self.connection(id) {
             connection.login = Some(LoginUnderWay {
@@ -173,15 +171,15 @@ impl Shard {
     }
 
     fn refuse_login(&mut self, asker: Asker, outcome: LoginOutcome, text: &str, effects: &mut Effects) {
-        if outcome.code() == StatusCode::StatusTryAgain {
-            self.counters.busy += 1;
-        }
         self.refuse_login_with(asker, outcome, outcome.refusal(text), effects);
     }
 
     fn refuse_login_with(&mut self, asker: Asker, outcome: LoginOutcome, refusal: Body, effects: &mut Effects) {
         self.counters.login(outcome);
         self.counters.logins_refused += 1;
+        if outcome.code() == StatusCode::StatusTryAgain {
+            self.counters.busy += 1;
+        }
         if let Some(connection) = self.connection(asker.connection()) {
             connection.login = None;
         }
@@ -255,7 +253,6 @@ impl Shard {
             StoreOutcome::NotFound if is_by_name => match self.account_wait_us(now, asker) {
                 0 => self.login_hash(asker, None, effects),
                 wait_us => {
-                    self.counters.busy += 1;
                     let refusal = too_many_accounts(retry_ms(wait_us));
                     self.refuse_login_with(asker, LoginOutcome::TooManyAccounts, refusal, effects);
                 }
