@@ -7,7 +7,7 @@
 
 use std::io::{BufReader, Read};
 use std::path::Path;
-use std::process::{ChildStdout, Command, Output, Stdio};
+use std::process::Stdio;
 
 use echomesh_audio::playout::FRAME_SAMPLES;
 use echomesh_audio::similarity::compare;
@@ -19,30 +19,7 @@ mod signals;
 
 mod running;
 
-use running::{Running, await_line, await_port, client, server_program};
-
-/// A server, and its port. Its output must stay open.
-fn server(home: &Path) -> (Running, BufReader<ChildStdout>, u16) {
-    let mut child = Command::new(server_program())
-        .arg("--data-dir")
-        .arg(home.join("data"))
-        .args(["--address", "127.0.0.1", "--port", "0", "--shards", "1", "--log", "warn"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let running = Running(child);
-    let port = await_port(&mut output);
-    (running, output, port)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn succeeded(output: &Output) {
-    assert!(output.status.success(), "{:?}: {}", output.status, text(&output.stderr));
-}
+use running::{Running, await_line, client, server, succeeded, text};
 
 fn write_wav(path: &Path, samples: &[i16]) {
     let mut sink = Sink::open(path.to_str().unwrap()).unwrap();
@@ -66,7 +43,7 @@ fn a_room_is_recorded_and_told() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name);
     let arg = |name: &str| at(name).to_str().unwrap().to_owned();
-    let (_server, _output, port) = server(home.path());
+    let (_server, _output, port) = server(home.path(), 0);
     let said = [signals::speech(1, 4.0), signals::speech(2, 4.0)];
     write_wav(&at("ann.wav"), &said[0]);
     write_wav(&at("bob.wav"), &said[1]);

@@ -8,7 +8,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 
 use echomesh_audio::similarity::compare;
 use echomesh_audio::wav;
@@ -19,31 +19,7 @@ mod running;
 #[path = "../../audio/tests/signals/mod.rs"]
 mod signals;
 
-use running::{Running, await_line, await_port, client, server_program};
-
-/// A server, and its port. Its output must stay open.
-fn server(home: &Path, port: u16) -> (Running, BufReader<ChildStdout>, u16) {
-    let mut child = Command::new(server_program())
-        .arg("--data-dir")
-        .arg(home.join("data"))
-        .args(["--address", "127.0.0.1", "--shards", "1", "--log", "warn", "--port", &port.to_string()])
-        .args(["--password-memory-kib", "8", "--password-passes", "1"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap());
-    let running = Running(child);
-    let port = await_port(&mut output);
-    (running, output, port)
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn succeeded(output: &Output) {
-    assert!(output.status.success(), "{:?}: {}", output.status, text(&output.stderr));
-}
+use running::{Running, await_line, client, server, succeeded, text};
 
 /// Started with standard input open; its standard output and error.
 fn start(mut command: Command) -> (Running, BufReader<ChildStdout>, BufReader<ChildStderr>) {

@@ -6,12 +6,12 @@
 
 mod running;
 
-use std::io::{BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
-use running::{Running, await_port, server_program};
+use running::{Running, server};
 
 /// A program on a terminal of 80×24, and who sits at it.
 struct Person {
@@ -74,19 +74,6 @@ impl Person {
     }
 }
 
-fn server(home: &Path) -> (Running, u16) {
-    let mut server = Command::new(server_program())
-        .args(["--address", "127.0.0.1", "--port", "0", "--shards", "1", "--log", "warn"])
-        .args(["--password-memory-kib", "8", "--password-passes", "1", "--data-dir"])
-        .arg(home.join("data"))
-        .stdout(Stdio::piped())
-        .spawn()
-        .map(Running)
-        .unwrap();
-    let port = await_port(&mut BufReader::new(server.0.stdout.take().unwrap()));
-    (server, port)
-}
-
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
@@ -96,7 +83,7 @@ fn mode(path: &Path) -> u32 {
 #[test]
 fn a_first_start_ends_in_the_interface() {
     let home = tempfile::tempdir().unwrap();
-    let (_server, port) = server(home.path());
+    let (_server, _output, port) = server(home.path(), 0);
     let mut person = Person::starts(home.path(), "");
     person.answers("Server, HOST or HOST:PORT [localhost]", "not a server");
     person.sees("is no server");
@@ -134,7 +121,7 @@ fn a_first_start_ends_in_the_interface() {
 #[test]
 fn a_key_that_is_not_the_servers_ends_it() {
     let home = tempfile::tempdir().unwrap();
-    let (_server, port) = server(home.path());
+    let (_server, _output, port) = server(home.path(), 0);
     let mut person = Person::starts(home.path(), &format!("--server 127.0.0.1:{port} setup"));
     person.answers(&format!("[127.0.0.1:{port}]"), "");
     person.answers("Is it the server's? (no/yes)", "");

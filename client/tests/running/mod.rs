@@ -2,9 +2,9 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
-use std::io::BufRead;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 /// A process that a failing test does not leave behind.
 pub struct Running(pub Child);
@@ -54,6 +54,31 @@ pub fn server_program() -> PathBuf {
         assert!(built.success() && path.exists(), "no {}: cargo build -p echomesh-server", path.display());
     }
     path
+}
+
+/// A server with its data below `home`, on this port (0: any), and the port it has. Its output must stay open.
+pub fn server(home: &Path, port: u16) -> (Running, BufReader<ChildStdout>, u16) {
+    let mut child = Command::new(server_program())
+        .arg("--data-dir")
+        .arg(home.join("data"))
+        .args(["--address", "127.0.0.1", "--shards", "1", "--log", "warn", "--port", &port.to_string()])
+        .args(["--admin", "off", "--password-memory-kib", "8", "--password-passes", "1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let running = Running(child);
+    let port = await_port(&mut output);
+    (running, output, port)
+}
+
+/// What a program printed.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{:?}: {}", output.status, text(&output.stderr));
 }
 
 /// `echomesh` as this user, with nothing to read.
