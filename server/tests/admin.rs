@@ -3,10 +3,10 @@
 
 mod running;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use echomesh_proto::control::{Body, Who};
 use running::page::{Page, person};
@@ -253,11 +253,7 @@ fn an_owner_stops_the_server() {
     }
     assert_eq!(page.state()["you"]["may_drain"], true);
     let mut client = server.member("ada", "hall");
-    let mut holder = postgres.psql(&url).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut orders = holder.stdin.take().unwrap();
-    orders.write_all(b"BEGIN; LOCK TABLE chat_lines; SELECT 'held';\n").unwrap();
-    let mut held = BufReader::new(holder.stdout.take().unwrap()).lines();
-    assert_eq!(held.next().unwrap().unwrap(), "held");
+    let held = postgres.hold_lines(&url);
     client.send(chat("hall", "under way", ""));
     client.send(Body::Who(Who::default()));
     assert!(matches!(client.next(), Some(Body::Who(_))), "the line is under way");
@@ -267,8 +263,7 @@ fn an_owner_stops_the_server() {
     assert_eq!((stopping.status, stopping.body.as_str()), (503, "stopping: no new logins\n"));
     assert_eq!(page.get("/healthz").status, 200, "it lives, and answers what was begun");
     assert_eq!(page.state()["server"]["stopping"], true);
-    drop(orders);
-    holder.wait().unwrap();
+    drop(held);
     assert!(std::iter::from_fn(|| client.next()).any(|body| matches!(body, Body::ChatMsg(_))), "it was answered");
     let totals = server.ended();
     assert!(totals.contains("\"totals\""), "{totals}");

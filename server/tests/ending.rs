@@ -78,11 +78,7 @@ fn a_second_signal_does_not_wait() {
     let database = ["--port", "0", "--shards", "1", "--database", &url, "--drain-seconds", "60"];
     let server = Server::start_with(command(directory.path(), &database).env("NOTIFY_SOCKET", &path));
     let mut client = server.member("ada", "hall");
-    let mut holder = postgres.psql(&url).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut orders = holder.stdin.take().unwrap();
-    orders.write_all(b"BEGIN; LOCK TABLE chat_lines; SELECT 'held';\n").unwrap();
-    let mut held = BufReader::new(holder.stdout.take().unwrap()).lines();
-    assert_eq!(held.next().unwrap().unwrap(), "held");
+    let held = postgres.hold_lines(&url);
     client.send(chat("hall", "not stored", ""));
     client.send(Body::Who(Who::default()));
     assert!(matches!(client.next(), Some(Body::Who(_))), "the line is under way");
@@ -91,8 +87,7 @@ fn a_second_signal_does_not_wait() {
     server.terminate();
     let Some(Body::Status(status)) = client.next() else { panic!("no last word") };
     assert_eq!(status.status_code(), StatusCode::StatusShuttingDown, "{status:?}");
-    drop(orders);
-    holder.wait().unwrap();
+    drop(held);
     server.ended();
 }
 

@@ -5,10 +5,11 @@
 
 #![allow(dead_code, reason = "each test program uses its part")]
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -24,6 +25,20 @@ pub struct Postgres {
     /// User and group to run as.
     user: Option<(u32, u32)>,
     databases: AtomicU32,
+}
+
+/// See [`Postgres::hold_lines`].
+pub struct Held {
+    holder: Child,
+    orders: Option<ChildStdin>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It ends with its orders, and what it held is free.
+        drop(self.orders.take());
+        self.holder.wait().unwrap();
+    }
 }
 
 impl Drop for Postgres {
@@ -108,6 +123,17 @@ impl Postgres {
         psql.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"]).arg(self.directory.path());
         psql.args(["-U", "mesh", "-d", database]).env("PGPASSWORD", PASSWORD);
         psql
+    }
+
+    /// Another program's hold of the table that lines are stored in, until it is dropped.
+    pub fn hold_lines(&self, database: &str) -> Held {
+        let mut holder = self.psql(database).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut orders = holder.stdin.take().unwrap();
+        orders.write_all(b"BEGIN; LOCK TABLE chat_lines; SELECT 'held';\n").unwrap();
+        let mut said = String::new();
+        BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "held\n");
+        Held { holder, orders: Some(orders) }
     }
 
     fn control(&self, what: &str, arguments: &[&str]) -> bool {
