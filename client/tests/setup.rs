@@ -23,9 +23,12 @@ struct Person {
 
 impl Person {
     fn starts(home: &Path, arguments: &str) -> Self {
-        let program = env!("CARGO_BIN_EXE_echomesh");
+        Self::runs(home, &format!("exec {} {arguments}", env!("CARGO_BIN_EXE_echomesh")))
+    }
+
+    fn runs(home: &Path, line: &str) -> Self {
         let mut started = Command::new("script")
-            .args(["-qec", &format!("stty rows 24 cols 80; exec {program} {arguments}"), "/dev/null"])
+            .args(["-qec", &format!("stty rows 24 cols 80; {line}"), "/dev/null"])
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("TERM", "xterm-256color")
@@ -128,4 +131,19 @@ fn a_key_that_is_not_the_servers_ends_it() {
     person.sees("nothing was written");
     assert_eq!(person.ends(), 4);
     assert!(!home.path().join(".config").exists() && !home.path().join(".local").exists());
+}
+
+/// Goal: who is asked for a password and presses Ctrl-C has a terminal that shows what is typed.
+#[test]
+fn an_interrupted_question_gives_the_terminal_back() {
+    let home = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_echomesh");
+    let mut person = Person::runs(home.path(), &format!("{program} --user ann whoami; echo \"code $?\"; stty -a"));
+    person.sees("Password of ann");
+    person.types("sec\u{3}");
+    person.sees("no password was typed");
+    person.sees("code 2");
+    person.sees("isig icanon");
+    person.sees(" echo ");
+    assert_eq!(person.ends(), 0);
 }

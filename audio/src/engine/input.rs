@@ -151,6 +151,10 @@ impl Spoken {
 
     /// Ticks that are too late to be said.
     fn skip_late(&mut self, now_us: u64) -> u64 {
+        // A file that is over is late for nothing.
+        if self.source.is_none() {
+            return 0;
+        }
         if self.due_us == 0 {
             self.due_us = now_us;
         }
@@ -228,5 +232,30 @@ impl Input {
             Self::Piped(piped) => piped.due_us(),
             Self::Nothing | Self::Device(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::Sink;
+
+    /// Goal: ticks that the machine had no time for are counted, the time after a file's end is not.
+    #[test]
+    fn time_after_the_end_is_not_missed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("short.wav");
+        let mut sink = Sink::open(path.to_str().unwrap()).unwrap();
+        for _ in 0..5 {
+            sink.write(&[1_000; TICK_SAMPLES]).unwrap();
+        }
+        sink.finish().unwrap();
+        let mut spoken = Spoken::open(path.to_str().unwrap(), false).unwrap();
+        assert_eq!(spoken.skip_late(1_000_000), 0);
+        assert!(spoken.next(1_000_000).unwrap().is_some());
+        let late_us = 1_000_000 + (BEHIND_MAX + 2) * TICK_US;
+        assert_eq!(spoken.skip_late(late_us), BEHIND_MAX + 1);
+        while spoken.next(late_us + TICK_US * 20).unwrap().is_some() {}
+        assert_eq!(spoken.skip_late(late_us + TICK_US * 1_000), 0);
     }
 }
