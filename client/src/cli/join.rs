@@ -9,10 +9,8 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
-use echomesh_client::{
-    Announce, Answer, Done, Event, LoggedIn, MemberChange, OpenVoice, Outcome, RequestId, VoiceFrame,
-};
-use echomesh_proto::control::{ChatMsg, Member, StatusCode};
+use echomesh_client::{Announce, Answer, Done, Event, LoggedIn, MemberChange, OpenVoice, Outcome, RequestId};
+use echomesh_proto::control::{ChatMsg, Member};
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::time::{MediaTime, SECOND_US, Time};
 use tokio::sync::mpsc;
@@ -30,7 +28,7 @@ use super::packet_log::PacketLog;
 use super::roster::Roster;
 use super::settings::Settings;
 use super::sound::engine_settings;
-use super::speech::Speech;
+use super::speech::{Speech, spoken, voice_frame};
 use super::statistics::Statistics;
 use super::stay;
 
@@ -236,14 +234,6 @@ async fn tell_history(link: &mut Link, plan: &Plan<'_>, teller: &mut Teller, sho
     Ok(())
 }
 
-/// Waits for the engine's next frame.
-async fn spoken(speech: Option<&Speech>) {
-    match speech {
-        Some(speech) => speech.ready().await,
-        None => std::future::pending().await,
-    }
-}
-
 impl Stay {
     async fn until(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<(), Failure> {
         // The events of joining and opening voice are waiting.
@@ -371,18 +361,12 @@ impl Stay {
     fn spoken(&mut self) -> Result<(), Failure> {
         while let Some(spoken) = self.speech.as_mut().and_then(Speech::next_spoken) {
             if let Some(frame) = spoken.frame {
-                let media_time = MediaTime(frame.media_time);
-                let outgoing = VoiceFrame {
-                    media_time,
-                    marker: frame.marker,
-                    audio_level: Some(frame.audio_level),
-                    payload: frame.payload(),
-                };
+                let outgoing = voice_frame(&frame);
                 // Not open while a connection is made again: speech does not wait.
                 if let Ok(sent) = self.link.send_voice(&self.room, outgoing)
                     && let Some(log) = &mut self.log
                 {
-                    log.note("sent", clock::monotonic(), sent.ssrc, sent.index, media_time)?;
+                    log.note("sent", clock::monotonic(), sent.ssrc, sent.index, MediaTime(frame.media_time))?;
                 }
             }
             self.announce.talking = spoken.talking;
@@ -441,11 +425,9 @@ impl Stay {
                 }
                 return stay::event(&mut self.link, Event::RoomLost { room, message });
             }
-            Event::Notice { status, message, retry_after_ms } => {
-                self.teller.tell(&News::Notice(&message))?;
-                if status == StatusCode::StatusTryAgain {
-                    self.link.wait_before_next(retry_after_ms);
-                }
+            Event::Notice { ref message, .. } => {
+                self.teller.tell(&News::Notice(message))?;
+                stay::obey(&mut self.link, &event)?;
             }
             Event::Reported(report) => self.teller.tell(&News::Reported(&report))?,
             event => return stay::event(&mut self.link, event),

@@ -11,7 +11,7 @@
 //!   told, and to whom; `roster`: what of the members is news.
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server. `doctor`: what is wrong.
-//! - `setup`: the first start.
+//! - `setup`: the first start. `files`: what is kept.
 //! - `tui`: the full-screen interface; `control`: switching it from outside.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
 //! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
@@ -29,6 +29,7 @@ mod devices;
 mod doctor;
 mod failure;
 mod fields;
+mod files;
 mod join;
 mod lines;
 mod link;

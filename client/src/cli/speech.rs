@@ -8,12 +8,12 @@
 use std::os::fd::OwnedFd;
 
 use echomesh_audio::adapt::Adaptation;
-use echomesh_audio::engine::wire::Spoken;
+use echomesh_audio::engine::wire::{Spoken, SpokenFrame};
 use echomesh_audio::engine::{Engine, EngineSettings, Totals};
 use echomesh_audio::playout::Packet;
-use echomesh_client::VoiceStatistics;
+use echomesh_client::{VoiceFrame, VoiceStatistics};
 use echomesh_proto::ids::Ssrc;
-use echomesh_proto::time::Time;
+use echomesh_proto::time::{MediaTime, Time};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -29,6 +29,24 @@ pub struct Speech {
     news: DeviceNews,
     adaptation: Adaptation,
     reports: NetworkReports,
+}
+
+/// Waits until [`Speech::next_spoken`] has something; for ever, where there is no sound. Safe to drop.
+pub async fn spoken(speech: Option<&Speech>) {
+    match speech {
+        Some(speech) => speech.ready().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A frame as it is sent.
+pub fn voice_frame(frame: &SpokenFrame) -> VoiceFrame<'_> {
+    VoiceFrame {
+        media_time: MediaTime(frame.media_time),
+        marker: frame.marker,
+        audio_level: Some(frame.audio_level),
+        payload: frame.payload(),
+    }
 }
 
 impl Speech {

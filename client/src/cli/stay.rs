@@ -53,25 +53,36 @@ pub async fn reconnect(link: &mut Link, stop: Pin<&mut impl Future<Output = ()>>
     }
 }
 
+/// Does as the server says of this session: to wait, or to go.
+///
+/// # Errors
+/// It is over.
+pub fn obey(link: &mut Link, event: &Event) -> Result<(), Failure> {
+    match event {
+        // After a restart everyone comes back at once: wait for one's turn.
+        Event::LoginRefused { status: StatusCode::StatusTryAgain, retry_after_ms, .. } => {
+            link.disconnect_for(*retry_after_ms);
+        }
+        Event::LoginRefused { status, message, .. } => return Err(login_refused(*status, message)),
+        Event::Expelled { message, .. } => return Err(Failure::Refused(printable(message))),
+        Event::Notice { status: StatusCode::StatusTryAgain, retry_after_ms, .. } => {
+            link.wait_before_next(*retry_after_ms);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
 /// Takes an event that no stay has a use of its own for.
 ///
 /// # Errors
 /// It ends the stay.
 pub fn event(link: &mut Link, event: Event) -> Result<(), Failure> {
+    obey(link, &event)?;
     match event {
         Event::RoomLost { room, message } => {
             let (room, message) = (printable(&room), printable(&message));
             return Err(Failure::Refused(format!("not in {room} any more: {message}")));
-        }
-        // After a restart everyone comes back at once: wait for one's turn.
-        Event::LoginRefused { status: StatusCode::StatusTryAgain, retry_after_ms, .. } => {
-            link.disconnect_for(retry_after_ms);
-        }
-        Event::LoginRefused { status, message, .. } => return Err(login_refused(status, &message)),
-        Event::Expelled { message, .. } => return Err(Failure::Refused(printable(&message))),
-        Event::Notice { status: StatusCode::StatusTryAgain, retry_after_ms, message } => {
-            eprintln!("echomesh: the server says: {}", printable(&message));
-            link.wait_before_next(retry_after_ms);
         }
         Event::Notice { message, .. } => eprintln!("echomesh: the server says: {}", printable(&message)),
         _ => {}

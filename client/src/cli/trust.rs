@@ -6,12 +6,11 @@
 //! The file: one line a server, `HOST:PORT ca` or `HOST:PORT SHA256:HEX`; `#` begins a comment.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::str::FromStr;
 
 use super::failure::Failure;
+use super::files::write_whole;
 
 /// SHA-256 of a public key: SubjectPublicKeyInfo in DER, as RFC 7469 §2.4 pins it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -196,17 +195,6 @@ fn parse_line(line: &str) -> Option<(String, Known)> {
         _ => return None,
     };
     Some((server.to_owned(), known))
-}
-
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory)?;
-    }
-    let new = path.with_extension(format!("new.{}", std::process::id()));
-    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
 }
 
 #[cfg(test)]

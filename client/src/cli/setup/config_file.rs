@@ -3,11 +3,10 @@
 //! Not the choosing. An old configuration is kept beside the new one.
 //! In: what was chosen. Out: files, each whole or not there. Bounds: two small files.
 
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::cli::failure::Failure;
+use crate::cli::files::write_whole;
 use crate::cli::trust::Fingerprint;
 
 /// What is remembered for the next login.
@@ -69,10 +68,6 @@ pub fn write(path: &Path, chosen: &Chosen) -> Result<Vec<PathBuf>, Failure> {
     let failed =
         |path: &Path, error: std::io::Error| Failure::Local(format!("cannot write {}: {error}", path.display()));
     let mut written = Vec::new();
-    if let Some(directory) = path.parent() {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(|error| failed(directory, error))?;
-    }
     let (name, secret) = match &chosen.keep {
         Keep::Nothing => ("", ""),
         Keep::Password(secret) => ("password", secret.as_str()),
@@ -80,14 +75,14 @@ pub fn write(path: &Path, chosen: &Chosen) -> Result<Vec<PathBuf>, Failure> {
     };
     let secret_path = path.with_file_name(name);
     if !name.is_empty() {
-        whole(&secret_path, &format!("{secret}\n")).map_err(|error| failed(&secret_path, error))?;
+        write_whole(&secret_path, &format!("{secret}\n")).map_err(|error| failed(&secret_path, error))?;
         written.push(secret_path.clone());
     }
     if path.exists() {
         let old = path.with_extension("toml.old");
         std::fs::rename(path, &old).map_err(|error| failed(&old, error))?;
     }
-    whole(path, &text(chosen, &secret_path)).map_err(|error| failed(path, error))?;
+    write_whole(path, &text(chosen, &secret_path)).map_err(|error| failed(path, error))?;
     written.push(path.to_owned());
     Ok(written)
 }
@@ -96,17 +91,6 @@ pub fn write(path: &Path, chosen: &Chosen) -> Result<Vec<PathBuf>, Failure> {
 pub fn left_over(path: &Path, written: &[PathBuf]) -> Vec<PathBuf> {
     let secrets = ["password", "token"].map(|name| path.with_file_name(name));
     secrets.into_iter().filter(|secret| secret.exists() && !written.contains(secret)).collect()
-}
-
-/// For its owner alone from the beginning, and whole or not at all.
-fn whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let new = path.with_extension(format!("new.{}", std::process::id()));
-    let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
-    written.and_then(|()| std::fs::rename(&new, path)).inspect_err(|_| {
-        // What went wrong is told; what is left of it is of no use.
-        let _ = std::fs::remove_file(&new);
-    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::app::Person;
 use crate::cli::failure::Failure;
+use crate::cli::files::write_whole;
 
 /// Largest file that is read, bytes.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -52,18 +53,13 @@ pub fn read(path: &Path) -> Result<BTreeMap<String, Person>, String> {
 /// # Errors
 /// `Failure::Local`.
 pub fn write(path: &Path, people: &BTreeMap<String, Person>) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Local(format!("cannot keep {}: {error}", path.display()));
     let kept: BTreeMap<&String, Kept> = people
         .iter()
         .take(PEOPLE_MAX)
         .map(|(name, person)| (name, Kept { percent: person.percent, ignored: person.ignored }))
         .collect();
     let text = toml::to_string(&kept).map_err(|error| Failure::Local(format!("cannot keep volumes: {error}")))?;
-    if let Some(directory) = path.parent() {
-        std::fs::create_dir_all(directory).map_err(failed)?;
-    }
-    let new = path.with_extension("new");
-    std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, path)).map_err(failed)
+    write_whole(path, &text).map_err(|error| Failure::Local(format!("cannot keep {}: {error}", path.display())))
 }
 
 #[cfg(test)]
