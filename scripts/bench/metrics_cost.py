@@ -31,6 +31,7 @@ SERVED, NOT_SERVED = ["--admin", "127.0.0.1:0"], ["--admin", "off"]
 WORKLOADS = {
     "w1": ["--rooms", "10", "--members", "10", "--speakers", "1"],
     "w2": ["--rooms", "10", "--members", "10", "--speakers", "3"],
+    "busy": ["--rooms", "60", "--members", "10", "--speakers", "1"],
     "w3": ["--rooms", "1", "--members", "100", "--speakers", "2"],
 }
 FLAGS = "--address 127.0.0.1 --port 0 --shards 1 --no-pin --speakers-max 0 --connections-per-address 0 "

@@ -240,6 +240,10 @@ pub struct Ui {
     /// Begin muted
     #[arg(long)]
     pub muted: bool,
+    /// The mouse does something: a click looks at a room, a conversation or somebody, the wheel scrolls. The terminal
+    /// selects text with Shift then
+    #[arg(long)]
+    pub mouse: bool,
     /// What is done to a microphone's sound
     #[command(flatten)]
     pub processing: ProcessingArgs,

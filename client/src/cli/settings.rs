@@ -51,6 +51,7 @@ struct File {
     plaintext: Option<bool>,
     input: Option<String>,
     output: Option<String>,
+    mouse: Option<bool>,
     #[serde(default)]
     keys: BTreeMap<String, OneOrMore>,
 }
@@ -97,6 +98,8 @@ pub struct Settings {
     /// Microphone and loudspeaker of the interface, where no option names another.
     pub input: Option<String>,
     pub output: Option<String>,
+    /// The interface's mouse does something.
+    pub mouse: bool,
 }
 
 /// Where settings come from, and where the program keeps things.
@@ -209,6 +212,7 @@ impl Settings {
             state,
             input: file.input,
             output: file.output,
+            mouse: file.mouse.unwrap_or(false),
         })
     }
 

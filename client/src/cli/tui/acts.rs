@@ -20,6 +20,9 @@ use crate::cli::outgoing::{Fate, Place};
 /// Lines of a page of history.
 const PAGE_LINES: u32 = 100;
 
+/// Lines that wait for the server to take them.
+const UNSENT_MAX: usize = 256;
+
 /// A request, and what its answer is for.
 pub(super) enum Asked {
     Join {
@@ -61,6 +64,10 @@ impl Interface {
                 Act::Leave(room) => {
                     let request = self.link.session.leave(clock::now(), &room);
                     self.asks(request, Asked::Leave(room));
+                }
+                Act::Say(_, text) if self.outgoing.unsent() >= UNSENT_MAX => {
+                    let text = format!("{UNSENT_MAX} lines wait for the server: this one was not taken: {text}");
+                    self.tell(Kind::Problem, &text);
                 }
                 Act::Say(place, text) => {
                     if let Err(failure) = self.outgoing.push(place, text) {
@@ -146,6 +153,7 @@ impl Interface {
 
     /// How loud people are, now and in the next run.
     fn apply_people(&mut self) {
+        self.wishes.clear();
         let members: Vec<(u32, String)> = self
             .link
             .session
@@ -178,6 +186,8 @@ impl Interface {
         match &answer.outcome {
             Outcome::Done(done) => self.done(asked, done),
             Outcome::Refused { status, message, .. } => self.refused(asked, *status, message),
+            // The session opens it again by itself.
+            Outcome::ConnectionLost if matches!(asked, Asked::Voice(_)) => {}
             Outcome::TimedOut | Outcome::ConnectionLost => self.unanswered(&asked),
         }
     }
@@ -245,7 +255,10 @@ impl Interface {
                 }
             }
             (Asked::Quiet | Asked::Unread | Asked::Rooms(_), _) => {}
-            (Asked::Voice(room), _) => self.tell(Kind::Problem, &format!("no voice in {room}: {message}")),
+            (Asked::Voice(room), _) => {
+                self.announced.remove(&room);
+                self.tell(Kind::Problem, &format!("no voice in {room}: {message}"));
+            }
             _ => self.tell(Kind::Problem, message),
         }
     }
@@ -258,6 +271,10 @@ impl Interface {
                 }
             }
             Asked::Quiet | Asked::Unread | Asked::Rooms(_) => {}
+            Asked::Voice(room) => {
+                self.announced.remove(room);
+                self.tell(Kind::Problem, &format!("no voice in {room}: the server did not answer"));
+            }
             _ => self.tell(Kind::Problem, "the server did not answer: try again"),
         }
     }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use echomesh_client::{Event, MemberChange};
+use echomesh_client::{Announce, Event, MemberChange};
 use echomesh_proto::control::{ChatMsg, Room};
 
 use super::keys::{Action, Keys};
@@ -22,6 +22,9 @@ const PLACES_MAX: usize = 256;
 
 /// Rooms of the server that are listed.
 pub const ROOMS_MAX: usize = 1_000;
+
+/// What waits for a connection to be done.
+const ACTS_MAX: usize = 512;
 
 /// Members up to which a room says who comes and goes.
 const TELL_MEMBERS_MAX: usize = 30;
@@ -96,6 +99,16 @@ impl Own {
             () => "",
         };
         format!("microphone {muted}{why}{deafened}")
+    }
+
+    /// What the others see of it in a room.
+    pub fn announce(&self, room: &str) -> Announce {
+        let is_here = self.room.as_deref() == Some(room);
+        Announce {
+            talking: self.talking && is_here,
+            muted: self.is_closed() || !is_here,
+            deafened: self.deafened || !self.has_output,
+        }
     }
 
     /// Whether nothing is sent, whatever is said.
@@ -189,6 +202,19 @@ impl App {
     /// What is to be done now.
     pub fn take_acts(&mut self) -> Vec<Act> {
         std::mem::take(&mut self.acts)
+    }
+
+    /// Whether the person ends.
+    pub fn quits(&self) -> bool {
+        self.acts.contains(&Act::Quit)
+    }
+
+    /// While nothing can be done: what is more than that is not taken, and told.
+    pub fn bound_acts(&mut self, now_ms: u64) {
+        if self.acts.len() > ACTS_MAX {
+            self.acts.truncate(ACTS_MAX);
+            self.tell(Kind::Problem, now_ms, "too much waits for the connection: the last of it was not taken");
+        }
     }
 
     pub fn view(&self) -> &View {
@@ -388,11 +414,8 @@ impl App {
             Action::ScrollDown if self.shows_help => {
                 self.help_scroll = self.help_scroll.saturating_sub(SCROLL_ROWS as u16 / 2);
             }
-            Action::ScrollUp => self.scroll_up(),
-            Action::ScrollDown => {
-                self.view_mut().scroll = self.view().scroll.saturating_sub(SCROLL_ROWS);
-                self.look_at(self.current);
-            }
+            Action::ScrollUp => self.scroll_up(SCROLL_ROWS),
+            Action::ScrollDown => self.scroll_down(SCROLL_ROWS),
             Action::Newest => {
                 self.view_mut().scroll = 0;
                 self.look_at(self.current);
@@ -403,14 +426,30 @@ impl App {
     }
 
     /// Scrolls back, and fetches older lines in time. Drawing bounds it by the lines there are.
-    fn scroll_up(&mut self) {
+    pub fn scroll_up(&mut self, rows: usize) {
         let view = self.view_mut();
-        view.scroll += SCROLL_ROWS;
+        view.scroll += rows;
         if let Some(before) = view.fetch_before() {
             view.asked = true;
             let place = view.place.clone();
             self.acts.push(Act::History(place, before));
         }
+    }
+
+    pub fn scroll_down(&mut self, rows: usize) {
+        self.view_mut().scroll = self.view().scroll.saturating_sub(rows);
+        self.look_at(self.current);
+    }
+
+    /// Looks at the conversation with somebody.
+    pub fn talk_to(&mut self, name: String) {
+        let at = self.open(&Place::Person(name));
+        self.look_at(at);
+    }
+
+    /// Goes to a room that is there.
+    pub fn enter_room(&mut self, room: String) {
+        self.acts.push(Act::Join { room, password: String::new(), create: false });
     }
 
     pub fn set_muted(&mut self, muted: bool) {

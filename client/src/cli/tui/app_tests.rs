@@ -77,6 +77,26 @@ fn what_came_elsewhere_is_unread() {
     assert!(app.take_acts().contains(&Act::Seen(hall(), 5)));
 }
 
+/// Goal: what is done while there is no connection waits for one, an end does not, and what waits is bounded.
+#[test]
+fn what_is_done_waits_for_a_connection() {
+    let mut app = app();
+    for number in 0..=ACTS_MAX {
+        app.editor.insert_all(&format!("line {number}"));
+        app.enter(NOW);
+        app.bound_acts(NOW);
+    }
+    assert!(app.view().lines().any(|line| line.text.contains("not taken")));
+    assert!(!app.quits());
+    app.action(Action::Quit);
+    assert!(app.quits());
+    let acts = app.take_acts();
+    assert_eq!((acts.len(), acts.first()), (ACTS_MAX + 1, Some(&Act::Say(hall(), "line 0".into()))));
+    let own = Own { talking: true, has_input: true, ..app.own.clone() };
+    assert_eq!(own.announce("hall"), Announce { talking: true, muted: false, deafened: true });
+    assert_eq!(own.announce("den"), Announce { talking: false, muted: true, deafened: true });
+}
+
 /// Goal: keys and commands switch the own voice; pushing to talk opens the microphone only while it is pushed.
 #[test]
 fn the_own_voice_is_switched() {

@@ -11,7 +11,7 @@ use ratatui::widgets::{Clear, Paragraph};
 
 use super::app::App;
 use super::keys::ACTIONS;
-use super::side;
+use super::side::{self, Target};
 use super::slash::{COMMANDS, TalkMode};
 use super::theme::Theme;
 use super::view::{Kind, Shown};
@@ -28,12 +28,30 @@ const ROWS_MIN: u16 = 8;
 /// Columns of the time before a line: `12:34 `.
 const TIME_COLUMNS: usize = 6;
 
-/// Draws all of it. Gives how far the lines can be scrolled back.
-pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: Time, clock: fn(u64) -> String) -> usize {
+/// What was drawn where.
+#[derive(Default)]
+pub struct Drawn {
+    /// How far the lines can be scrolled back, rows.
+    pub scroll_max: usize,
+    /// The left side, and what its rows are about.
+    side: Rect,
+    targets: Vec<Option<Target>>,
+}
+
+impl Drawn {
+    /// What is at a column and row of the screen.
+    pub fn target(&self, column: u16, row: u16) -> Option<&Target> {
+        let is_in = self.side.contains((column, row).into());
+        self.targets.get(usize::from(row - self.side.y.min(row))).filter(|_| is_in)?.as_ref()
+    }
+}
+
+/// Draws all of it.
+pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: Time, clock: fn(u64) -> String) -> Drawn {
     let area = frame.area();
     if area.width < COLUMNS_MIN || area.height < ROWS_MIN {
         frame.render_widget(Paragraph::new(format!("{COLUMNS_MIN}x{ROWS_MIN} at least")), area);
-        return 0;
+        return Drawn::default();
     }
     let [title, body, rule, input, status, hints] = Layout::vertical([
         Constraint::Length(1),
@@ -49,8 +67,11 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: Time, clock: fn
         Layout::horizontal([Constraint::Length(side), Constraint::Length(u16::from(side > 0)), Constraint::Min(1)])
             .areas(body);
     draw_title(frame, title, app, theme);
+    let mut targets = Vec::new();
     if side > 0 {
-        let lines = side::lines(app, theme, now, usize::from(left.width), usize::from(left.height));
+        let rows = side::rows(app, theme, now, usize::from(left.width), usize::from(left.height));
+        let (lines, of_rows): (Vec<_>, Vec<_>) = rows.into_iter().map(|row| (row.line, row.target)).unzip();
+        targets = of_rows;
         frame.render_widget(Paragraph::new(lines), left);
         let bar = vec![Line::styled(theme.signs.divider, theme.quiet()); usize::from(divider.height)];
         frame.render_widget(Paragraph::new(bar), divider);
@@ -62,8 +83,9 @@ pub fn draw(frame: &mut Frame<'_>, app: &App, theme: Theme, now: Time, clock: fn
     draw_hints(frame, hints, app, theme);
     if app.shows_help {
         draw_help(frame, body, app, theme);
+        targets.clear();
     }
-    scroll_max
+    Drawn { scroll_max, side: left, targets }
 }
 
 fn draw_title(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {

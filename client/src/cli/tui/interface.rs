@@ -8,17 +8,16 @@ use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use echomesh_client::{Announce, Event, OpenVoice, RequestId, VoiceFrame};
-use echomesh_proto::control::StatusCode;
+use echomesh_client::{Announce, Event, OpenVoice, RequestId};
 use echomesh_proto::ids::Ssrc;
-use echomesh_proto::time::{MediaTime, SECOND_US, Time};
+use echomesh_proto::time::{SECOND_US, Time};
 use ratatui::crossterm::event::Event as Input;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::acts::Asked;
-use super::app::App;
-use super::draw;
-use super::input::take_input;
+use super::app::{App, Person};
+use super::draw::{self, Drawn};
+use super::input::{take_input, take_order};
 use super::keys::Keys;
 use super::meters::OWN;
 use super::people;
@@ -31,11 +30,11 @@ use crate::cli::args::{SoundArgs, Talk, Ui};
 use crate::cli::clock;
 use crate::cli::control::{self, Control, Order};
 use crate::cli::failure::Failure;
-use crate::cli::link::{Link, Use, login_refused};
+use crate::cli::link::{Link, Use};
 use crate::cli::outgoing::{Outgoing, Place};
 use crate::cli::settings::Settings;
 use crate::cli::sound::engine_settings;
-use crate::cli::speech::Speech;
+use crate::cli::speech::{Speech, spoken, voice_frame};
 use crate::cli::stay;
 
 /// Least time between two pictures, microseconds: 20 a second move a meter well enough.
@@ -58,6 +57,8 @@ pub(super) struct Interface {
     pub(super) outgoing: Outgoing,
     pub(super) asked: BTreeMap<RequestId, Asked>,
     pub(super) screen: Screen,
+    /// What is on it.
+    drawn: Drawn,
     theme: Theme,
     /// What is to be marked as seen, and when the last mark was made.
     pub(super) to_mark: BTreeMap<Place, u64>,
@@ -66,6 +67,8 @@ pub(super) struct Interface {
     /// Rooms whose voice is open, and what they were told of the own.
     pub(super) announced: BTreeMap<String, Announce>,
     pub(super) people_file: Option<PathBuf>,
+    /// What this person wants of whose stream, as looked up since the last event.
+    pub(super) wishes: BTreeMap<u32, Option<Person>>,
     /// The picture is not what there is to see; when it may be made anew.
     pub(super) is_stale: bool,
     next_frame: Time,
@@ -92,7 +95,7 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
     let (pressed, let_go) = (install(SignalKind::user_defined1())?, install(SignalKind::user_defined2())?);
     let directory = std::env::var("XDG_RUNTIME_DIR").ok();
     let control = control::path(directory.as_deref()).map(|path| Control::open(&path));
-    let screen = Screen::take(state("ui.log"))?;
+    let screen = Screen::take(state("ui.log"), ui.mouse || settings.mouse)?;
     let mut app = App::new(&settings.server(), link.session.user().0, &settings.user, keys);
     app.own.muted = ui.muted;
     app.own.mode = match ui.talk {
@@ -109,12 +112,14 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
         outgoing: Outgoing::default(),
         asked: BTreeMap::new(),
         screen,
+        drawn: Drawn::default(),
         theme: Theme::new(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()), has_unicode()),
         to_mark: BTreeMap::new(),
         marked: Time(0),
         listed: None,
         announced: BTreeMap::new(),
         people_file: state("people.toml"),
+        wishes: BTreeMap::new(),
         is_stale: true,
         next_frame: Time(0),
         ends: false,
@@ -159,14 +164,6 @@ fn clock_text(time_ms: u64) -> String {
     time.map_or_else(String::new, |time| time.with_timezone(&chrono::Local).format("%H:%M").to_string())
 }
 
-/// Waits for the engine's next frame.
-async fn spoken(speech: Option<&Speech>) {
-    match speech {
-        Some(speech) => speech.ready().await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Waits for an order by the control socket.
 async fn next_order(control: Option<&Control>) -> control::Asked {
     match control {
@@ -178,17 +175,7 @@ async fn next_order(control: Option<&Control>) -> control::Asked {
 impl Interface {
     /// An order from outside.
     fn order(&mut self, order: Order) {
-        let own = self.app.own.clone();
-        let app = &mut self.app;
-        match order {
-            Order::Mute | Order::Unmute => app.set_muted(order == Order::Mute),
-            Order::ToggleMute => app.set_muted(!own.muted),
-            Order::Deafen | Order::Undeafen => app.set_deafened(order == Order::Deafen),
-            Order::ToggleDeafen => app.set_deafened(!own.deafened),
-            Order::Talk | Order::Quiet => app.push(order == Order::Talk),
-            Order::ToggleTalk => app.push(!own.pushed),
-            Order::Status => {}
-        }
+        take_order(&mut self.app, order);
         self.is_stale = true;
     }
 
@@ -222,7 +209,6 @@ impl Interface {
             while let Some(event) = self.link.next_event() {
                 if matches!(event, Event::Disconnected(_)) {
                     self.tell(Kind::Problem, "the connection was lost; trying again");
-                    self.announced.clear();
                     if !self.reconnect(stop.as_mut()).await? {
                         return Ok(());
                     }
@@ -230,9 +216,14 @@ impl Interface {
                     self.event(event)?;
                 }
             }
-            self.do_acts();
-            if self.ends {
+            if self.ends || self.app.quits() {
                 return Ok(());
+            }
+            // What is wished for before a login is done after it.
+            if self.link.session.is_logged_in() {
+                self.do_acts();
+            } else {
+                self.app.bound_acts(clock::now().unix_ms);
             }
             self.say_lines();
             self.mark_seen();
@@ -260,29 +251,34 @@ impl Interface {
     async fn reconnect(&mut self, mut stop: Pin<&mut impl Future<Output = ()>>) -> Result<bool, Failure> {
         loop {
             self.refresh();
-            self.draw()?;
             let outcome = {
-                let Self { link, app, screen, .. } = self;
+                let Self { link, app, screen, drawn, control, pressed, let_go, .. } = self;
                 let mut again = pin!(link.reconnect());
                 loop {
+                    if screen.is_ready() {
+                        let (theme, now) = (self.theme, clock::monotonic());
+                        screen.draw(|frame| *drawn = draw::draw(frame, app, theme, now, clock_text))?;
+                    }
                     tokio::select! {
                         outcome = again.as_mut() => break outcome,
                         () = stop.as_mut() => return Ok(false),
                         input = screen.events.recv() => {
                             let Some(input) = input else { return Ok(false) };
-                            take_input(app, screen.tells_release, input);
-                            let ends = app.take_acts().contains(&super::app::Act::Quit);
-                            if ends {
-                                return Ok(false);
-                            }
-                            if screen.is_ready() {
-                                let (theme, now) = (self.theme, clock::monotonic());
-                                screen.draw(|frame| {
-                                    draw::draw(frame, app, theme, now, clock_text);
-                                })?;
-                            }
+                            take_input(app, screen.tells_release, drawn, input);
                         }
+                        _ = pressed.recv() => take_order(app, Order::Talk),
+                        _ = let_go.recv() => take_order(app, Order::Quiet),
+                        asked = next_order(control.as_ref()) => {
+                            take_order(app, asked.order);
+                            asked.answer(&app.own.sentence());
+                        }
+                        // The frame before may have been in the way.
+                        () = tokio::time::sleep(Duration::from_micros(SECOND_US / 4)) => {}
                     }
+                    if app.quits() {
+                        return Ok(false);
+                    }
+                    app.bound_acts(clock::now().unix_ms);
                 }
             };
             match outcome {
@@ -296,30 +292,24 @@ impl Interface {
 
     fn event(&mut self, event: Event) -> Result<(), Failure> {
         self.is_stale = true;
+        self.wishes.clear();
+        stay::obey(&mut self.link, &event)?;
         match &event {
             Event::Answer(answer) => self.answer(answer),
-            Event::LoginRefused { status: StatusCode::StatusTryAgain, retry_after_ms, .. } => {
-                self.link.disconnect_for(*retry_after_ms);
-            }
-            Event::LoginRefused { status, message, .. } => return Err(login_refused(*status, message)),
-            Event::Expelled { message, .. } => {
-                return Err(Failure::Refused(crate::cli::commands::printable(message)));
-            }
             Event::LoggedIn(_) => {
                 self.tell(Kind::Notice, "connected again");
                 self.listed = None;
-            }
-            Event::Notice { status: StatusCode::StatusTryAgain, retry_after_ms, .. } => {
-                self.link.wait_before_next(*retry_after_ms);
             }
             Event::VoiceOpen { room, .. } => {
                 if let Some(speech) = &mut self.speech {
                     speech.begin();
                 }
-                let flags =
-                    Announce { talking: false, muted: self.app.own.is_closed(), deafened: self.app.own.deafened };
-                self.announced.insert(room.to_string(), flags);
+                // A stream begins silent, also one that the session opened again by itself.
+                if let Some(announced) = self.announced.get_mut(&**room) {
+                    announced.talking = false;
+                }
             }
+            Event::RoomLost { room, .. } => drop(self.announced.remove(&**room)),
             Event::Member { change: echomesh_client::MemberChange::Left, member, .. } => {
                 if let Some(speech) = &mut self.speech {
                     speech.forget(Ssrc(member.ssrc));
@@ -336,7 +326,7 @@ impl Interface {
     fn heard(&mut self) {
         for packet in std::mem::take(&mut self.link.heard) {
             let first = !self.app.meters.is_talking(packet.ssrc.0, packet.time);
-            let person = if self.app.people.is_empty() { None } else { self.person(packet.ssrc) };
+            let person = self.person(packet.ssrc);
             self.app.meters.note(packet.ssrc.0, packet.time, packet.audio_level);
             if person.is_some_and(|person| person.ignored) {
                 continue;
@@ -352,9 +342,16 @@ impl Interface {
     }
 
     /// What this person wants of who has that stream.
-    pub(super) fn person(&self, ssrc: Ssrc) -> Option<super::app::Person> {
-        let member = self.link.session.rooms().find_map(|room| room.speaker(ssrc))?;
-        self.app.people.get(&member.username.to_lowercase()).copied()
+    fn person(&mut self, ssrc: Ssrc) -> Option<Person> {
+        let Self { app, link, wishes, .. } = self;
+        if app.people.is_empty() {
+            return None;
+        }
+        let look_up = || {
+            let member = link.session.rooms().find_map(|room| room.speaker(ssrc))?;
+            app.people.get(&member.username.to_lowercase()).copied()
+        };
+        *wishes.entry(ssrc.0).or_insert_with(look_up)
     }
 
     fn follow_sound(&mut self) {
@@ -379,14 +376,8 @@ impl Interface {
         while let Some(spoken) = self.speech.as_mut().and_then(Speech::next_spoken) {
             let Some(room) = self.app.own.room.clone() else { continue };
             if let Some(frame) = spoken.frame {
-                let outgoing = VoiceFrame {
-                    media_time: MediaTime(frame.media_time),
-                    marker: frame.marker,
-                    audio_level: Some(frame.audio_level),
-                    payload: frame.payload(),
-                };
                 // Not open while a connection is made again: speech does not wait.
-                let _ = self.link.send_voice(&room, outgoing);
+                let _ = self.link.send_voice(&room, voice_frame(&frame));
             }
             self.is_stale |= std::mem::replace(&mut self.app.own.talking, spoken.talking) != spoken.talking;
             self.tell_announce();
@@ -395,14 +386,8 @@ impl Interface {
 
     /// Tells the rooms of changes of the own voice; with the next one if it cannot be told now.
     pub(super) fn tell_announce(&mut self) {
-        let own = &self.app.own;
         for (room, announced) in &mut self.announced {
-            let is_here = own.room.as_deref() == Some(room.as_str());
-            let announce = Announce {
-                talking: own.talking && is_here,
-                muted: own.is_closed() || !is_here,
-                deafened: own.deafened || !own.has_output,
-            };
+            let announce = self.app.own.announce(room);
             if announce != *announced && self.link.session.announce(clock::now(), room, announce).is_ok() {
                 *announced = announce;
             }
@@ -419,8 +404,10 @@ impl Interface {
         }
         let closed = own.room.clone().filter(|room| self.speech.is_some() && !self.announced.contains_key(room));
         if let Some(room) = closed {
-            let flags = OpenVoice { muted: own.is_closed(), deafened: own.deafened };
+            let Announce { muted, deafened, .. } = own.announce(&room);
+            let flags = OpenVoice { muted, deafened };
             if let Ok(request) = self.link.session.open_voice(clock::now(), &room, flags) {
+                self.announced.insert(room.clone(), Announce { talking: false, muted, deafened });
                 self.asked.insert(request, Asked::Voice(room));
             }
         }
@@ -453,7 +440,7 @@ impl Interface {
         match input {
             Some(input) => {
                 self.is_stale = true;
-                take_input(&mut self.app, self.screen.tells_release, input);
+                take_input(&mut self.app, self.screen.tells_release, &self.drawn, input);
             }
             // The terminal is gone.
             None => self.ends = true,
@@ -478,13 +465,17 @@ impl Interface {
         if !moves || now < self.next_frame || !self.screen.is_ready() {
             return Ok(());
         }
-        self.refresh();
+        if self.is_stale {
+            self.refresh();
+        } else {
+            status::refresh_figures(&mut self.app, &self.link.session, self.speech.as_ref());
+        }
         let (app, theme) = (&self.app, self.theme);
-        let mut scroll_max = 0;
-        self.screen.draw(|frame| scroll_max = draw::draw(frame, app, theme, now, clock_text))?;
+        let drawn = &mut self.drawn;
+        self.screen.draw(|frame| *drawn = draw::draw(frame, app, theme, now, clock_text))?;
         let current = self.app.current;
         let scroll = &mut self.app.views[current].scroll;
-        *scroll = (*scroll).min(scroll_max);
+        *scroll = (*scroll).min(self.drawn.scroll_max);
         self.is_stale = false;
         self.next_frame = now.after_us(FRAME_US);
         Ok(())
@@ -505,8 +496,10 @@ impl Interface {
             .await;
         }
         link.close();
-        if let Some(Err(failure)) = speech.map(Speech::finish) {
-            eprintln!("echomesh: {failure}");
+        match speech.map(Speech::finish) {
+            Some(Err(failure)) => eprintln!("echomesh: {failure}"),
+            Some(Ok(totals)) if tracing::enabled!(tracing::Level::DEBUG) => eprint!("{totals}"),
+            _ => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who is in the room that is looked at, and the figures of the call, as the session and the engine know them now.
 //!
-//! In: session, engine. Out: what `draw` shows. Bounds: `MEMBERS_MAX` members are looked at. Cost: a pass over them for
-//! each frame.
+//! In: session, engine. Out: what `draw` shows. Bounds: `MEMBERS_MAX` members are looked at. Cost: a pass over them
+//! after what happens, not for a meter that moves.
 
 use echomesh_client::Session;
 
@@ -15,7 +15,7 @@ const MEMBERS_MAX: usize = 500;
 /// Ticks of an RTP clock in a millisecond.
 const TICKS_PER_MS: f32 = 48.0;
 
-/// Brings the state up to date, before it is drawn.
+/// Brings the state up to date, before it is drawn after something happened.
 pub fn refresh(app: &mut App, session: &Session, speech: Option<&Speech>) {
     let members = app.room().and_then(|room| session.room(room)).map(|room| {
         let mut members: Vec<Shown> = room
@@ -35,6 +35,11 @@ pub fn refresh(app: &mut App, session: &Session, speech: Option<&Speech>) {
         members
     });
     app.members = members.unwrap_or_default();
+    refresh_figures(app, session, speech);
+}
+
+/// The figures alone: nothing happened.
+pub fn refresh_figures(app: &mut App, session: &Session, speech: Option<&Speech>) {
     app.status = status(app, session, speech);
 }
 

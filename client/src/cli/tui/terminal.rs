@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{
-    DisableBracketedPaste, EnableBracketedPaste, Event, KeyboardEnhancementFlags, PopKeyboardEnhancementFlags,
-    PushKeyboardEnhancementFlags,
+    DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, Event,
+    KeyboardEnhancementFlags, PopKeyboardEnhancementFlags, PushKeyboardEnhancementFlags,
 };
 use ratatui::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, supports_keyboard_enhancement,
@@ -47,6 +47,7 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(10);
 
 struct Taken {
     tells_release: bool,
+    has_mouse: bool,
     /// Standard error as it was.
     stderr: Option<OwnedFd>,
 }
@@ -70,6 +71,9 @@ fn give_back() {
     // Nothing can be done where it fails: the terminal is gone.
     if taken.tells_release {
         let _ = queue!(out, PopKeyboardEnhancementFlags);
+    }
+    if taken.has_mouse {
+        let _ = queue!(out, DisableMouseCapture);
     }
     let _ = execute!(out, DisableBracketedPaste, LeaveAlternateScreen, cursor::Show);
     let _ = disable_raw_mode();
@@ -102,16 +106,16 @@ pub struct Screen {
     is_writing: Arc<AtomicBool>,
     /// It says when a key is let go.
     pub tells_release: bool,
-    /// Keys, pastes, changes of size.
+    /// Keys, the mouse, pastes, changes of size.
     pub events: mpsc::Receiver<Event>,
 }
 
 impl Screen {
-    /// Takes the terminal over. `log` gets what would be written to standard error.
+    /// Takes the terminal over, and its mouse. `log` gets what would be written to standard error.
     ///
     /// # Errors
     /// `Failure::Local` if it is no terminal.
-    pub fn take(log: Option<PathBuf>) -> Result<Self, Failure> {
+    pub fn take(log: Option<PathBuf>, has_mouse: bool) -> Result<Self, Failure> {
         let failed_to_take = failed("use this terminal");
         // What is wrong is told before anything is changed.
         ratatui::crossterm::terminal::size().map_err(&failed_to_take)?;
@@ -127,11 +131,14 @@ impl Screen {
             let before = rustix::io::fcntl_dupfd_cloexec(io::stderr(), 3).ok()?;
             rustix::stdio::dup2_stderr(log).ok().map(|()| before)
         });
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Taken { tells_release, stderr });
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Taken { tells_release, has_mouse, stderr });
         let page = Page::default();
         *CLOSED.lock().unwrap_or_else(PoisonError::into_inner) = false;
         let mut out = io::stdout();
         let begun = execute!(out, EnterAlternateScreen, EnableBracketedPaste).and_then(|()| {
+            if has_mouse {
+                execute!(out, EnableMouseCapture)?;
+            }
             let flags =
                 KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES | KeyboardEnhancementFlags::REPORT_EVENT_TYPES;
             if tells_release { execute!(out, PushKeyboardEnhancementFlags(flags)) } else { Ok(()) }
@@ -233,7 +240,7 @@ mod tests {
     #[test]
     #[ignore = "takes the terminal over and panics"]
     fn panics() {
-        let mut screen = Screen::take(None).unwrap();
+        let mut screen = Screen::take(None, true).unwrap();
         screen.draw(|frame| frame.render_widget("drawn", frame.area())).unwrap();
         panic!("planted");
     }
@@ -247,6 +254,7 @@ mod tests {
         let output = Command::new("script").args(["-qec", &line, "/dev/null"]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let (entered, left) = (text.find("\u{1b}[?1049h").unwrap(), text.rfind("\u{1b}[?1049l").unwrap());
+        assert!(text.contains("\u{1b}[?1000h") && text[entered..left].contains("\u{1b}[?1000l"), "the mouse: {text}");
         assert!(text.find("planted").unwrap() > left && left > entered, "{text}");
         let modes = &text[left..];
         for mode in ["icanon", "echo", "isig", "opost"] {
