@@ -234,7 +234,7 @@ pub struct Ui {
     /// Less delay: packets of 10 ms and shorter buffers, for twice the packets and no repair of lost ones
     #[arg(long)]
     pub low_delay: bool,
-    /// When the microphone is open: while somebody speaks, while a key is held, always
+    /// When the microphone is open: while somebody speaks, while a key is held, while it is not, always
     #[arg(long, value_enum, default_value_t)]
     pub talk: Talk,
     /// Begin muted
@@ -264,6 +264,8 @@ pub enum Talk {
     Voice,
     /// While a key is held, or from one press to the next
     Push,
+    /// While no key is held: push to mute
+    Mute,
     /// Always
     Always,
 }

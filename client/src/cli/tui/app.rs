@@ -79,7 +79,7 @@ pub struct Own {
     pub muted: bool,
     pub deafened: bool,
     pub mode: TalkMode,
-    /// The key is held.
+    /// The key is held: to talk, or to say nothing.
     pub pushed: bool,
     pub talking: bool,
     /// There is something to say with, and to hear with.
@@ -96,6 +96,8 @@ impl Own {
             () if !self.has_input => " (no microphone)",
             () if self.muted => " (muted)",
             () if self.mode == TalkMode::Push => " (push to talk)",
+            () if self.mode == TalkMode::Mute && self.pushed => " (push to mute, the key is held)",
+            () if self.mode == TalkMode::Mute => " (push to mute)",
             () => "",
         };
         format!("microphone {muted}{why}{deafened}")
@@ -113,7 +115,7 @@ impl Own {
 
     /// Whether nothing is sent, whatever is said.
     pub fn is_closed(&self) -> bool {
-        self.muted || !self.has_input || (self.mode == TalkMode::Push && !self.pushed)
+        self.muted || !self.has_input || self.mode.is_closed(self.pushed)
     }
 }
 

@@ -26,7 +26,7 @@ use super::status;
 use super::terminal::Screen;
 use super::theme::Theme;
 use super::view::Kind;
-use crate::cli::args::{SoundArgs, Talk, Ui};
+use crate::cli::args::{SoundArgs, Ui};
 use crate::cli::clock;
 use crate::cli::control::{self, Control, Order};
 use crate::cli::failure::Failure;
@@ -98,11 +98,7 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
     let screen = Screen::take(state("ui.log"), ui.mouse || settings.mouse)?;
     let mut app = App::new(&settings.server(), link.session.user().0, &settings.user, keys);
     app.own.muted = ui.muted;
-    app.own.mode = match ui.talk {
-        Talk::Voice => TalkMode::Voice,
-        Talk::Push => TalkMode::Push,
-        Talk::Always => TalkMode::Always,
-    };
+    app.own.mode = ui.talk.into();
     app.own.has_input = speech.is_some() && sound.input != "none";
     app.own.has_output = speech.is_some() && sound.output != "none";
     let mut interface = Interface {

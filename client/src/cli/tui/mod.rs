@@ -18,6 +18,7 @@ mod input;
 mod interface;
 mod keys;
 mod meters;
+mod microphone;
 mod people;
 mod side;
 mod slash;
