@@ -18,6 +18,7 @@ use super::listen::Listen;
 use super::processing_args::ProcessingArgs;
 use super::room::{Room, Rooms};
 use super::settings::Settings;
+use super::threshold::Threshold;
 
 /// A headless EchoMesh client: chat on standard input and output, voice from and to devices or files.
 #[derive(Debug, Default, Parser)]
@@ -59,7 +60,8 @@ pub struct Args {
     /// Connect without TLS; only to a server on this machine [env: ECHOMESH_PLAINTEXT=true]
     #[arg(long, global = true)]
     pub plaintext: bool,
-    /// Configuration file with server, user, password, password_file, token_file, fingerprint, plaintext, input, output
+    /// Configuration file with server, user, password, password_file, token_file, fingerprint, plaintext, input, output,
+    /// threshold
     /// [default: $XDG_CONFIG_HOME/echomesh/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -237,6 +239,11 @@ pub struct Ui {
     /// When the microphone is open: while somebody speaks, while a key is held, while it is not, always
     #[arg(long, value_enum, default_value_t)]
     pub talk: Talk,
+    /// While the microphone is open for who speaks (`--talk voice`): how loud one has to be at least, decibels from full
+    /// scale as on the meter, such as -45; auto: what a detector takes for voice, however soft [default: threshold of the
+    /// configuration file, or auto]
+    #[arg(long, value_name = "DB|auto", allow_hyphen_values = true)]
+    pub threshold: Option<Threshold>,
     /// Begin muted
     #[arg(long)]
     pub muted: bool,

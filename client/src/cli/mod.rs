@@ -55,6 +55,7 @@ mod sound;
 mod speech;
 mod statistics;
 mod stay;
+mod threshold;
 mod tls;
 mod transport;
 mod trust;

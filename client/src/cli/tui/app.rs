@@ -11,11 +11,13 @@ use echomesh_proto::control::{ChatMsg, Room};
 
 use super::keys::{Action, Keys};
 use super::meters::Meters;
+use super::microphone;
 use super::slash::{Slash, TalkMode};
 use super::view::{Kind, View};
 use super::{editor::Editor, slash};
 use crate::cli::commands::printable;
 use crate::cli::outgoing::Place;
+use crate::cli::threshold::Threshold;
 
 /// Rooms and conversations that are open.
 const PLACES_MAX: usize = 256;
@@ -79,6 +81,8 @@ pub struct Own {
     pub muted: bool,
     pub deafened: bool,
     pub mode: TalkMode,
+    /// Of the mode `voice`.
+    pub threshold: Threshold,
     /// The key is held: to talk, or to say nothing.
     pub pushed: bool,
     pub talking: bool,
@@ -528,6 +532,11 @@ impl App {
             Slash::Mute(muted) => self.set_muted(muted),
             Slash::Deafen(deafened) => self.set_deafened(deafened),
             Slash::Talk(mode) => self.set_mode(mode),
+            Slash::Threshold(threshold) => {
+                self.own.threshold = threshold;
+                self.acts.push(Act::Voice);
+                self.tell(Kind::Notice, now_ms, &microphone::threshold_text(&self.own));
+            }
             Slash::Volume { name, percent } => self.want(&name, now_ms, |person| person.percent = percent),
             Slash::Ignore { name, ignored } => self.want(&name, now_ms, |person| person.ignored = ignored),
             Slash::Kick { name, reason } => self.in_room(now_ms, |room| Act::Kick { room, name, reason }),

@@ -195,10 +195,13 @@ fn draw_status(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: 
     if status.tunnelled {
         figures.push("by TCP".to_owned());
     }
-    let text = figures.join("  ");
     let used: usize = spans.iter().map(|span| width(&span.content)).sum();
     let room = usize::from(area.width).saturating_sub(used + 1);
-    let text = if width(&text) <= room { text } else { cut(&text, room) };
+    // Whole ones: the first are the ones that tell most.
+    while width(&figures.join("  ")) > room {
+        figures.pop();
+    }
+    let text = figures.join("  ");
     spans.push(Span::raw(" ".repeat(usize::from(area.width).saturating_sub(used + width(&text)))));
     spans.push(Span::styled(text, theme.plain()));
     frame.render_widget(Line::from(spans), area);

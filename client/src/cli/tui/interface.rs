@@ -99,6 +99,7 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
     let mut app = App::new(&settings.server(), link.session.user().0, &settings.user, keys);
     app.own.muted = ui.muted;
     app.own.mode = ui.talk.into();
+    app.own.threshold = ui.threshold.unwrap_or(settings.threshold);
     app.own.has_input = speech.is_some() && sound.input != "none";
     app.own.has_output = speech.is_some() && sound.output != "none";
     let mut interface = Interface {
@@ -397,6 +398,7 @@ impl Interface {
             speech.mute(own.is_closed());
             speech.deafen(own.deafened);
             speech.send_all(own.mode != TalkMode::Voice);
+            speech.threshold(own.threshold);
         }
         let closed = own.room.clone().filter(|room| self.speech.is_some() && !self.announced.contains_key(room));
         if let Some(room) = closed {

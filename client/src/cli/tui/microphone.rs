@@ -6,10 +6,14 @@ use echomesh_proto::time::Time;
 use ratatui::text::Span;
 
 use super::app::{App, Own};
-use super::meters::OWN;
+use super::meters::{OWN, share_of};
 use super::side;
 use super::slash::TalkMode;
 use super::theme::Theme;
+use crate::cli::threshold::Threshold;
+
+/// Signs of the bar with a threshold.
+const BAR: usize = 10;
 
 /// What it does, and whether nothing is sent, whatever is said.
 fn words(own: &Own) -> (&'static str, bool) {
@@ -43,9 +47,41 @@ pub fn spans(app: &App, theme: Theme, now: Time) -> Vec<Span<'static>> {
     }
     if own.has_input {
         spans.push(Span::raw(" "));
-        spans.push(side::bar(app.meters.share(OWN, now), theme));
+        let threshold = own.threshold.below_full_scale().filter(|_| own.mode == TalkMode::Voice);
+        spans.push(match threshold {
+            Some(threshold) => bar_with(threshold, app.meters.db(OWN, now), theme),
+            None => side::bar(app.meters.share(OWN, now), theme),
+        });
     }
     spans
+}
+
+/// How loud, with a mark where the threshold is, and the threshold in figures: `>`, one is louder, `<`, one is not. The bar
+/// passes the mark when one is, although it has few signs.
+fn bar_with(threshold: u8, level: Option<u8>, theme: Theme) -> Span<'static> {
+    let on_bar = |db| (share_of(db) * BAR as f32).round() as usize;
+    let mark = on_bar(threshold);
+    let is_over = level.is_some_and(|db| db <= threshold);
+    let full = level.map_or(0, on_bar);
+    let full = if is_over { full.max(mark + 1) } else { full.min(mark) }.min(BAR);
+    let signs = theme.signs;
+    let sign = |at| if at < full { signs.bar } else { signs.no_bar };
+    let (below, above): (String, String) = ((0..mark).map(sign).collect(), (mark..BAR).map(sign).collect());
+    let relation = if is_over { '>' } else { '<' };
+    let text = format!("{below}{}{above} {relation} -{threshold} dB", signs.threshold);
+    Span::styled(text, if is_over { theme.talking() } else { theme.quiet() })
+}
+
+/// What a threshold that was set does.
+pub fn threshold_text(own: &Own) -> String {
+    let what = match own.threshold {
+        Threshold::Auto => "a detector tells voice from noise, however soft".to_owned(),
+        Threshold::Below(_) => format!("nothing softer than {} is sent", own.threshold),
+    };
+    match own.mode {
+        TalkMode::Voice => what,
+        mode => format!("{what}, once you talk by voice (/talk voice; now it is {})", mode.name()),
+    }
 }
 
 #[cfg(test)]
@@ -102,5 +138,32 @@ mod tests {
             gone_through.push(app.own.mode);
         }
         assert_eq!(gone_through, [TalkMode::Push, TalkMode::Mute, TalkMode::Always, TalkMode::Voice]);
+    }
+
+    /// Goal: a threshold that is set reaches the engine, is on the meter where it is, and the line says whether one is
+    /// over it, without colours and without Unicode; other talk modes have none; the figures beside it stay whole.
+    #[test]
+    fn the_threshold_is_seen_on_the_meter() {
+        let mut app = app();
+        app.editor.insert_all("/threshold -45");
+        app.enter(0);
+        assert_eq!(app.take_acts(), [Act::Voice]);
+        assert!(app.view().lines().any(|line| line.text == "nothing softer than -45 dB is sent"));
+        let mut seen = |level: Option<u8>, threshold| {
+            app.own.threshold = threshold;
+            app.meters.note(OWN, Time(0), level);
+            spans(&app, Theme::new(false, false), Time(0)).pop().unwrap().content.into_owned()
+        };
+        assert_eq!(seen(Some(0x80 | 20), Threshold::Below(45)), "###|#####.. > -45 dB");
+        assert_eq!(seen(Some(45), Threshold::Below(45)), "###|#...... > -45 dB");
+        assert_eq!(seen(Some(46), Threshold::Below(45)), "###|....... < -45 dB");
+        assert_eq!(seen(Some(127), Threshold::Below(45)), "...|....... < -45 dB");
+        assert_eq!(seen(Some(10), Threshold::Below(10)), "##########| > -10 dB");
+        assert_eq!(seen(Some(70), Threshold::Below(80)), "|#......... > -80 dB");
+        assert_eq!(seen(Some(20), Threshold::Auto), "####");
+        app.own.threshold = Threshold::Below(45);
+        app.set_mode(TalkMode::Push);
+        assert_eq!(spans(&app, Theme::new(true, true), Time(0)).pop().unwrap().content, "▮▮▮▮");
+        assert!(threshold_text(&app.own).contains("/talk voice; now it is push"));
     }
 }

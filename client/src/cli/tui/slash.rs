@@ -3,9 +3,10 @@
 //! Not what they do. In: a line. Out: a command, or what is wrong with it.
 
 use crate::cli::args::Talk;
+use crate::cli::threshold::Threshold;
 
 /// Names, arguments and what each does; in the order of the help.
-pub const COMMANDS: [(&str, &str, &str); 21] = [
+pub const COMMANDS: [(&str, &str, &str); 22] = [
     ("join", "ROOM [PASSWORD]", "enter a room, and talk there"),
     ("create", "ROOM", "make a room and enter it"),
     ("leave", "[ROOM]", "leave a room"),
@@ -17,6 +18,7 @@ pub const COMMANDS: [(&str, &str, &str); 21] = [
     ("deafen", "", "hear nothing"),
     ("undeafen", "", "hear something again"),
     ("talk", "voice|push|mute|always", "when the microphone is open"),
+    ("threshold", "DB|auto", "how loud you must be at least, such as -45"),
     ("volume", "NAME PERCENT", "how loud somebody is for you, 0 to 400; kept"),
     ("ignore", "NAME", "hear nobody of that name; kept"),
     ("unignore", "NAME", "hear them again"),
@@ -104,6 +106,7 @@ pub enum Slash {
     Mute(bool),
     Deafen(bool),
     Talk(TalkMode),
+    Threshold(Threshold),
     Volume { name: String, percent: u32 },
     Ignore { name: String, ignored: bool },
     Kick { name: String, reason: String },
@@ -161,6 +164,8 @@ pub fn parse(line: &str) -> Result<Slash, String> {
         "mute" | "unmute" => Slash::Mute(command == "mute"),
         "deafen" | "undeafen" => Slash::Deafen(command == "deafen"),
         "talk" => Slash::Talk(TalkMode::parse(rest).ok_or_else(usage)?),
+        "threshold" if rest.is_empty() => return Err(usage()),
+        "threshold" => Slash::Threshold(rest.parse()?),
         "volume" => {
             let (_, percent) = split(rest);
             let percent = percent.trim_end_matches('%').parse().ok().filter(|percent| *percent <= PERCENT_MAX);
@@ -194,8 +199,10 @@ pub fn completions(before: &str, typed: &str, rooms: &[String], people: &[String
     let command = before.trim_end().strip_prefix('/');
     let (mark, prefix) = if let Some(prefix) = typed.strip_prefix('@') { ("@", prefix) } else { ("", typed) };
     let modes = TalkMode::ALL.map(|mode| mode.name().to_owned());
+    let automatic = [Threshold::Auto.to_string()];
     let words = match command {
         Some("talk") => &modes[..],
+        Some("threshold") => &automatic[..],
         Some("join" | "leave" | "create") => rooms,
         _ => people,
     };
@@ -222,6 +229,8 @@ mod tests {
         for (wrong, said) in [
             ("join", "write /join ROOM"),
             ("volume ann 401", "write /volume NAME PERCENT"),
+            ("threshold", "write /threshold DB|auto"),
+            ("threshold loud", "from -80 to -10"),
             ("talk loud", "write /talk voice|push|mute|always"),
             ("msg ann", "write /msg"),
             ("jion hall", "/join?"),
@@ -230,7 +239,8 @@ mod tests {
             assert!(parse(wrong).is_err_and(|text| text.contains(said)), "{wrong}");
         }
         for (name, arguments, _) in COMMANDS {
-            let arguments = arguments.replace("voice|push|mute|always", "push").replace("PERCENT", "50");
+            let arguments =
+                arguments.replace("voice|push|mute|always", "push").replace("PERCENT", "50").replace("DB|auto", "-45");
             assert!(parse(&format!("{name} {arguments}")).is_ok(), "{name}");
         }
     }
