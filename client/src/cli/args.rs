@@ -14,6 +14,7 @@ use super::chat::{Change, History, Unread};
 use super::control::Order;
 use super::doctor::Doctor;
 use super::failure::EXIT_CODES;
+use super::hotkey_names::Hotkey;
 use super::listen::Listen;
 use super::processing_args::ProcessingArgs;
 use super::room::{Room, Rooms};
@@ -61,7 +62,7 @@ pub struct Args {
     #[arg(long, global = true)]
     pub plaintext: bool,
     /// Configuration file with server, user, password, password_file, token_file, fingerprint, plaintext, input, output,
-    /// threshold
+    /// threshold, hotkey
     /// [default: $XDG_CONFIG_HOME/echomesh/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -244,6 +245,11 @@ pub struct Ui {
     /// configuration file, or auto]
     #[arg(long, value_name = "DB|auto", allow_hyphen_values = true)]
     pub threshold: Option<Threshold>,
+    /// A key that is heard whatever program has the keyboard, for `--talk push` and `mute`: a name of
+    /// linux/input-event-codes.h without KEY_, such as f9, rightctrl, pause. It needs the right to read keyboards: the
+    /// group `input`, with which each program of yours can read all keys [default: hotkey of the configuration file]
+    #[arg(long, value_name = "KEY")]
+    pub hotkey: Option<Hotkey>,
     /// Begin muted
     #[arg(long)]
     pub muted: bool,

@@ -30,6 +30,8 @@ mod doctor;
 mod failure;
 mod fields;
 mod files;
+mod hotkey;
+mod hotkey_names;
 mod join;
 mod lines;
 mod link;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::args::Args;
 use super::failure::Failure;
+use super::hotkey_names::Hotkey;
 use super::threshold::Threshold;
 use super::trust::Fingerprint;
 
@@ -54,6 +55,7 @@ struct File {
     output: Option<String>,
     mouse: Option<bool>,
     threshold: Option<Threshold>,
+    hotkey: Option<Hotkey>,
     #[serde(default)]
     keys: BTreeMap<String, OneOrMore>,
 }
@@ -104,6 +106,8 @@ pub struct Settings {
     pub mouse: bool,
     /// Voice activation's, where no option says another.
     pub threshold: Threshold,
+    /// The interface's key that is heard everywhere, where no option says another.
+    pub hotkey: Option<Hotkey>,
 }
 
 /// Where settings come from, and where the program keeps things.
@@ -218,6 +222,7 @@ impl Settings {
             output: file.output,
             mouse: file.mouse.unwrap_or(false),
             threshold: file.threshold.unwrap_or_default(),
+            hotkey: file.hotkey,
         })
     }
 

@@ -10,6 +10,7 @@ use super::meters::{OWN, share_of};
 use super::side;
 use super::slash::TalkMode;
 use super::theme::Theme;
+use crate::cli::hotkey_names::Hotkey;
 use crate::cli::threshold::Threshold;
 
 /// Signs of the bar with a threshold.
@@ -84,6 +85,14 @@ pub fn threshold_text(own: &Own) -> String {
     }
 }
 
+/// Why a hotkey does nothing now.
+pub fn hotkey_text(own: &Own, key: &Hotkey) -> Option<String> {
+    let has_key = matches!(own.mode, TalkMode::Push | TalkMode::Mute);
+    let name = own.mode.name();
+    (!has_key)
+        .then(|| format!("the hotkey {key} does nothing while the talk mode is {name}: /talk push, or /talk mute"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::app::Act;
@@ -106,7 +115,10 @@ mod tests {
     fn push_to_mute_is_open_but_for_the_key() {
         let mut app = app();
         let seen = |app: &App| spans(app, Theme::new(false, false), Time(0))[0].content.clone();
+        let key = "f9".parse().unwrap();
+        assert!(hotkey_text(&app.own, &key).is_some_and(|text| text.contains("f9 does nothing while")));
         app.set_mode(TalkMode::Mute);
+        assert_eq!(hotkey_text(&app.own, &key), None);
         assert_eq!((app.own.is_closed(), &*seen(&app)), (false, " OPEN, KEY MUTES "));
         assert!(!app.own.announce("hall").muted);
         app.take_acts();

@@ -6,6 +6,7 @@
 //! - `draw`, `side`, `microphone`, `wrap`, `theme`: the picture. `status`: members and figures, as they are now.
 //! - `terminal`: the terminal itself, `input` its keys. `interface`: the one task that moves everything; `acts`: what it does for the
 //!   person, and the answers.
+//! - `outside`: orders that come from elsewhere: signals, the control socket, the global hotkey.
 //!
 //! It never holds up sound: that has threads of its own, and writing to the terminal has one, too.
 //! Bounds: those of the parts.
@@ -19,6 +20,7 @@ mod interface;
 mod keys;
 mod meters;
 mod microphone;
+mod outside;
 mod people;
 mod side;
 mod slash;
