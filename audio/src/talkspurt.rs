@@ -5,6 +5,8 @@
 //! In: each frame as it was encoded, with its ticks' [`Activity`]. Out: the frames to send, in order.
 //! - A frame with voice is sent, and before the first of a talkspurt the [`TalkspurtSettings::pre_roll`]
 //!   frames that came before it: a detector needs a moment, and the first consonant is over by then.
+//! - Where a person has set a threshold ([`Talkspurts::set_threshold`]), voice below it is none; where nothing but
+//!   loudness tells voice, what is above it is voice. It counts only while voice alone is sent.
 //! - After the last voice, frames are sent for [`TalkspurtSettings::hangover_ms`]: gaps between words are
 //!   sent, and what the listener's comfort noise is made of.
 //! - What the encoder itself leaves out (DTX) is never sent. Its refreshes are sent within a talkspurt, and
@@ -31,13 +33,15 @@ pub struct TalkspurtSettings {
     /// Frames sent from before the first voice, at most [`PRE_ROLL_MAX`]. They come at once, so a listener
     /// plays a talkspurt later by as much until its buffer has caught up.
     pub pre_roll: usize,
+    /// No detector judges: voice is what is loud, so a threshold decides alone.
+    pub by_level: bool,
 }
 
 impl Default for TalkspurtSettings {
     /// 300 ms bridges the stops within words and the gaps between them. The pre-roll is one frame:
     /// docs/AUDIO.md has what more would win.
     fn default() -> Self {
-        Self { voice_only: true, hangover_ms: 300, pre_roll: 1 }
+        Self { voice_only: true, hangover_ms: 300, pre_roll: 1, by_level: false }
     }
 }
 
@@ -79,6 +83,8 @@ pub struct Talkspurts {
     /// Media time that follows the last frame sent.
     sent_until: Option<u32>,
     frame_samples: u32,
+    /// Decibels below full scale; what is softer is no voice.
+    threshold: Option<u8>,
 }
 
 impl Talkspurts {
@@ -98,12 +104,25 @@ impl Talkspurts {
             to_send: 0,
             sent_until: None,
             frame_samples,
+            threshold: None,
         }
     }
 
     /// From now on only voice is sent, or all that the encoder gives.
     pub fn set_voice_only(&mut self, voice_only: bool) {
         self.settings.voice_only = voice_only;
+    }
+
+    /// How many decibels below full scale voice may be, from now on; `None`: as the detector has it.
+    pub fn set_threshold(&mut self, threshold: Option<u8>) {
+        self.threshold = threshold;
+    }
+
+    fn is_voice(&self, tick: &Activity) -> bool {
+        match self.threshold.filter(|_| self.settings.voice_only) {
+            Some(threshold) => tick.audio_level & 0x7F <= threshold && (tick.voice || self.settings.by_level),
+            None => tick.voice,
+        }
     }
 
     /// Whether someone speaks, or did just now: what the room is told.
@@ -115,7 +134,7 @@ impl Talkspurts {
     /// Takes the next frame. `payload` is empty if the encoder left it out. Then [`Talkspurts::next_outgoing`]
     /// gives what is to be sent until it gives `None`; what was not taken by then is passed by.
     pub fn push(&mut self, media_time: u32, ticks: &[Activity], payload: &[u8]) {
-        let voice = ticks.iter().any(|tick| tick.voice);
+        let voice = ticks.iter().any(|tick| self.is_voice(tick));
         self.left_frames = if voice { self.hangover_frames + 1 } else { self.left_frames.saturating_sub(1) };
         let sends = self.left_frames > 0 || !self.settings.voice_only;
         let kept = &mut self.kept[self.next];
@@ -180,7 +199,8 @@ mod tests {
         out.join(" ")
     }
 
-    const SETTINGS: TalkspurtSettings = TalkspurtSettings { voice_only: true, hangover_ms: 40, pre_roll: 2 };
+    const SETTINGS: TalkspurtSettings =
+        TalkspurtSettings { voice_only: true, hangover_ms: 40, pre_roll: 2, by_level: false };
 
     /// Goal: silence sends nothing; a talkspurt begins early with a marker and ends late.
     #[test]
@@ -204,6 +224,33 @@ mod tests {
     fn the_encoders_silence_is_kept() {
         assert_eq!(sent(SETTINGS, "vdv..."), "0! 2! 3 4");
         assert_eq!(sent(TalkspurtSettings { voice_only: false, ..SETTINGS }, "..dd.v"), "0! 1 4! 5");
+    }
+
+    /// How many of these frames are sent, with a threshold.
+    fn sent_over(threshold: Option<u8>, settings: TalkspurtSettings, frames: &[Activity]) -> usize {
+        let mut talkspurts = Talkspurts::new(settings, Frame::Ms20);
+        talkspurts.set_threshold(threshold);
+        let push = |at: usize| {
+            talkspurts.push(at as u32 * 960, &[frames[at]], &[1]);
+            std::iter::from_fn(|| talkspurts.next_outgoing().map(drop)).count()
+        };
+        (0..frames.len()).map(push).sum()
+    }
+
+    /// Goal: under a person's threshold nothing is voice, above it what the detector takes for it, or, without one, all;
+    /// what sends all asks for no threshold.
+    #[test]
+    fn a_threshold_closes() {
+        let alone = TalkspurtSettings { hangover_ms: 0, pre_roll: 0, ..SETTINGS };
+        // 30 and 70 dB below full scale.
+        let frames = [VOICE, QUIET, VOICE, QUIET];
+        assert_eq!(sent_over(None, alone, &frames), 2);
+        assert_eq!(sent_over(Some(30), alone, &frames), 2, "at the threshold is over it");
+        assert_eq!(sent_over(Some(29), alone, &frames), 0);
+        assert_eq!(sent_over(Some(80), alone, &frames), 2, "it makes no voice of noise");
+        assert_eq!(sent_over(Some(80), TalkspurtSettings { by_level: true, ..alone }, &frames), 4);
+        assert_eq!(sent_over(Some(40), TalkspurtSettings { by_level: true, ..alone }, &frames), 2);
+        assert_eq!(sent_over(Some(29), TalkspurtSettings { voice_only: false, ..alone }, &frames), 4);
     }
 
     /// Goal: a frame has the level of its louder tick and the V bit of either.

@@ -159,6 +159,8 @@ struct Switches {
     deafened: AtomicBool,
     /// Silence is sent, too.
     sends_all: AtomicBool,
+    /// Decibels below full scale under which nothing is voice; 0: the detector alone decides.
+    threshold: AtomicU8,
     stop: AtomicBool,
 }
 
@@ -278,6 +280,12 @@ impl Engine {
     /// Sends what the input gives though nobody speaks, or only speech; at first as the settings have it.
     pub fn send_all(&self, sends_all: bool) {
         self.switches.sends_all.store(sends_all, Ordering::Relaxed);
+    }
+
+    /// Takes nothing for voice that is more than so many decibels below full scale, of the level that
+    /// [`Engine::input_level`] tells; `None`, or 0: the detector alone decides, as at first.
+    pub fn threshold(&self, threshold: Option<u8>) {
+        self.switches.threshold.store(threshold.unwrap_or(0), Ordering::Relaxed);
     }
 
     /// RFC 6464 byte of what the input gave last, sent or not.

@@ -139,6 +139,8 @@ impl Run {
         }
         let muted = self.switches.muted.load(Ordering::Relaxed);
         self.voice.send_all(self.switches.sends_all.load(Ordering::Relaxed));
+        let threshold = self.switches.threshold.load(Ordering::Relaxed);
+        self.voice.threshold(Some(threshold).filter(|threshold| *threshold > 0));
         let now_us = now_us();
         let skipped = self.input.skipped(now_us);
         if skipped > 0 {

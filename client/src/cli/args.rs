@@ -14,10 +14,12 @@ use super::chat::{Change, History, Unread};
 use super::control::Order;
 use super::doctor::Doctor;
 use super::failure::EXIT_CODES;
+use super::hotkey_names::Hotkey;
 use super::listen::Listen;
 use super::processing_args::ProcessingArgs;
 use super::room::{Room, Rooms};
 use super::settings::Settings;
+use super::threshold::Threshold;
 
 /// A headless EchoMesh client: chat on standard input and output, voice from and to devices or files.
 #[derive(Debug, Default, Parser)]
@@ -59,7 +61,8 @@ pub struct Args {
     /// Connect without TLS; only to a server on this machine [env: ECHOMESH_PLAINTEXT=true]
     #[arg(long, global = true)]
     pub plaintext: bool,
-    /// Configuration file with server, user, password, password_file, token_file, fingerprint, plaintext, input, output
+    /// Configuration file with server, user, password, password_file, token_file, fingerprint, plaintext, input, output,
+    /// threshold, hotkey
     /// [default: $XDG_CONFIG_HOME/echomesh/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -234,9 +237,19 @@ pub struct Ui {
     /// Less delay: packets of 10 ms and shorter buffers, for twice the packets and no repair of lost ones
     #[arg(long)]
     pub low_delay: bool,
-    /// When the microphone is open: while somebody speaks, while a key is held, always
+    /// When the microphone is open: while somebody speaks, while a key is held, while it is not, always
     #[arg(long, value_enum, default_value_t)]
     pub talk: Talk,
+    /// While the microphone is open for who speaks (`--talk voice`): how loud one has to be at least, decibels from full
+    /// scale as on the meter, such as -45; auto: what a detector takes for voice, however soft [default: threshold of the
+    /// configuration file, or auto]
+    #[arg(long, value_name = "DB|auto", allow_hyphen_values = true)]
+    pub threshold: Option<Threshold>,
+    /// A key that is heard whatever program has the keyboard, for `--talk push` and `mute`: a name of
+    /// linux/input-event-codes.h without KEY_, such as f9, rightctrl, pause. It needs the right to read keyboards: the
+    /// group `input`, with which each program of yours can read all keys [default: hotkey of the configuration file]
+    #[arg(long, value_name = "KEY")]
+    pub hotkey: Option<Hotkey>,
     /// Begin muted
     #[arg(long)]
     pub muted: bool,
@@ -264,6 +277,8 @@ pub enum Talk {
     Voice,
     /// While a key is held, or from one press to the next
     Push,
+    /// While no key is held: push to mute
+    Mute,
     /// Always
     Always,
 }

@@ -35,11 +35,11 @@ pub enum Order {
     Undeafen,
     /// The one or the other
     ToggleDeafen,
-    /// Push to talk: the key is pressed
+    /// The key of push to talk, or of push to mute, is pressed
     Talk,
-    /// Push to talk: it is let go
+    /// It is let go
     Quiet,
-    /// Push to talk: the one or the other
+    /// The one or the other
     ToggleTalk,
     /// Only say how it is
     Status,

@@ -61,7 +61,8 @@ impl ProcessingArgs {
 
     /// Which frames are sent.
     pub fn talkspurts(&self) -> TalkspurtSettings {
-        TalkspurtSettings { voice_only: !self.no_voice_detection, ..TalkspurtSettings::default() }
+        let by_level = self.no_voice_detection;
+        TalkspurtSettings { voice_only: !by_level, by_level, ..TalkspurtSettings::default() }
     }
 }
 

@@ -9,6 +9,8 @@ use serde::Deserialize;
 
 use super::args::Args;
 use super::failure::Failure;
+use super::hotkey_names::Hotkey;
+use super::threshold::Threshold;
 use super::trust::Fingerprint;
 
 /// Default TCP port of a server.
@@ -52,6 +54,8 @@ struct File {
     input: Option<String>,
     output: Option<String>,
     mouse: Option<bool>,
+    threshold: Option<Threshold>,
+    hotkey: Option<Hotkey>,
     #[serde(default)]
     keys: BTreeMap<String, OneOrMore>,
 }
@@ -100,6 +104,10 @@ pub struct Settings {
     pub output: Option<String>,
     /// The interface's mouse does something.
     pub mouse: bool,
+    /// Voice activation's, where no option says another.
+    pub threshold: Threshold,
+    /// The interface's key that is heard everywhere, where no option says another.
+    pub hotkey: Option<Hotkey>,
 }
 
 /// Where settings come from, and where the program keeps things.
@@ -213,6 +221,8 @@ impl Settings {
             input: file.input,
             output: file.output,
             mouse: file.mouse.unwrap_or(false),
+            threshold: file.threshold.unwrap_or_default(),
+            hotkey: file.hotkey,
         })
     }
 

@@ -123,3 +123,17 @@ fn a_rooms_password_is_for_entering_unless_typed() {
     assert_eq!(of(&[], &[("ECHOMESH_ROOM_PASSWORD", "y")]), ("y".into(), false));
     assert_eq!(of(&[], &[("ECHOMESH_ROOM_PASSWORD_FILE", file)]), ("sesame".into(), false));
 }
+
+/// Goal: what the interface is set to in the file is understood there, and a mistake names the file's line.
+#[test]
+fn the_interface_is_set_in_the_file() {
+    let home = config_home("user = \"a\"\nthreshold = -45\nhotkey = \"F9\"\n");
+    let settings = resolve(&[], &[("XDG_CONFIG_HOME", home.path().to_str().unwrap())]).unwrap();
+    assert_eq!(settings.threshold, Threshold::Below(45));
+    assert_eq!(settings.hotkey.map(|key| key.code()), Some(67));
+    for (wrong, said) in [("threshold = 45", "no threshold"), ("hotkey = \"f99\"", "no key")] {
+        let home = config_home(wrong);
+        let failure = resolve(&[], &[("XDG_CONFIG_HOME", home.path().to_str().unwrap())]).err().unwrap().to_string();
+        assert!(failure.contains("line 1") && failure.contains(said), "{failure}");
+    }
+}

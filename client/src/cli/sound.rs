@@ -40,9 +40,10 @@ pub fn engine_settings(sound: &SoundArgs, looped: bool) -> Result<EngineSettings
     // A file is said as it is.
     let (processing, talkspurts) = match input {
         Endpoint::Device(_) => (sound.processing.processing(), sound.processing.talkspurts()),
-        Endpoint::File(_) | Endpoint::Pcm(_) | Endpoint::Nothing => {
-            (ProcessingSettings::off(), TalkspurtSettings { voice_only: false, ..TalkspurtSettings::default() })
-        }
+        Endpoint::File(_) | Endpoint::Pcm(_) | Endpoint::Nothing => (
+            ProcessingSettings::off(),
+            TalkspurtSettings { voice_only: false, by_level: true, ..TalkspurtSettings::default() },
+        ),
     };
     let frame = if sound.low_delay { Frame::Ms10LowDelay } else { Frame::Ms20 };
     Ok(EngineSettings {

@@ -21,6 +21,7 @@ use super::failure::Failure;
 use super::link::HeardPacket;
 use super::network_report::{BITS_MAX, BITS_MIN, NetworkReports};
 use super::sound::{DeviceNews, failure};
+use super::threshold::Threshold;
 
 /// An engine that runs.
 pub struct Speech {
@@ -129,6 +130,11 @@ impl Speech {
     /// Sends what the microphone gives though nobody speaks, or only speech.
     pub fn send_all(&self, sends_all: bool) {
         self.engine.send_all(sends_all);
+    }
+
+    /// Takes nothing softer for voice.
+    pub fn threshold(&self, threshold: Threshold) {
+        self.engine.threshold(threshold.below_full_scale());
     }
 
     /// How loud a speaker is played: 1.0 as it came. Of one who was not heard yet it is forgotten.

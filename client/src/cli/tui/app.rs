@@ -11,11 +11,13 @@ use echomesh_proto::control::{ChatMsg, Room};
 
 use super::keys::{Action, Keys};
 use super::meters::Meters;
+use super::microphone;
 use super::slash::{Slash, TalkMode};
 use super::view::{Kind, View};
 use super::{editor::Editor, slash};
 use crate::cli::commands::printable;
 use crate::cli::outgoing::Place;
+use crate::cli::threshold::Threshold;
 
 /// Rooms and conversations that are open.
 const PLACES_MAX: usize = 256;
@@ -79,7 +81,9 @@ pub struct Own {
     pub muted: bool,
     pub deafened: bool,
     pub mode: TalkMode,
-    /// The key is held.
+    /// Of the mode `voice`.
+    pub threshold: Threshold,
+    /// The key is held: to talk, or to say nothing.
     pub pushed: bool,
     pub talking: bool,
     /// There is something to say with, and to hear with.
@@ -96,6 +100,8 @@ impl Own {
             () if !self.has_input => " (no microphone)",
             () if self.muted => " (muted)",
             () if self.mode == TalkMode::Push => " (push to talk)",
+            () if self.mode == TalkMode::Mute && self.pushed => " (push to mute, the key is held)",
+            () if self.mode == TalkMode::Mute => " (push to mute)",
             () => "",
         };
         format!("microphone {muted}{why}{deafened}")
@@ -113,7 +119,7 @@ impl Own {
 
     /// Whether nothing is sent, whatever is said.
     pub fn is_closed(&self) -> bool {
-        self.muted || !self.has_input || (self.mode == TalkMode::Push && !self.pushed)
+        self.muted || !self.has_input || self.mode.is_closed(self.pushed)
     }
 }
 
@@ -526,6 +532,11 @@ impl App {
             Slash::Mute(muted) => self.set_muted(muted),
             Slash::Deafen(deafened) => self.set_deafened(deafened),
             Slash::Talk(mode) => self.set_mode(mode),
+            Slash::Threshold(threshold) => {
+                self.own.threshold = threshold;
+                self.acts.push(Act::Voice);
+                self.tell(Kind::Notice, now_ms, &microphone::threshold_text(&self.own));
+            }
             Slash::Volume { name, percent } => self.want(&name, now_ms, |person| person.percent = percent),
             Slash::Ignore { name, ignored } => self.want(&name, now_ms, |person| person.ignored = ignored),
             Slash::Kick { name, reason } => self.in_room(now_ms, |room| Act::Kick { room, name, reason }),

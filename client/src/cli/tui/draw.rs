@@ -11,8 +11,9 @@ use ratatui::widgets::{Clear, Paragraph};
 
 use super::app::App;
 use super::keys::ACTIONS;
+use super::microphone;
 use super::side::{self, Target};
-use super::slash::{COMMANDS, TalkMode};
+use super::slash::COMMANDS;
 use super::theme::Theme;
 use super::view::{Kind, Shown};
 use super::wrap::{cut, fill, rows, width};
@@ -177,32 +178,9 @@ fn draw_input(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme) {
     frame.set_cursor_position((area.x + 2 + width(&before[skip..]) as u16, area.y));
 }
 
-/// What the microphone does, in words that nobody can mistake.
-fn microphone(app: &App, theme: Theme) -> Span<'static> {
-    let own = &app.own;
-    let (text, style) = match () {
-        () if !own.has_input => (" NO MICROPHONE ", theme.closed()),
-        () if own.muted => (" MUTED ", theme.closed()),
-        () if own.room.is_none() => (" NO ROOM ", theme.closed()),
-        () if own.mode == TalkMode::Push && !own.pushed => (" PUSH TO TALK ", theme.closed()),
-        () if own.talking => (" TALKING ", theme.open()),
-        () if own.mode == TalkMode::Push => (" OPEN ", theme.open()),
-        () => (" LISTENING ", theme.strong()),
-    };
-    Span::styled(text, style)
-}
-
 fn draw_status(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: Time) {
     let status = &app.status;
-    let mut spans = vec![microphone(app, theme)];
-    if app.own.deafened || !app.own.has_output {
-        spans.push(Span::raw(" "));
-        spans.push(Span::styled(if app.own.deafened { " DEAFENED " } else { " NO SOUND " }, theme.closed()));
-    }
-    if app.own.has_input {
-        spans.push(Span::raw(" "));
-        spans.push(side::bar(app.meters.share(super::meters::OWN, now), theme));
-    }
+    let mut spans = microphone::spans(app, theme, now);
     if !status.connected {
         spans.push(Span::raw(" "));
         spans.push(Span::styled(" NO CONNECTION, trying again ", theme.closed()));
@@ -217,10 +195,13 @@ fn draw_status(frame: &mut Frame<'_>, area: Rect, app: &App, theme: Theme, now: 
     if status.tunnelled {
         figures.push("by TCP".to_owned());
     }
-    let text = figures.join("  ");
     let used: usize = spans.iter().map(|span| width(&span.content)).sum();
     let room = usize::from(area.width).saturating_sub(used + 1);
-    let text = if width(&text) <= room { text } else { cut(&text, room) };
+    // Whole ones: the first are the ones that tell most.
+    while width(&figures.join("  ")) > room {
+        figures.pop();
+    }
+    let text = figures.join("  ");
     spans.push(Span::raw(" ".repeat(usize::from(area.width).saturating_sub(used + width(&text)))));
     spans.push(Span::styled(text, theme.plain()));
     frame.render_widget(Line::from(spans), area);

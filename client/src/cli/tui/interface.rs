@@ -12,23 +12,23 @@ use echomesh_client::{Announce, Event, OpenVoice, RequestId};
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::time::{SECOND_US, Time};
 use ratatui::crossterm::event::Event as Input;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::acts::Asked;
 use super::app::{App, Person};
 use super::draw::{self, Drawn};
-use super::input::{take_input, take_order};
+use super::input::take_input;
 use super::keys::Keys;
 use super::meters::OWN;
+use super::microphone;
+use super::outside::{self, Outside};
 use super::people;
 use super::slash::TalkMode;
 use super::status;
 use super::terminal::Screen;
 use super::theme::Theme;
 use super::view::Kind;
-use crate::cli::args::{SoundArgs, Talk, Ui};
+use crate::cli::args::{SoundArgs, Ui};
 use crate::cli::clock;
-use crate::cli::control::{self, Control, Order};
 use crate::cli::failure::Failure;
 use crate::cli::link::{Link, Use};
 use crate::cli::outgoing::{Outgoing, Place};
@@ -73,10 +73,7 @@ pub(super) struct Interface {
     pub(super) is_stale: bool,
     next_frame: Time,
     pub(super) ends: bool,
-    control: Option<Control>,
-    /// SIGUSR1 and SIGUSR2.
-    pressed: Signal,
-    let_go: Signal,
+    outside: Outside,
 }
 
 /// Logs in, takes the terminal, and stays until told to end.
@@ -91,18 +88,13 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
     let (speech, no_sound) = open_sound(&sound, must_work)?;
     let link = Link::log_in(settings, Use::Stay).await?;
     let state = |name: &str| settings.state.as_ref().map(|directory| directory.join(name));
-    let install = |kind| signal(kind).map_err(|error| Failure::Local(format!("cannot wait for signals: {error}")));
-    let (pressed, let_go) = (install(SignalKind::user_defined1())?, install(SignalKind::user_defined2())?);
-    let directory = std::env::var("XDG_RUNTIME_DIR").ok();
-    let control = control::path(directory.as_deref()).map(|path| Control::open(&path));
+    let hotkey = ui.hotkey.as_ref().or(settings.hotkey.as_ref());
+    let (outside, no_control) = Outside::open(hotkey.cloned())?;
     let screen = Screen::take(state("ui.log"), ui.mouse || settings.mouse)?;
     let mut app = App::new(&settings.server(), link.session.user().0, &settings.user, keys);
     app.own.muted = ui.muted;
-    app.own.mode = match ui.talk {
-        Talk::Voice => TalkMode::Voice,
-        Talk::Push => TalkMode::Push,
-        Talk::Always => TalkMode::Always,
-    };
+    app.own.mode = ui.talk.into();
+    app.own.threshold = ui.threshold.unwrap_or(settings.threshold);
     app.own.has_input = speech.is_some() && sound.input != "none";
     app.own.has_output = speech.is_some() && sound.output != "none";
     let mut interface = Interface {
@@ -123,14 +115,13 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
         is_stale: true,
         next_frame: Time(0),
         ends: false,
-        control: None,
-        pressed,
-        let_go,
+        outside,
     };
-    match control {
-        Some(Ok(control)) => interface.control = Some(control),
-        Some(Err(text)) => interface.tell(Kind::Notice, &text),
-        None => {}
+    if let Some(text) = no_control {
+        interface.tell(Kind::Notice, &text);
+    }
+    if let Some(text) = hotkey.and_then(|key| microphone::hotkey_text(&interface.app.own, key)) {
+        interface.tell(Kind::Notice, &text);
     }
     interface.greet(ui, no_sound);
     let outcome = interface.until(pin!(stay::stop(None)?)).await;
@@ -164,21 +155,7 @@ fn clock_text(time_ms: u64) -> String {
     time.map_or_else(String::new, |time| time.with_timezone(&chrono::Local).format("%H:%M").to_string())
 }
 
-/// Waits for an order by the control socket.
-async fn next_order(control: Option<&Control>) -> control::Asked {
-    match control {
-        Some(control) => control.next().await,
-        None => std::future::pending().await,
-    }
-}
-
 impl Interface {
-    /// An order from outside.
-    fn order(&mut self, order: Order) {
-        take_order(&mut self.app, order);
-        self.is_stale = true;
-    }
-
     pub(super) fn tell(&mut self, kind: Kind, text: &str) {
         self.app.tell(kind, clock::now().unix_ms, text);
         self.is_stale = true;
@@ -235,11 +212,9 @@ impl Interface {
                 () = self.link.turn() => {}
                 () = spoken(self.speech.as_ref()) => self.spoken(),
                 input = self.screen.events.recv() => self.input(input),
-                _ = self.pressed.recv() => self.order(Order::Talk),
-                _ = self.let_go.recv() => self.order(Order::Quiet),
-                asked = next_order(self.control.as_ref()) => {
-                    self.order(asked.order);
-                    asked.answer(&self.app.own.sentence());
+                came = self.outside.next() => {
+                    outside::take(&mut self.app, came);
+                    self.is_stale = true;
                 }
                 () = tokio::time::sleep(draw_in) => {}
             }
@@ -252,7 +227,7 @@ impl Interface {
         loop {
             self.refresh();
             let outcome = {
-                let Self { link, app, screen, drawn, control, pressed, let_go, .. } = self;
+                let Self { link, app, screen, drawn, outside, .. } = self;
                 let mut again = pin!(link.reconnect());
                 loop {
                     if screen.is_ready() {
@@ -266,12 +241,7 @@ impl Interface {
                             let Some(input) = input else { return Ok(false) };
                             take_input(app, screen.tells_release, drawn, input);
                         }
-                        _ = pressed.recv() => take_order(app, Order::Talk),
-                        _ = let_go.recv() => take_order(app, Order::Quiet),
-                        asked = next_order(control.as_ref()) => {
-                            take_order(app, asked.order);
-                            asked.answer(&app.own.sentence());
-                        }
+                        came = outside.next() => outside::take(app, came),
                         // The frame before may have been in the way.
                         () = tokio::time::sleep(Duration::from_micros(SECOND_US / 4)) => {}
                     }
@@ -401,6 +371,7 @@ impl Interface {
             speech.mute(own.is_closed());
             speech.deafen(own.deafened);
             speech.send_all(own.mode != TalkMode::Voice);
+            speech.threshold(own.threshold);
         }
         let closed = own.room.clone().filter(|room| self.speech.is_some() && !self.announced.contains_key(room));
         if let Some(room) = closed {

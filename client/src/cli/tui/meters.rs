@@ -19,6 +19,11 @@ const TALK_US: u64 = 250_000;
 const LOUD_DB: f32 = 10.0;
 const SILENT_DB: f32 = 60.0;
 
+/// Where a level is on a bar.
+pub fn share_of(db: u8) -> f32 {
+    ((SILENT_DB - f32::from(db)) / (SILENT_DB - LOUD_DB)).clamp(0.0, 1.0)
+}
+
 /// The own voice.
 pub const OWN: u32 = 0;
 
@@ -46,8 +51,13 @@ impl Meters {
 
     /// How loud it is now: 0.0 silent to 1.0.
     pub fn share(&self, stream: u32, now: Time) -> f32 {
+        self.db(stream, now).map_or(0.0, share_of)
+    }
+
+    /// How many decibels below full scale it is now; `None`: nothing is known of now.
+    pub fn db(&self, stream: u32, now: Time) -> Option<u8> {
         let fresh = self.by_stream.get(&stream).filter(|meter| now.since_us(meter.time) <= HOLD_US);
-        fresh.map_or(0.0, |meter| ((SILENT_DB - f32::from(meter.db)) / (SILENT_DB - LOUD_DB)).clamp(0.0, 1.0))
+        fresh.map(|meter| meter.db)
     }
 
     /// Whether it was heard just now.

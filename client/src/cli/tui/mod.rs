@@ -3,9 +3,10 @@
 //! # Layout
 //! - `app`: what there is to see and what follows from keys and events; `view` a place's lines, `editor` the line that is
 //!   typed, `slash` commands, `keys` keys, `meters` levels. All of it without terminal, network and clock.
-//! - `draw`, `side`, `wrap`, `theme`: the picture. `status`: members and figures, as they are now.
+//! - `draw`, `side`, `microphone`, `wrap`, `theme`: the picture. `status`: members and figures, as they are now.
 //! - `terminal`: the terminal itself, `input` its keys. `interface`: the one task that moves everything; `acts`: what it does for the
 //!   person, and the answers.
+//! - `outside`: orders that come from elsewhere: signals, the control socket, the global hotkey.
 //!
 //! It never holds up sound: that has threads of its own, and writing to the terminal has one, too.
 //! Bounds: those of the parts.
@@ -18,6 +19,8 @@ mod input;
 mod interface;
 mod keys;
 mod meters;
+mod microphone;
+mod outside;
 mod people;
 mod side;
 mod slash;

@@ -2,8 +2,11 @@
 //!
 //! Not what they do. In: a line. Out: a command, or what is wrong with it.
 
+use crate::cli::args::Talk;
+use crate::cli::threshold::Threshold;
+
 /// Names, arguments and what each does; in the order of the help.
-pub const COMMANDS: [(&str, &str, &str); 21] = [
+pub const COMMANDS: [(&str, &str, &str); 22] = [
     ("join", "ROOM [PASSWORD]", "enter a room, and talk there"),
     ("create", "ROOM", "make a room and enter it"),
     ("leave", "[ROOM]", "leave a room"),
@@ -14,7 +17,8 @@ pub const COMMANDS: [(&str, &str, &str); 21] = [
     ("unmute", "", "say something again"),
     ("deafen", "", "hear nothing"),
     ("undeafen", "", "hear something again"),
-    ("talk", "voice|push|always", "when the microphone is open"),
+    ("talk", "voice|push|mute|always", "when the microphone is open"),
+    ("threshold", "DB|auto", "how loud you must be at least, such as -45"),
     ("volume", "NAME PERCENT", "how loud somebody is for you, 0 to 400; kept"),
     ("ignore", "NAME", "hear nobody of that name; kept"),
     ("unignore", "NAME", "hear them again"),
@@ -35,30 +39,57 @@ pub enum TalkMode {
     Voice,
     /// While a key is held, or since it was pressed until it is pressed again.
     Push,
+    /// While no key is held: the other way round.
+    Mute,
     /// Always.
     Always,
 }
 
 impl TalkMode {
+    /// In the order in which the key goes through them.
+    pub const ALL: [Self; 4] = [Self::Voice, Self::Push, Self::Mute, Self::Always];
+
     /// As the command has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Voice => "voice",
             Self::Push => "push",
+            Self::Mute => "mute",
             Self::Always => "always",
         }
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Voice, Self::Push, Self::Always].into_iter().find(|mode| mode.name() == text)
+        Self::ALL.into_iter().find(|mode| mode.name() == text)
     }
 
     /// The one after it.
     pub fn next(self) -> Self {
         match self {
             Self::Voice => Self::Push,
-            Self::Push => Self::Always,
+            Self::Push => Self::Mute,
+            Self::Mute => Self::Always,
             Self::Always => Self::Voice,
+        }
+    }
+
+    /// Whether the key, held or not, closes the microphone.
+    pub fn is_closed(self, pushed: bool) -> bool {
+        match self {
+            Self::Push => !pushed,
+            Self::Mute => pushed,
+            Self::Voice | Self::Always => false,
+        }
+    }
+}
+
+impl From<Talk> for TalkMode {
+    fn from(talk: Talk) -> Self {
+        match talk {
+            Talk::Voice => Self::Voice,
+            Talk::Push => Self::Push,
+            Talk::Mute => Self::Mute,
+            Talk::Always => Self::Always,
         }
     }
 }
@@ -75,6 +106,7 @@ pub enum Slash {
     Mute(bool),
     Deafen(bool),
     Talk(TalkMode),
+    Threshold(Threshold),
     Volume { name: String, percent: u32 },
     Ignore { name: String, ignored: bool },
     Kick { name: String, reason: String },
@@ -132,6 +164,8 @@ pub fn parse(line: &str) -> Result<Slash, String> {
         "mute" | "unmute" => Slash::Mute(command == "mute"),
         "deafen" | "undeafen" => Slash::Deafen(command == "deafen"),
         "talk" => Slash::Talk(TalkMode::parse(rest).ok_or_else(usage)?),
+        "threshold" if rest.is_empty() => return Err(usage()),
+        "threshold" => Slash::Threshold(rest.parse()?),
         "volume" => {
             let (_, percent) = split(rest);
             let percent = percent.trim_end_matches('%').parse().ok().filter(|percent| *percent <= PERCENT_MAX);
@@ -164,8 +198,11 @@ pub fn completions(before: &str, typed: &str, rooms: &[String], people: &[String
     }
     let command = before.trim_end().strip_prefix('/');
     let (mark, prefix) = if let Some(prefix) = typed.strip_prefix('@') { ("@", prefix) } else { ("", typed) };
+    let modes = TalkMode::ALL.map(|mode| mode.name().to_owned());
+    let automatic = [Threshold::Auto.to_string()];
     let words = match command {
-        Some("talk") => &["voice".to_owned(), "push".to_owned(), "always".to_owned()][..],
+        Some("talk") => &modes[..],
+        Some("threshold") => &automatic[..],
         Some("join" | "leave" | "create") => rooms,
         _ => people,
     };
@@ -192,7 +229,9 @@ mod tests {
         for (wrong, said) in [
             ("join", "write /join ROOM"),
             ("volume ann 401", "write /volume NAME PERCENT"),
-            ("talk loud", "write /talk voice|push|always"),
+            ("threshold", "write /threshold DB|auto"),
+            ("threshold loud", "from -80 to -10"),
+            ("talk loud", "write /talk voice|push|mute|always"),
             ("msg ann", "write /msg"),
             ("jion hall", "/join?"),
             ("", "F1"),
@@ -200,7 +239,8 @@ mod tests {
             assert!(parse(wrong).is_err_and(|text| text.contains(said)), "{wrong}");
         }
         for (name, arguments, _) in COMMANDS {
-            let arguments = arguments.replace("voice|push|always", "push").replace("PERCENT", "50");
+            let arguments =
+                arguments.replace("voice|push|mute|always", "push").replace("PERCENT", "50").replace("DB|auto", "-45");
             assert!(parse(&format!("{name} {arguments}")).is_ok(), "{name}");
         }
     }

@@ -15,19 +15,37 @@ pub struct Signs {
     pub ignored: &'static str,
     pub bar: &'static str,
     pub no_bar: &'static str,
+    /// Where a threshold is on a bar.
+    pub threshold: &'static str,
     pub divider: &'static str,
     pub line: &'static str,
 }
 
 /// Of terminals with UTF-8.
-pub const UNICODE: Signs =
-    Signs {
-        talking: "●", muted: "✕", deafened: "∅", ignored: "−", bar: "▮", no_bar: "▯", divider: "│", line: "─"
-    };
+pub const UNICODE: Signs = Signs {
+    talking: "●",
+    muted: "✕",
+    deafened: "∅",
+    ignored: "−",
+    bar: "▮",
+    no_bar: "▯",
+    threshold: "┃",
+    divider: "│",
+    line: "─",
+};
 
 /// Of others.
-pub const ASCII: Signs =
-    Signs { talking: "*", muted: "x", deafened: "d", ignored: "-", bar: "#", no_bar: ".", divider: "|", line: "-" };
+pub const ASCII: Signs = Signs {
+    talking: "*",
+    muted: "x",
+    deafened: "d",
+    ignored: "-",
+    bar: "#",
+    no_bar: ".",
+    threshold: "|",
+    divider: "|",
+    line: "-",
+};
 
 /// The look.
 #[derive(Clone, Copy, Debug)]
