@@ -7,10 +7,11 @@
 //! # Layout
 //! `run` is the thread's loop. `input` and `output` are where sound comes from and goes to, `piped` if that is another
 //! program; `voice` is the way
-//! from a tick to a packet. [`wire`] is what crosses between the engine and the network.
+//! from a tick to a packet, `cue` what the person is told by sounds. [`wire`] is what crosses between the engine and the network.
 //! Bounds: [`wire::ORDERS_MAX`] packets and orders in, [`wire::SPOKEN_MAX`] frames out; what finds a ring full
 //! is dropped and counted, for late speech is worth nothing.
 
+mod cue;
 mod input;
 mod open;
 mod output;
@@ -36,6 +37,7 @@ use crate::sink::SinkError;
 use crate::source::SourceError;
 use crate::talkspurt::TalkspurtSettings;
 
+pub use cue::Cue;
 pub use totals::{DeviceTotals, Tap, Totals};
 use wire::{Order, PacketOrder, Spoken};
 
@@ -261,6 +263,11 @@ impl Engine {
     /// How to encode from the next frame on.
     pub fn encode(&mut self, settings: EncoderSettings) {
         self.order(Order::Encode(settings));
+    }
+
+    /// Sounds a cue in the output, though others be silenced. One that waits for another is replaced by a newer.
+    pub fn cue(&mut self, cue: Cue) {
+        self.order(Order::Cue(cue));
     }
 
     fn order(&mut self, order: Order) {

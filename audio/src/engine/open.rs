@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rtrb::RingBuffer;
 
+use super::cue::Cues;
 use super::input::{Gather, Input, Spoken};
 use super::output::{Loudspeaker, Output, Pace};
 use super::piped::{PipedInput, PipedOutput};
@@ -57,6 +58,7 @@ pub(super) fn open(settings: &EngineSettings) -> Result<Engine, EngineError> {
         output,
         voice,
         receiver,
+        cues: Cues::default(),
         orders: inbox,
         spoken: outbox,
         spoken_bell: spoken_bell.clone(),

@@ -12,6 +12,7 @@ use rtrb::{Consumer, Producer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::cue::Cues;
 use super::input::Input;
 use super::output::Output;
 use super::totals::Totals;
@@ -41,6 +42,7 @@ pub(super) struct Run {
     pub(super) output: Output,
     pub(super) voice: Voice,
     pub(super) receiver: Receiver,
+    pub(super) cues: Cues,
     pub(super) orders: Consumer<Order>,
     pub(super) spoken: Producer<Spoken>,
     pub(super) spoken_bell: Bell,
@@ -106,6 +108,9 @@ impl Run {
                 Ok(Order::Forget(ssrc)) => self.receiver.forget(ssrc),
                 Ok(Order::Gain(ssrc, gain)) => self.receiver.set_gain(ssrc, gain),
                 Ok(Order::Encode(settings)) => self.voice.apply(settings)?,
+                // Likewise: it would sound when nobody knows what for.
+                Ok(Order::Cue(_)) if matches!(self.output, Output::Nothing) => {}
+                Ok(Order::Cue(cue)) => self.cues.ask(cue),
                 Err(_) => break,
             }
         }
@@ -129,6 +134,7 @@ impl Run {
             self.totals.played += 1;
             self.totals.with_speech += u64::from(speakers > 0);
             self.totals.tap.heard(now_us, &tick);
+            self.cues.mix(&mut tick);
             self.output.give(&tick)?;
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Each is plain data in a ring's slot, made once; nothing is allocated to pass it.
 
+use super::cue::Cue;
 use crate::codec::EncoderSettings;
 use crate::playout::{PAYLOAD_BYTES_MAX, Packet};
 use crate::talkspurt::Outgoing;
@@ -19,6 +20,7 @@ pub(super) enum Order {
     Forget(u32),
     Gain(u32, f32),
     Encode(EncoderSettings),
+    Cue(Cue),
 }
 
 /// A packet in a slot.

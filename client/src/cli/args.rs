@@ -253,6 +253,9 @@ pub struct Ui {
     /// Begin muted
     #[arg(long)]
     pub muted: bool,
+    /// No short sounds when somebody comes or goes, or the microphone or the loudspeaker is switched
+    #[arg(long)]
+    pub no_cues: bool,
     /// The mouse does something: a click looks at a room, a conversation or somebody, the wheel scrolls. The terminal
     /// selects text with Shift then
     #[arg(long)]

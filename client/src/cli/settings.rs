@@ -54,6 +54,7 @@ struct File {
     input: Option<String>,
     output: Option<String>,
     mouse: Option<bool>,
+    cues: Option<bool>,
     threshold: Option<Threshold>,
     hotkey: Option<Hotkey>,
     #[serde(default)]
@@ -104,6 +105,8 @@ pub struct Settings {
     pub output: Option<String>,
     /// The interface's mouse does something.
     pub mouse: bool,
+    /// It tells by sounds who comes and goes.
+    pub cues: bool,
     /// Voice activation's, where no option says another.
     pub threshold: Threshold,
     /// The interface's key that is heard everywhere, where no option says another.
@@ -221,6 +224,7 @@ impl Settings {
             input: file.input,
             output: file.output,
             mouse: file.mouse.unwrap_or(false),
+            cues: file.cues.unwrap_or(true),
             threshold: file.threshold.unwrap_or_default(),
             hotkey: file.hotkey,
         })

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 
 use echomesh_audio::adapt::Adaptation;
 use echomesh_audio::engine::wire::{Spoken, SpokenFrame};
-use echomesh_audio::engine::{Engine, EngineSettings, Totals};
+use echomesh_audio::engine::{Cue, Engine, EngineSettings, Totals};
 use echomesh_audio::playout::Packet;
 use echomesh_client::{VoiceFrame, VoiceStatistics};
 use echomesh_proto::ids::Ssrc;
@@ -135,6 +135,11 @@ impl Speech {
     /// Takes nothing softer for voice.
     pub fn threshold(&self, threshold: Threshold) {
         self.engine.threshold(threshold.below_full_scale());
+    }
+
+    /// Tells this person something by a sound.
+    pub fn cue(&mut self, cue: Cue) {
+        self.engine.cue(cue);
     }
 
     /// How loud a speaker is played: 1.0 as it came. Of one who was not heard yet it is forgotten.

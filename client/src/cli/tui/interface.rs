@@ -8,13 +8,15 @@ use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use echomesh_client::{Announce, Event, OpenVoice, RequestId};
+use echomesh_client::{Announce, Event, MemberChange, OpenVoice, RequestId};
+use echomesh_proto::control::Member;
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::time::{SECOND_US, Time};
 use ratatui::crossterm::event::Event as Input;
 
 use super::acts::Asked;
 use super::app::{App, Person};
+use super::cues::Cues;
 use super::draw::{self, Drawn};
 use super::input::take_input;
 use super::keys::Keys;
@@ -60,6 +62,7 @@ pub(super) struct Interface {
     /// What is on it.
     drawn: Drawn,
     theme: Theme,
+    cues: Cues,
     /// What is to be marked as seen, and when the last mark was made.
     pub(super) to_mark: BTreeMap<Place, u64>,
     marked: Time,
@@ -97,6 +100,7 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
     app.own.threshold = ui.threshold.unwrap_or(settings.threshold);
     app.own.has_input = speech.is_some() && sound.input != "none";
     app.own.has_output = speech.is_some() && sound.output != "none";
+    let cues = Cues::new(settings.cues && !ui.no_cues, &app.own);
     let mut interface = Interface {
         app,
         link,
@@ -105,6 +109,7 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
         asked: BTreeMap::new(),
         screen,
         drawn: Drawn::default(),
+        cues,
         theme: Theme::new(std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()), has_unicode()),
         to_mark: BTreeMap::new(),
         marked: Time(0),
@@ -280,16 +285,25 @@ impl Interface {
                 }
             }
             Event::RoomLost { room, .. } => drop(self.announced.remove(&**room)),
-            Event::Member { change: echomesh_client::MemberChange::Left, member, .. } => {
-                if let Some(speech) = &mut self.speech {
-                    speech.forget(Ssrc(member.ssrc));
-                }
-            }
+            Event::Member { room, change, member } => self.member(room, *change, member),
             Event::Chat(line) | Event::Direct(line) if self.outgoing.own_came(line) => {}
             _ => {}
         }
         self.app.event(&event, clock::now().unix_ms);
         Ok(())
+    }
+
+    /// A member of a room came, went, or changed.
+    fn member(&mut self, room: &str, change: MemberChange, member: &Member) {
+        let Some(speech) = &mut self.speech else { return };
+        if change == MemberChange::Left {
+            speech.forget(Ssrc(member.ssrc));
+        }
+        let is_here = self.app.own.room.as_deref() == Some(room);
+        if is_here && member.session_id != self.link.session.id().0 {
+            let cue = self.cues.of_member(clock::monotonic(), change);
+            cue.into_iter().for_each(|cue| speech.cue(cue));
+        }
     }
 
     /// What came of others' voice: to the engine, and to the meters.
@@ -367,7 +381,9 @@ impl Interface {
     /// The engine does as the state says; voice is open where it is to be heard.
     pub(super) fn apply_voice(&mut self) {
         let own = &self.app.own;
-        if let Some(speech) = &self.speech {
+        let cue = self.cues.of_own(own);
+        if let Some(speech) = &mut self.speech {
+            cue.into_iter().for_each(|cue| speech.cue(cue));
             speech.mute(own.is_closed());
             speech.deafen(own.deafened);
             speech.send_all(own.mode != TalkMode::Voice);

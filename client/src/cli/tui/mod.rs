@@ -6,13 +6,14 @@
 //! - `draw`, `side`, `microphone`, `wrap`, `theme`: the picture. `status`: members and figures, as they are now.
 //! - `terminal`: the terminal itself, `input` its keys. `interface`: the one task that moves everything; `acts`: what it does for the
 //!   person, and the answers.
-//! - `outside`: orders that come from elsewhere: signals, the control socket, the global hotkey.
+//! - `cues`: when a sound tells something. `outside`: orders that come from elsewhere: signals, the control socket, the global hotkey.
 //!
 //! It never holds up sound: that has threads of its own, and writing to the terminal has one, too.
 //! Bounds: those of the parts.
 
 mod acts;
 mod app;
+mod cues;
 mod draw;
 mod editor;
 mod input;
