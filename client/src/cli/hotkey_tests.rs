@@ -53,8 +53,10 @@ fn key(code: u16, value: i32) -> Vec<u8> {
     [event(EV_KEY, code, value), event(EV_SYN, 0, 0)].concat()
 }
 
+/// Within ten seconds: what is told wrongly may else be waited for without end.
 fn block_on(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), test).await.unwrap() });
 }
 
 /// A keyboard's bitmap as sysfs prints it, with F9 in it.

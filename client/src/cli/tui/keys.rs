@@ -29,7 +29,7 @@ pub const ACTIONS: [(Action, &str, &[&str], &str); 13] = [
     (Action::Help, "help", &["f1"], "this help; ? on an empty line, too"),
     (Action::Mute, "mute", &["f2", "alt-m"], "say nothing, or something again"),
     (Action::Deafen, "deafen", &["f3", "alt-d"], "hear nothing, or something again"),
-    (Action::Talk, "talk", &["f4"], "push to talk or to mute: held where the terminal tells, else on and off"),
+    (Action::Talk, "talk", &["f4"], "push to talk or to mute: held, or pressed twice if need be"),
     (Action::TalkMode, "talk-mode", &["f5"], "microphone by voice, by key, but for the key, always"),
     (Action::Next, "next", &["ctrl-n", "alt-down"], "the next room or conversation"),
     (Action::Previous, "previous", &["ctrl-p", "alt-up"], "the one before"),
