@@ -89,7 +89,15 @@ impl Cues {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::codec::{Encoder, EncoderSettings};
+    use crate::engine::run::now_us;
+    use crate::engine::{Endpoint, Engine, EngineSettings};
+    use crate::playout::Packet;
+    use crate::processing::ProcessingSettings;
+    use crate::talkspurt::TalkspurtSettings;
 
     const ALL: [Cue; 6] = [Cue::Joined, Cue::Left, Cue::Unmuted, Cue::Muted, Cue::Undeafened, Cue::Deafened];
 
@@ -141,5 +149,75 @@ mod tests {
         let mut tick = [i16::MAX; TICK_SAMPLES];
         cues.mix(&mut tick);
         assert!(tick.iter().all(|sample| *sample > 30_000));
+    }
+
+    /// Somebody's voice for 0.6 s: a tone.
+    fn speak(engine: &mut Engine) {
+        let settings = EncoderSettings::default();
+        let mut encoder = Encoder::new(&settings).unwrap();
+        let length = settings.frame.samples();
+        let first_us = now_us();
+        for index in 0..30_u32 {
+            let media_time = index * length as u32;
+            let tone = |at: u32| (8_000.0 * (TAU * 440.0 * at as f32 / SAMPLE_RATE as f32).sin()) as i16;
+            let samples: Vec<i16> = (media_time..media_time + length as u32).map(tone).collect();
+            let mut bytes = [0; crate::playout::PAYLOAD_BYTES_MAX];
+            let bytes_count = encoder.encode(&samples, &mut bytes).unwrap();
+            let packet = Packet {
+                arrival_us: first_us + u64::from(media_time) * 1_000_000 / u64::from(SAMPLE_RATE),
+                index: index.into(),
+                media_time,
+                marker: index == 0,
+                payload: &bytes[..bytes_count],
+            };
+            engine.hear(&packet, 7);
+        }
+    }
+
+    /// What an engine wrote while somebody spoke, deafened or not, that was asked for a cue or not.
+    fn written(deafened: bool, cue: Option<Cue>) -> Vec<i16> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.wav");
+        let settings = EngineSettings {
+            input: Endpoint::Nothing,
+            looped: false,
+            output: Endpoint::File(path.to_str().unwrap().to_owned()),
+            encoder: EncoderSettings::default(),
+            processing: ProcessingSettings::off(),
+            talkspurts: TalkspurtSettings::default(),
+            media_time: 0,
+            capture_period_us: 10_000,
+            playback_period_us: 5_000,
+            playout_floor_us: 0,
+            tap_seconds: 0,
+        };
+        let mut engine = Engine::open(&settings).unwrap();
+        engine.deafen(deafened);
+        speak(&mut engine);
+        if let Some(cue) = cue {
+            engine.cue(cue);
+        }
+        engine.begin();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // The clock paces a file: 0.26 s of it are more than the cue.
+        while std::fs::metadata(&path).unwrap().len() < 24 * 1_024 {
+            assert!(Instant::now() < deadline, "the engine does not play");
+            std::thread::yield_now();
+        }
+        engine.finish().unwrap();
+        crate::wav::load(&path).unwrap()
+    }
+
+    /// Goal: the cue is in what is played though nobody else is heard, and nothing is there without one.
+    #[test]
+    fn deafened_ears_hear_the_cue() {
+        let heard = written(true, Some(Cue::Deafened));
+        let expected = (0..2 * TONE_SAMPLES).map(|at| Cue::Deafened.sample(at).unwrap());
+        assert!(heard.len() > 2 * TONE_SAMPLES);
+        assert!(expected.zip(&heard).all(|(expected, heard)| (expected - f32::from(*heard)).abs() <= 0.5));
+        assert!(heard[2 * TONE_SAMPLES..].iter().all(|sample| *sample == 0));
+        assert!(written(true, None).iter().all(|sample| *sample == 0));
+        // The voice is there to be heard.
+        assert!(written(false, None).iter().any(|sample| *sample > 3_000));
     }
 }

@@ -31,7 +31,7 @@ const WAIT_US_MAX: u64 = 100_000;
 const GAUGE_TICKS: u64 = 10;
 
 /// Microseconds of CLOCK_MONOTONIC, the clock of packets' arrivals.
-fn now_us() -> u64 {
+pub(super) fn now_us() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1_000
 }

@@ -12,10 +12,14 @@ use super::app::Own;
 /// Least time between two cues of comings and goings, microseconds.
 const APART_US: u64 = SECOND_US;
 
+/// Who comes back so soon after oneself is no news: all lost the same server, microseconds.
+const BACK_US: u64 = 5 * SECOND_US;
+
 /// The rules, and what they need to know.
 pub struct Cues {
     is_on: bool,
     last: Option<Time>,
+    connected: Option<Time>,
     muted: bool,
     deafened: bool,
 }
@@ -23,7 +27,12 @@ pub struct Cues {
 impl Cues {
     /// None sound if they are off. `own`: how it begins.
     pub fn new(is_on: bool, own: &Own) -> Self {
-        Self { is_on, last: None, muted: own.muted, deafened: own.deafened }
+        Self { is_on, last: None, connected: None, muted: own.muted, deafened: own.deafened }
+    }
+
+    /// There is a connection again.
+    pub fn connected_again(&mut self, now: Time) {
+        self.connected = Some(now);
     }
 
     /// Somebody else came, went, or changed, where the own voice is.
@@ -34,7 +43,8 @@ impl Cues {
             MemberChange::Changed => return None,
         };
         // Who wants to hear nothing does not.
-        let may = self.is_on && !self.deafened && self.last.is_none_or(|last| now.since_us(last) >= APART_US);
+        let is_past = |since: Option<Time>, us| since.is_none_or(|since| now.since_us(since) >= us);
+        let may = self.is_on && !self.deafened && is_past(self.last, APART_US) && is_past(self.connected, BACK_US);
         may.then(|| {
             self.last = Some(now);
             cue
@@ -81,6 +91,9 @@ mod tests {
         assert_eq!(cues.of_member(Time(9 * APART_US), MemberChange::Joined), None, "deafened");
         (own.muted, own.deafened) = (false, false);
         assert_eq!((cues.of_own(&own), cues.of_own(&own)), (Some(Cue::Undeafened), None));
+        cues.connected_again(Time(20 * APART_US));
+        assert_eq!(cues.of_member(Time(20 * APART_US + BACK_US - 1), MemberChange::Joined), None, "back with oneself");
+        assert_eq!(cues.of_member(Time(20 * APART_US + BACK_US), MemberChange::Joined), Some(Cue::Joined));
         let mut silent = Cues::new(false, &own);
         own.muted = true;
         assert_eq!((silent.of_own(&own), silent.of_member(Time(0), MemberChange::Joined)), (None, None));

@@ -273,6 +273,7 @@ impl Interface {
             Event::Answer(answer) => self.answer(answer),
             Event::LoggedIn(_) => {
                 self.tell(Kind::Notice, "connected again");
+                self.cues.connected_again(clock::monotonic());
                 self.listed = None;
             }
             Event::VoiceOpen { room, .. } => {
