@@ -19,6 +19,7 @@ use super::listen::Listen;
 use super::processing_args::ProcessingArgs;
 use super::room::{Room, Rooms};
 use super::settings::Settings;
+use super::talk_mode::TalkMode;
 use super::threshold::Threshold;
 
 /// A headless EchoMesh client: chat on standard input and output, voice from and to devices or files.
@@ -62,7 +63,7 @@ pub struct Args {
     #[arg(long, global = true)]
     pub plaintext: bool,
     /// Configuration file with server, user, password, password_file, token_file, fingerprint, plaintext, input, output,
-    /// threshold, hotkey
+    /// threshold, hotkey, cues, mouse, keys
     /// [default: $XDG_CONFIG_HOME/echomesh/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -239,7 +240,7 @@ pub struct Ui {
     pub low_delay: bool,
     /// When the microphone is open: while somebody speaks, while a key is held, while it is not, always
     #[arg(long, value_enum, default_value_t)]
-    pub talk: Talk,
+    pub talk: TalkMode,
     /// While the microphone is open for who speaks (`--talk voice`): how loud one has to be at least, decibels from full
     /// scale as on the meter, such as -45; auto: what a detector takes for voice, however soft [default: threshold of the
     /// configuration file, or auto]
@@ -270,20 +271,6 @@ pub struct Ui {
 pub struct UiAlone {
     #[command(flatten)]
     pub ui: Ui,
-}
-
-/// When the microphone is open.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Talk {
-    /// While somebody speaks
-    #[default]
-    Voice,
-    /// While a key is held, or from one press to the next
-    Push,
-    /// While no key is held: push to mute
-    Mute,
-    /// Always
-    Always,
 }
 
 impl Ui {

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::descriptor::readable;
 use super::hotkey_names::Hotkey;
 
 /// Devices that are read.
@@ -224,13 +224,8 @@ impl Keyboards {
     }
 
     fn open(&mut self, name: OsString, file: OwnedFd) {
-        #[expect(
-            deprecated,
-            reason = "its successor is for types whose descriptor may change; an OwnedFd keeps its own"
-        )]
-        let file = AsyncFd::with_interest(file, Interest::READABLE);
         // What cannot be waited for is no device.
-        let Ok(file) = file else { return };
+        let Ok(file) = readable(file) else { return };
         self.keyboards.push(Keyboard { name, file, held: false, begun: 0, bytes: [0; EVENT_BYTES * EVENTS] });
     }
 

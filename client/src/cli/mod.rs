@@ -12,7 +12,8 @@
 //! - `speech`: the audio engine; `sound`: its settings and news.
 //! - `devices`, `loopback`: sound without a server. `doctor`: what is wrong.
 //! - `setup`: the first start. `files`: what is kept.
-//! - `tui`: the full-screen interface; `control`: switching it from outside.
+//! - `tui`: the full-screen interface; `talk_mode`, `threshold`: when its microphone is open; `control`, `hotkey`:
+//!   switching it from outside. `descriptor`: waiting for one.
 //! - `record`, `play`: a room into files, a file into a room; `network_report`: what adapts how it is encoded.
 //! - `voice_params`: holding a place for another program; `voice_format`: how it is told.
 //! - `packet_log`, `statistics`, `clock`: what is measured.
@@ -25,6 +26,7 @@ mod chat;
 mod clock;
 mod commands;
 mod control;
+mod descriptor;
 mod devices;
 mod doctor;
 mod failure;
@@ -57,6 +59,7 @@ mod sound;
 mod speech;
 mod statistics;
 mod stay;
+mod talk_mode;
 mod threshold;
 mod tls;
 mod transport;

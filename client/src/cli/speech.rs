@@ -14,9 +14,9 @@ use echomesh_audio::playout::Packet;
 use echomesh_client::{VoiceFrame, VoiceStatistics};
 use echomesh_proto::ids::Ssrc;
 use echomesh_proto::time::{MediaTime, Time};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::descriptor::readable;
 use super::failure::Failure;
 use super::link::HeardPacket;
 use super::network_report::{BITS_MAX, BITS_MIN, NetworkReports};
@@ -59,11 +59,7 @@ impl Speech {
         let engine = Engine::open(settings).map_err(failure)?;
         let system = |error| Failure::Local(format!("cannot wait for sound: {error}"));
         let descriptor = engine.spoken_descriptor().try_clone().map_err(system)?;
-        #[expect(
-            deprecated,
-            reason = "its successor is for types whose descriptor may change; an OwnedFd keeps its own"
-        )]
-        let ready = AsyncFd::with_interest(descriptor, Interest::READABLE).map_err(system)?;
+        let ready = readable(descriptor).map_err(system)?;
         let adaptation = Adaptation::new(BITS_MIN, BITS_MAX, settings.encoder.frame);
         Ok(Self { engine, ready, news: DeviceNews::default(), adaptation, reports: NetworkReports::default() })
     }

@@ -12,11 +12,12 @@ use echomesh_proto::control::{ChatMsg, Room};
 use super::keys::{Action, Keys};
 use super::meters::Meters;
 use super::microphone;
-use super::slash::{Slash, TalkMode};
+use super::slash::Slash;
 use super::view::{Kind, View};
 use super::{editor::Editor, slash};
 use crate::cli::commands::printable;
 use crate::cli::outgoing::Place;
+use crate::cli::talk_mode::TalkMode;
 use crate::cli::threshold::Threshold;
 
 /// Rooms and conversations that are open.
@@ -515,10 +516,8 @@ impl App {
             },
             Slash::Rooms => self.acts.push(Act::ListRooms),
             Slash::Message { name, text } => {
-                let place = Place::Person(name);
-                let at = self.open(&place);
-                self.look_at(at);
-                self.acts.push(Act::Say(place, text));
+                self.talk_to(name.clone());
+                self.acts.push(Act::Say(Place::Person(name), text));
             }
             Slash::Close => {
                 if matches!(self.view().place, Place::Person(_)) {

@@ -24,7 +24,6 @@ use super::meters::OWN;
 use super::microphone;
 use super::outside::{self, Outside};
 use super::people;
-use super::slash::TalkMode;
 use super::status;
 use super::terminal::Screen;
 use super::theme::Theme;
@@ -38,6 +37,7 @@ use crate::cli::settings::Settings;
 use crate::cli::sound::engine_settings;
 use crate::cli::speech::{Speech, spoken, voice_frame};
 use crate::cli::stay;
+use crate::cli::talk_mode::TalkMode;
 
 /// Least time between two pictures, microseconds: 20 a second move a meter well enough.
 const FRAME_US: u64 = 50_000;
@@ -96,7 +96,7 @@ pub async fn run(settings: &Settings, ui: &Ui) -> Result<(), Failure> {
     let screen = Screen::take(state("ui.log"), ui.mouse || settings.mouse)?;
     let mut app = App::new(&settings.server(), link.session.user().0, &settings.user, keys);
     app.own.muted = ui.muted;
-    app.own.mode = ui.talk.into();
+    app.own.mode = ui.talk;
     app.own.threshold = ui.threshold.unwrap_or(settings.threshold);
     app.own.has_input = speech.is_some() && sound.input != "none";
     app.own.has_output = speech.is_some() && sound.output != "none";

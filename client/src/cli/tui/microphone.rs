@@ -8,9 +8,9 @@ use ratatui::text::Span;
 use super::app::{App, Own};
 use super::meters::{OWN, share_of};
 use super::side;
-use super::slash::TalkMode;
 use super::theme::Theme;
 use crate::cli::hotkey_names::Hotkey;
+use crate::cli::talk_mode::TalkMode;
 use crate::cli::threshold::Threshold;
 
 /// Signs of the bar with a threshold.

@@ -2,7 +2,7 @@
 //!
 //! Not what they do. In: a line. Out: a command, or what is wrong with it.
 
-use crate::cli::args::Talk;
+use crate::cli::talk_mode::TalkMode;
 use crate::cli::threshold::Threshold;
 
 /// Names, arguments and what each does; in the order of the help.
@@ -30,69 +30,6 @@ pub const COMMANDS: [(&str, &str, &str); 22] = [
     ("help", "", "show keys and commands"),
     ("quit", "", "leave and end"),
 ];
-
-/// When the microphone is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum TalkMode {
-    /// While somebody speaks.
-    #[default]
-    Voice,
-    /// While a key is held, or since it was pressed until it is pressed again.
-    Push,
-    /// While no key is held: the other way round.
-    Mute,
-    /// Always.
-    Always,
-}
-
-impl TalkMode {
-    /// In the order in which the key goes through them.
-    pub const ALL: [Self; 4] = [Self::Voice, Self::Push, Self::Mute, Self::Always];
-
-    /// As the command has it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Voice => "voice",
-            Self::Push => "push",
-            Self::Mute => "mute",
-            Self::Always => "always",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|mode| mode.name() == text)
-    }
-
-    /// The one after it.
-    pub fn next(self) -> Self {
-        match self {
-            Self::Voice => Self::Push,
-            Self::Push => Self::Mute,
-            Self::Mute => Self::Always,
-            Self::Always => Self::Voice,
-        }
-    }
-
-    /// Whether the key, held or not, closes the microphone.
-    pub fn is_closed(self, pushed: bool) -> bool {
-        match self {
-            Self::Push => !pushed,
-            Self::Mute => pushed,
-            Self::Voice | Self::Always => false,
-        }
-    }
-}
-
-impl From<Talk> for TalkMode {
-    fn from(talk: Talk) -> Self {
-        match talk {
-            Talk::Voice => Self::Voice,
-            Talk::Push => Self::Push,
-            Talk::Mute => Self::Mute,
-            Talk::Always => Self::Always,
-        }
-    }
-}
 
 /// A command.
 #[derive(Clone, Debug, PartialEq)]
