@@ -1,10 +1,9 @@
-"""Two servers side by side under the same load, for scripts/bench/metrics-cost: the ratio of their processor time.
+"""What metrics cost within one process, for scripts/bench/metrics-cost: turns with and without, side by side.
 
-Not the load (echomesh-loadtest) and not the build. In: two programs. Out: DIR/rounds.jsonl and a table.
+Not the load (echomesh-loadtest) and not the build. In: a server that measures half of its turns and tells what both
+halves cost (feature `interleaved`, server/src/interleave.rs). Out: DIR/rounds.jsonl and a table.
 Bounds: a round is ended after LIMIT_S; ends its own processes only.
-Time is the first column of /proc/PID/task/*/schedstat, nanoseconds on a core, of all threads: of the one that serves
-metrics, too. Both loads are fixed and the round is left out if either lost a packet, so time by the same number of
-datagrams is what is compared.
+What it costs to serve metrics is the processor time of the threads that are no shard.
 """
 
 import argparse
@@ -13,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import math
+import os
 import pathlib
 import re
 import statistics
@@ -23,12 +23,10 @@ import time
 import urllib.request
 
 SERVER_CORE, GENERATOR_CORE = "0", "1"
-LIMIT_S = 40
-# Seconds of the load, and of its steady end that is compared; the rest is setting up and taking down.
-LOAD_S, COMPARED_S, END_S = 7, 5, 0.8
-# Three times as often as Prometheus is usually told to: one scrape in what is compared.
-SCRAPE_S = 5.0
-SERVED, NOT_SERVED = ["--admin", "127.0.0.1:0"], ["--admin", "off"]
+# Seconds of the load, and of its steady middle that is looked at; the rest is setting up and taking down.
+LOAD_S, COMPARED_S, END_S, LIMIT_S = 63, 60, 1, 100
+# Often, to see what one costs; Prometheus is usually told to scrape once in USUAL_S.
+SCRAPE_S, USUAL_S = 1, 15
 WORKLOADS = {
     "w1": ["--rooms", "10", "--members", "10", "--speakers", "1"],
     "w2": ["--rooms", "10", "--members", "10", "--speakers", "3"],
@@ -36,128 +34,124 @@ WORKLOADS = {
     "busy": ["--rooms", "60", "--members", "10", "--speakers", "1"],
 }
 FLAGS = "--address 127.0.0.1 --port 0 --shards 1 --no-pin --speakers-max 0 --connections-per-address 0 "
-FLAGS += "--connects-per-second 0 --requests-per-second 0 --password-memory-kib 8 --password-passes 1 --log warn"
-
-
-def core_ns(pid):
-    total = 0
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            total += int((task / "schedstat").read_text().split()[0])
-    return total
+FLAGS += "--connects-per-second 0 --requests-per-second 0 --password-memory-kib 8 --password-passes 1 "
+FLAGS += "--admin 127.0.0.1:0 --log warn,echomesh_server::interleave=info"
 
 
 class Server:
-    def __init__(self, program, metrics, folder):
+    def __init__(self, program, folder, is_control):
         command = ["taskset", "-c", SERVER_CORE, program, "--data-dir", folder, *FLAGS.split()]
-        command += SERVED if metrics else NOT_SERVED
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.url = self.scraper = None
-        self.done = threading.Event()
+        environment = os.environ | ({"ECHOMESH_INTERLEAVE_CONTROL": "1"} if is_control else {})
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment)
+        self.told = []
+        threading.Thread(target=self.listen).start()
         for line in self.process.stdout:
             if found := re.search(r"http://\S+/metrics", line):
                 self.url = found[0]
             if found := re.match(r"listening on 127\.0\.0\.1:(\d+)", line):
                 self.port = found[1]
-                break
-        else:
-            raise SystemExit(f"metrics-cost: {program} did not start")
-        if self.url:
-            self.scraper = threading.Thread(target=self.scrape)
-            self.scraper.start()
+                return
+        raise SystemExit(f"metrics-cost: {program} did not start")
 
-    def scrape(self):
-        while not self.done.wait(SCRAPE_S):
-            urllib.request.urlopen(self.url, timeout=10).read()
+    def listen(self):
+        """Keeps (when, nanoseconds a datagram measured, not measured)."""
+        for line in self.process.stderr:
+            sums = {name: int(value) for name, value in re.findall(r"(o\w+\.\w+)=(\d+)", line)}
+            if sums.get("on.datagrams") and sums.get("off.datagrams"):
+                halves = [sums[f"{half}.cpu_ns"] / sums[f"{half}.datagrams"] for half in ("on", "off")]
+                self.told.append((time.monotonic(), *halves))
+
+    def others_ns(self):
+        """Processor time of all threads but the shard's."""
+        total = 0
+        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
+            if not (task / "comm").read_text().startswith("shard"):
+                total += int((task / "schedstat").read_text().split()[0])
+        return total
 
     def stop(self):
-        self.done.set()
-        if self.scraper:
-            self.scraper.join()
         self.process.terminate()
-        self.process.communicate(timeout=20)
+        self.process.wait(timeout=20)
 
 
-def loads(context, servers, workload, folder):
-    """Both loads at once; samples of (time, ns of each server)."""
-    running, samples, end = [], [], None
-    for place, server in enumerate(servers):
-        command = ["taskset", "-c", GENERATOR_CORE, context.loadtest, "voice", *WORKLOADS[workload], "--seconds", LOAD_S]
-        command += ["--core", GENERATOR_CORE, "--server", f"127.0.0.1:{server.port}", "--quiet"]
-        command += ["--json", f"{folder}/{place}.json"]
-        running.append(subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL))
-    begun = time.monotonic()
-    while any(load.poll() is None for load in running):
-        samples.append((time.monotonic(), [core_ns(server.process.pid) for server in servers]))
-        if end is None and any(load.poll() is not None for load in running):
-            end = samples[-1][0]
-        if time.monotonic() - begun > LIMIT_S:
-            [load.kill() for load in running]
-            raise SystemExit("metrics-cost: a load did not end")
-        time.sleep(0.05)
-    end = (end or samples[-1][0]) - END_S
-    inside = [sample for sample in samples if end - COMPARED_S <= sample[0] <= end]
-    (first, before), (last, after) = inside[0], inside[-1]
-    steps = [json.loads(pathlib.Path(f"{folder}/{at}.json").read_text())["outcomes"][0]["measured"] for at in (0, 1)]
-    return [(after[at] - before[at]) / (last - first) for at in (0, 1)], steps
+def watch(server, load, scrapes):
+    """(when, processor time of the threads that are no shard, scrapes so far) each SCRAPE_S until the load is over."""
+    samples, count = [], 0
+    while load.poll() is None:
+        samples.append((time.monotonic(), server.others_ns(), count))
+        if scrapes:
+            urllib.request.urlopen(server.url, timeout=10).read()
+            count += 1
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            load.wait(SCRAPE_S)
+    return samples
 
 
-def one_pair(context, workload, pair, order):
-    """Each one's µs a datagram, loss and p99; `order` says which starts first."""
+def one_round(context, number, workload, what):
+    is_control = what == "control"
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as held:
         if context.lock:
             file = held.enter_context(open(context.lock, "a", encoding="ascii"))
             fcntl.flock(file, fcntl.LOCK_EX)
-        servers = []
-        try:
-            servers += [Server(*pair[at], f"{folder}/data{at}") for at in order]
-            ns, steps = loads(context, servers, workload, folder)
-        finally:
-            [server.stop() for server in servers]
-    ns, steps = [ns[order.index(at)] for at in (0, 1)], [steps[order.index(at)] for at in (0, 1)]
-    us = [ns[at] / 1e3 / steps[at]["forwarded_per_s"] for at in (0, 1)]
-    return us, max(step["loss"] for step in steps), [step["latency_us"]["p99"] for step in steps]
-
-
-def one_round(context, number, workload, what):
-    """`what` is ours or the control. Who starts first works up to a tenth more, so each does once: the means count."""
-    judged = (context.with_, True) if what == "metrics" else (context.without, False)
-    runs = [one_pair(context, workload, [judged, (context.without, False)], order) for order in ([0, 1], [1, 0])]
-    us = [math.sqrt(runs[0][0][at] * runs[1][0][at]) for at in (0, 1)]
+        server = Server(context.server, f"{folder}/data", is_control)
+        held.callback(server.stop)
+        command = ["taskset", "-c", GENERATOR_CORE, context.loadtest, "voice", *WORKLOADS[workload], "--seconds", LOAD_S]
+        command += ["--core", GENERATOR_CORE, "--server", f"127.0.0.1:{server.port}", "--quiet", "--json", f"{folder}/load"]
+        load = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
+        killer = threading.Timer(LIMIT_S, load.kill)
+        killer.start()
+        samples = watch(server, load, not is_control)
+        end = time.monotonic() - END_S
+        killer.cancel()
+        if load.wait() != 0:
+            raise SystemExit("metrics-cost: the load failed")
+        step = json.loads(pathlib.Path(f"{folder}/load").read_text())["outcomes"][0]["measured"]
+    steady = [sample for sample in samples if end - COMPARED_S <= sample[0] <= end]
+    (first, before, _), (last, after, _) = steady[0], steady[-1]
     return {
-        "round": number, "workload": workload, "what": what, "us": us, "ratio": us[0] / us[1],
-        "loss": max(loss for _, loss, _ in runs), "p99_us": [p99 for _, _, p99 in runs],
+        "round": number, "workload": workload, "what": what,
+        "pairs": [(on, off) for when, on, off in server.told if end - COMPARED_S <= when <= end],
+        "others_ns_per_s": (after - before) / (last - first), "scrapes_per_s": (steady[-1][2] - steady[0][2]) / (last - first),
+        "loss": step["loss"], "forwarded_per_s": step["forwarded_per_s"],
     }  # fmt: skip
 
 
-def spread(values, digits=3):
-    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
+def told(ratios):
+    """Median, and where that of all such is with 95 % likelihood (order statistics); and of how many."""
+    ratios = sorted(ratios)
+    half = 0.98 * math.sqrt(len(ratios))
+    low, high = max(0, math.floor(len(ratios) / 2 - half)), min(len(ratios) - 1, math.ceil(len(ratios) / 2 + half))
+    return f"{statistics.median(ratios):.4f} ({ratios[low]:.4f}..{ratios[high]:.4f}, {len(ratios)})"
 
 
 def table(rounds):
     by = collections.defaultdict(list)
     for result in rounds:
-        if result["loss"] == 0:
-            by[result["workload"], result["what"]].append(result)
-    print("| | µs a datagram without | with | with / without | control, same build twice | rounds |")
-    print("|---|---|---|---|---|---|")
+        by[result["workload"], result["what"]].append(result)
+    print("Processor time with metrics / without: median (95 % interval, lines of 64 blocks of 8 turns)")
+    print(f"| | datagrams a second | µs each, without | recorded and published | control | a scrape, µs | all, scraped each {USUAL_S} s | each second |")
+    print("|---|---|---|---|---|---|---|---|")
     for workload in WORKLOADS:
         ours, control = by[workload, "metrics"], by[workload, "control"]
-        if ours and control:
-            without, with_ = ([result["us"][at] for result in ours] for at in (1, 0))
-            ratios, noise = ([result["ratio"] for result in results] for results in (ours, control))
-            print(f"| {workload} | {spread(without, 2)} | {spread(with_, 2)} | {spread(ratios)} | {spread(noise)} | {len(ours)}, {len(control)} |")
-    ours = [result["ratio"] for results in by.values() for result in results if result["what"] == "metrics"]
-    control = [result["ratio"] for results in by.values() for result in results if result["what"] == "control"]
-    print(f"All workloads: with / without {spread(ours)}, control {spread(control)}; "
-          f"means {statistics.mean(ours):.4f}, {statistics.mean(control):.4f}; {len(ours)} and {len(control)} rounds; "
-          f"{sum(result['loss'] > 0 for result in rounds)} left out for a lost packet.")  # fmt: skip
+        if not (ours and control):
+            continue
+        ratios, noise = ([on / off for result in results for on, off in result["pairs"]] for results in (ours, control))
+        ns = statistics.median(off for result in ours for _, off in result["pairs"])
+        rate = statistics.median(result["forwarded_per_s"] for result in ours)
+        idle = statistics.median(result["others_ns_per_s"] for result in control)
+        scrape = statistics.median((result["others_ns_per_s"] - idle) / result["scrapes_per_s"] for result in ours)
+        whole = [statistics.median(ratios) + scrape / seconds / (rate * ns) for seconds in (USUAL_S, 1)]
+        print(f"| {workload} | {rate:.0f} | {ns / 1e3:.2f} | {told(ratios)} | {told(noise)} | {scrape / 1e3:.0f} "
+              f"| {whole[0]:.4f} | {whole[1]:.4f} |")  # fmt: skip
+    lost = max(result["loss"] for result in rounds)
+    print(f"{len(rounds)} rounds of {COMPARED_S} s; most packets lost in one: {100 * lost:.4f} %.")
 
 
 def main():
     parser = argparse.ArgumentParser()
-    for name in ("out", "workloads", "lock", "with", "without", "loadtest"):
-        parser.add_argument(f"--{name}", dest="with_" if name == "with" else name)
+    for name in ("out", "workloads", "lock", "server", "loadtest"):
+        parser.add_argument(f"--{name}")
     parser.add_argument("--rounds", type=int)
     context = parser.parse_args()
     kept = pathlib.Path(context.out) / "rounds.jsonl"
@@ -169,7 +163,8 @@ def main():
                 rounds.append(one_round(context, number, workload, what))
                 with kept.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rounds[-1]) + "\n")
-                print(f"  {number} {workload} {what}: {rounds[-1]['ratio']:.4f}", flush=True)
+                middle = statistics.median(on / off for on, off in rounds[-1]["pairs"])
+                print(f"  {number} {workload} {what}: {middle:.4f}", flush=True)
     table(rounds)
 
 

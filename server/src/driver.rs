@@ -21,6 +21,7 @@ use tokio_uring::net::TcpStream;
 
 use crate::admin::Snapshot;
 use crate::egress::Egress;
+use crate::interleave::Interleave;
 use crate::jobs::{JobPort, JobReply};
 use crate::link::{Link, Links};
 use crate::measures::Measures;
@@ -115,6 +116,7 @@ pub struct Core {
     pacer: Pacer,
     /// For the metrics.
     pub measures: Measures,
+    interleave: Interleave,
     /// Of this thread, and when it was read, at the last tick.
     used: (Duration, Time),
     /// Unix time less our time, microseconds; read at each tick.
@@ -140,6 +142,7 @@ impl Core {
             egress: Egress::with_capacity(streams_max),
             pacer: Pacer::new(parts.gathers),
             measures: Measures::default(),
+            interleave: Interleave::new(),
             used: (Duration::ZERO, Time(0)),
             unix_offset_us: 0,
             parts,
@@ -181,9 +184,14 @@ impl Core {
         received.map_or(self.now.time, |received| Time(received).min(self.now.time))
     }
 
+    fn begin(&mut self) {
+        self.interleave.turn(&self.parts.voice);
+        self.now = self.read_clock();
+    }
+
     /// One turn around some inputs.
     pub fn turn<Out>(&mut self, work: impl FnOnce(&mut Self) -> Out) -> Out {
-        self.now = self.read_clock();
+        self.begin();
         self.drain_rings();
         let out = work(self);
         self.finish();
@@ -193,7 +201,7 @@ impl Core {
 
     /// A turn for the incoming rings only; false if nothing was in them.
     pub fn turn_rings(&mut self) -> bool {
-        self.now = self.read_clock();
+        self.begin();
         let any = self.drain_rings();
         self.finish();
         self.parts.pulse.doing(Doing::Outside);
@@ -350,6 +358,11 @@ impl Core {
         }
     }
 
+    /// Whether turns are timed now, and figures are to be published.
+    pub fn is_measuring(&self) -> bool {
+        self.interleave.is_on()
+    }
+
     /// How much of its core the thread used since the last tick, in the kernel's UDP path too, and how late this one is.
     fn measure(&mut self) {
         let used = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
@@ -430,7 +443,11 @@ impl Core {
 
     /// How long this turn took, and its packets to get through.
     fn time_turn(&mut self) {
-        let now = if cfg!(feature = "unmeasured") { self.now.time } else { self.read_time() };
+        if !self.is_measuring() {
+            self.egress.forget_given();
+            return;
+        }
+        let now = self.read_time();
         self.measures.turns.record(now.since_us(self.now.time));
         self.egress.given(now, &mut self.measures.forwarding);
     }

@@ -27,6 +27,7 @@ mod ending;
 mod hash;
 mod hex;
 mod instance;
+mod interleave;
 mod jobs;
 mod keys;
 mod link;

@@ -2,7 +2,7 @@
 //!
 //! Not a clock: times are those that the driver has read. Everything is plain and of one thread; `totals` names it for
 //! the metrics. Cost: one reading of the clock a turn, at its end; a search in a dozen bounds for each turn, each packet
-//! (not each copy of it) and each answer. With the feature `unmeasured` there is neither.
+//! (not each copy of it) and each answer.
 
 use echomesh_proto::time::{SECOND_US, Time};
 use echomesh_shard::Histogram;

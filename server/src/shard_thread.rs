@@ -156,7 +156,9 @@ async fn run(setup: ShardSetup) -> Result<ShardTotals, ShardError> {
             // Who asked may have given up.
             let _ = change.taken.try_send(());
         }
-        setup.board.publish(shard, &core.borrow().totals());
+        if core.borrow().is_measuring() {
+            setup.board.publish(shard, &core.borrow().totals());
+        }
         setup.overviews.offer(shard, || core.borrow().snapshot());
     }
     drain(&core, &mut tick, &ending, setup.drain).await;

@@ -120,6 +120,11 @@ impl Egress {
         }
     }
 
+    /// Likewise, and nobody asks how long that took.
+    pub fn forget_given(&mut self) {
+        self.received.clear();
+    }
+
     /// Queues an RTCP compound for one client, sealed. It may overtake voice of its turn, which is no harm.
     pub fn report(&mut self, compound: &[u8], index: u32, peer: PeerId, table: &Peers, ring: &mut VoiceRing) {
         let Some(peer) = table.get(peer) else {
