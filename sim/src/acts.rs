@@ -75,6 +75,9 @@ impl World {
             let us = self.below(STALL_US);
             self.stall(shard, us);
         }
+        if self.one_in(faults.reload_one_in) {
+            self.reload();
+        }
         if self.one_in(faults.store_away_one_in) {
             self.store_goes_away();
         }

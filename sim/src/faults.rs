@@ -61,6 +61,8 @@ pub struct Faults {
     pub attack_one_in: u64,
     /// Bounds are a few times what the clients need, not thousands.
     pub tight_limits: bool,
+    /// Of so many actions one is a change of settings.
+    pub reload_one_in: u64,
 }
 
 /// One of these.
@@ -69,8 +71,8 @@ fn pick<T: Copy>(random: &mut ChaCha8Rng, choices: &[T]) -> T {
 }
 
 impl Faults {
-    /// Those of a seed.
-    pub fn draw(random: &mut ChaCha8Rng) -> Self {
+    /// Those of a seed. `other` is the seed's, too: for what came later and is not to change what recorded seeds do.
+    pub fn draw(random: &mut ChaCha8Rng, other: &mut ChaCha8Rng) -> Self {
         Self {
             lost_one_in: pick(random, &[0, 10, 10, 3, 100]),
             doubled_one_in: pick(random, &[0, 10, 10, 4]),
@@ -95,6 +97,7 @@ impl Faults {
             flood_one_in: pick(random, &[0, 0, 100, 30]),
             attack_one_in: pick(random, &[0, 10, 3]),
             tight_limits: pick(random, &[false, true]),
+            reload_one_in: pick(other, &[0, 0, 0, 40]),
         }
     }
 }

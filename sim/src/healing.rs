@@ -44,6 +44,9 @@ impl World {
         self.healed = true;
         let healed_at = self.time;
         self.attackers_leave();
+        if self.faults.reload_one_in > 0 {
+            self.settle_settings();
+        }
         self.store_away_until = 0;
         for client in &mut self.clients {
             client.udp_blocked = false;

@@ -3,7 +3,7 @@
 //! Not a benchmark and not the driver: it runs `echomesh_shard`, `echomesh_client` and `echomesh_playout` as they are,
 //! joined by rings that are late and full, TCP that splits bytes and resets, datagrams that are lost, doubled and
 //! overtaken, readers that are slow, a store that is slow, away and fails, attackers, and a server that is killed,
-//! drained and started again. Which of these a seed has is drawn from it (`faults`).
+//! drained and started again, or given other settings. Which of these a seed has is drawn from it (`faults`).
 //! A seed that fails prints what broke and the command that replays it with a trace.
 #![forbid(unsafe_code)]
 
@@ -18,6 +18,7 @@ mod listening;
 mod mistakes;
 mod moderation;
 mod network;
+mod reloading;
 mod restart;
 mod rooms;
 mod runner;

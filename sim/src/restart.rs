@@ -31,30 +31,44 @@ pub fn limits(tight: bool) -> Limits {
     }
 }
 
+/// A server's configuration but for what is a shard's own.
+pub fn config(speakers_max: u32, limits: &Limits) -> ShardConfig {
+    ShardConfig {
+        shard: ShardId(0),
+        shards: 0,
+        seed: [0; 32],
+        server_name: "sim".to_owned(),
+        server_version: "0".to_owned(),
+        motd: String::new(),
+        voice_port: 1,
+        registration: Registration::Open,
+        guests: false,
+        plaintext_anywhere: false,
+        spread_after: 1,
+        speakers_max,
+        retention_days: 0,
+        limits: limits.clone(),
+        rooms: Vec::new(),
+        bans: Vec::new(),
+        sessions: Vec::new(),
+        ended_rooms: Vec::new(),
+    }
+}
+
 /// The shards of a server that starts on this store. Seeds are never the same on two shards or runs, as the
 /// configuration demands.
-pub fn start(shards: u8, run: u8, seeds: &[u8], speakers_max: u32, limits: &Limits, store: &mut Store) -> Vec<Shard> {
+pub fn start(seeds: &[u8], run: u8, config: &ShardConfig, store: &mut Store) -> Vec<Shard> {
     let ended_rooms = store.begin();
+    let shards = seeds.len() as u8;
     let kernel = |(shard, seed): (u8, &u8)| {
         Shard::new(ShardConfig {
             shard: ShardId(shard),
             shards,
             seed: [[*seed, shard, run, 0]; 8].concat().try_into().expect("8 times 4 are 32 bytes"),
-            server_name: "sim".to_owned(),
-            server_version: "0".to_owned(),
-            motd: String::new(),
-            voice_port: 1,
-            registration: Registration::Open,
-            guests: false,
-            plaintext_anywhere: false,
-            spread_after: 1,
-            speakers_max,
-            retention_days: 0,
-            limits: limits.clone(),
             rooms: store.rooms(),
-            bans: Vec::new(),
             sessions: store.sessions(),
             ended_rooms: if shard == 0 { ended_rooms.clone() } else { Vec::new() },
+            ..config.clone()
         })
     };
     (0..shards).zip(seeds).map(kernel).collect()
@@ -84,6 +98,7 @@ impl World {
                     | Event::Drains(_)
                     | Event::Stops(_)
                     | Event::Restart
+                    | Event::Reloads(_)
             )
         });
         self.connections.clear();
@@ -98,8 +113,8 @@ impl World {
             ring.clear();
         }
         self.downlink = Downlink::after(&mut self.downlink);
-        let (shards, run) = (seeds.len() as u8, self.restarts as u8);
-        self.shards = start(shards, run, &seeds, self.speakers_max, &self.limits, &mut self.store);
+        let config = ShardConfig { registration: self.registration, ..config(self.speakers_max, &self.limits) };
+        self.shards = start(&seeds, self.restarts as u8, &config, &mut self.store);
         self.refill(true);
         for client in 0..self.clients.len() {
             if self.clients[client].connection.take().is_some() {

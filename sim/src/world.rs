@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, ShardId};
 use echomesh_proto::time::{Now, Time};
 use echomesh_shard::{
-    ClosedCause, Effect, Effects, HashReply, Input, Limits, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES, Shard, StoreReply,
-    StoreRequest, TICK_US,
+    ClosedCause, Effect, Effects, HashReply, Input, Limits, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES, Registration, Shard,
+    StoreReply, StoreRequest, TICK_US,
 };
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
@@ -98,6 +98,8 @@ pub enum Event {
     Drains(usize),
     Stops(usize),
     Restart,
+    /// A shard takes other settings.
+    Reloads(usize),
     Tick,
     Act,
 }
@@ -116,6 +118,7 @@ impl Event {
             | Event::Store(shard, _)
             | Event::Hash(shard, _)
             | Event::Drains(shard)
+            | Event::Reloads(shard)
             | Event::Stops(shard) => Some(*shard),
             Event::Uplink(_, _, datagram) => World::steered(datagram, shards),
             Event::ToClient(..)
@@ -186,6 +189,7 @@ pub struct World {
     pub unread: BTreeMap<(usize, ConnectionId), Unread>,
     pub store: Store,
     pub speakers_max: u32,
+    pub registration: Registration,
     /// How often the server was killed or restarted.
     pub restarts: usize,
     /// It was told to stop, and will be started again.
@@ -243,7 +247,7 @@ pub fn run(seed: u64, trace: bool) -> Result<Summary, String> {
 impl World {
     fn new(seed: u64, trace: bool) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let faults = Faults::draw(&mut random);
+        let faults = Faults::draw(&mut random, &mut ChaCha8Rng::seed_from_u64(!seed));
         let shards = 2 + (random.next_u32() % 3) as u8;
         let mut rings = BTreeMap::new();
         for source in 0..usize::from(shards) {
@@ -260,7 +264,7 @@ impl World {
         let seeds: Vec<u8> = (0..shards).map(|_| random.next_u32() as u8).collect();
         let mut store = Store::default();
         let limits = restart::limits(faults.tight_limits);
-        let kernels = restart::start(shards, 0, &seeds, speakers_max, &limits, &mut store);
+        let kernels = restart::start(&seeds, 0, &restart::config(speakers_max, &limits), &mut store);
         let plays = random.next_u64().is_multiple_of(PLAYOUT_ONE_IN);
         let clients = Client::some(&mut random, &faults, plays);
         let mut world = Self {
@@ -284,6 +288,7 @@ impl World {
             unread: BTreeMap::new(),
             store,
             speakers_max,
+            registration: Registration::Open,
             restarts: 0,
             ending: None,
             store_free: vec![0; usize::from(shards)],
@@ -425,6 +430,7 @@ impl World {
             Event::Drains(shard) => self.drains(shard),
             Event::Stops(shard) => self.stops(shard),
             Event::Restart => self.restart(),
+            Event::Reloads(shard) => self.reloads(shard),
             Event::Tick => self.tick(),
             Event::Act if !self.healed => {
                 self.act();
