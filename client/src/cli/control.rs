@@ -11,6 +11,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::failure::Failure;
 
@@ -53,7 +55,8 @@ pub fn path(runtime_directory: Option<&str>) -> Option<PathBuf> {
 
 /// The interface's end.
 pub struct Control {
-    listener: UnixListener,
+    orders: mpsc::Receiver<Asked>,
+    taking: JoinHandle<()>,
     path: PathBuf,
 }
 
@@ -86,26 +89,39 @@ impl Control {
             _ => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned() })
+        let (given, orders) = mpsc::channel(1);
+        Ok(Self { orders, taking: tokio::spawn(take(listener, given)), path: path.to_owned() })
     }
 
-    /// The next order. What is no order is told so. Safe to drop.
-    pub async fn next(&self) -> Asked {
-        loop {
-            let Ok((stream, _)) = self.listener.accept().await else {
-                // Out of descriptors, say: no reason to spin.
-                tokio::time::sleep(PATIENCE).await;
-                continue;
-            };
-            if let Ok(Some(asked)) = tokio::time::timeout(PATIENCE, read_order(stream)).await {
-                return asked;
-            }
+    /// The next order. Safe to drop: an order that is half read then is read on.
+    pub async fn next(&mut self) -> Asked {
+        match self.orders.recv().await {
+            Some(asked) => asked,
+            // The task ends with this.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Reads orders, one after the other. What is no order is told so.
+async fn take(listener: UnixListener, given: mpsc::Sender<Asked>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, say: no reason to spin.
+            tokio::time::sleep(PATIENCE).await;
+            continue;
+        };
+        if let Ok(Some(asked)) = tokio::time::timeout(PATIENCE, read_order(stream)).await
+            && given.send(asked).await.is_err()
+        {
+            return;
         }
     }
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
+        self.taking.abort();
         // It may be gone.
         let _ = std::fs::remove_file(&self.path);
     }
@@ -174,7 +190,7 @@ mod tests {
             run(Order::Mute, Some(&path)).is_err_and(|failure| failure.to_string().contains("no `echomesh ui` runs"))
         );
         runtime().block_on(async {
-            let control = Control::open(&path).unwrap();
+            let mut control = Control::open(&path).unwrap();
             assert!(Control::open(&path).is_err_and(|text| text.contains("another")));
             let asker = path.clone();
             let wrong = std::thread::spawn(move || {
@@ -194,5 +210,27 @@ mod tests {
         assert!(!path.exists(), "it is taken away at the end");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         runtime().block_on(async { assert!(Control::open(&path).is_ok()) });
+    }
+
+    /// Goal: an order that is half there when something else happens first, so that the wait for it is given up, comes.
+    #[test]
+    fn a_half_read_order_is_not_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = path(directory.path().to_str()).unwrap();
+        runtime().block_on(async {
+            let mut control = Control::open(&path).unwrap();
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            stream.write_all(b"toggle-").await.unwrap();
+            for _ in 0..100 {
+                tokio::select! {
+                    biased;
+                    _ = control.next() => panic!("that is no order yet"),
+                    () = tokio::task::yield_now() => {}
+                }
+            }
+            stream.write_all(b"mute\n").await.unwrap();
+            let asked = tokio::time::timeout(PATIENCE, control.next()).await;
+            assert_eq!(asked.ok().map(|asked| asked.order), Some(Order::ToggleMute));
+        });
     }
 }

@@ -53,13 +53,13 @@ impl Outside {
         tokio::select! {
             _ = pressed.recv() => Came::Order(Order::Talk),
             _ = let_go.recv() => Came::Order(Order::Quiet),
-            asked = next_asked(control.as_ref()) => Came::Asked(asked),
+            asked = next_asked(control.as_mut()) => Came::Asked(asked),
             event = next_hotkey(hotkey.as_mut()) => Came::Hotkey(event),
         }
     }
 }
 
-async fn next_asked(control: Option<&Control>) -> control::Asked {
+async fn next_asked(control: Option<&mut Control>) -> control::Asked {
     match control {
         Some(control) => control.next().await,
         None => std::future::pending().await,
