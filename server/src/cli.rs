@@ -82,7 +82,10 @@ pub enum Command {
     ///
     /// Certificate, data directory and address are looked at, too. Run it as the user that the server runs as, with its
     /// flags and environment. Exit codes: 0 all is right, 1 the machine does not give what is needed, 2 wrong settings.
-    CheckConfig,
+    CheckConfig {
+        /// The file to look at, instead of the one that --config, the environment or the default names
+        file: Option<PathBuf>,
+    },
     /// Write man pages and shell completions into FOLDER, for packages
     #[command(hide = true)]
     Manual {

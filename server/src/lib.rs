@@ -110,10 +110,13 @@ pub fn run() -> ExitCode {
     if let Some(Command::Manual { folder }) = &command {
         return write_manual(folder);
     }
+    if let Some(Command::CheckConfig { file: Some(file) }) = &command {
+        flags.config = Some(file.clone());
+    }
     let done = config::settle(flags.clone()).and_then(|config| match command {
         None => serve(&config, flags).map(|totals| totals::json(&totals)),
         Some(Command::Manual { .. }) => unreachable!("done above, without settings"),
-        Some(Command::CheckConfig) => check::check(&config),
+        Some(Command::CheckConfig { .. }) => check::check(&config),
         Some(Command::Backup { file }) => store::backup(&config.database, &file),
         Some(Command::Restore { file }) => {
             let _instance = Instance::take(&config.data_dir)?;

@@ -47,6 +47,26 @@ fn settings_are_told_with_their_origin() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing but the file");
 }
 
+/// Goal: a file named after the command is the one that is looked at, whatever else names one.
+#[test]
+fn a_named_file_is_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "port = 9000\n");
+    let other = directory.path().join("other.toml");
+    std::fs::write(&other, "port = 9001\n").unwrap();
+    let (code, told, error) = check(directory.path(), |command| {
+        command.env("ECHOMESH_CONFIG", directory.path().join("server.toml")).arg(&other);
+    });
+    assert_eq!(code, Some(0), "{error}");
+    let file = other.display().to_string();
+    assert_eq!(row(&told, "port")[1..], ["9001", &format!("{file},"), "line", "1"]);
+    let (code, _, error) = check(directory.path(), |command| {
+        command.arg(directory.path().join("none.toml"));
+    });
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("none.toml"), "{error}");
+}
+
 /// Goal: what is wrong is told with its place, by exit code 2 where it is a setting and 1 where it is the machine.
 #[test]
 fn what_is_wrong_is_told() {
