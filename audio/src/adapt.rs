@@ -17,6 +17,8 @@
 //! | bit rate rises by 4 kbit/s | loss < 4 %, jitter < 30 ms, round trip < least + 120 ms, for 10 s | each 10 s |
 //! | least bit rate | FEC, DRED | 20 and 24 kbit/s, where the range allows: below, libopus has no room for them |
 //!
+//! What the server allows ([`Adaptation::allow`]) is over all of these.
+//!
 //! With 10 ms low-delay frames there is no FEC (CELT has none), and no DRED: only rate and loss change.
 //! It begins with FEC at 10 % loss: better than to learn in the first 2 s that it was wanted. A rate that
 //! had to fall within 30 s of a rise is tried again after 60 s, then 120, up to 480, so that a link that bears
@@ -117,6 +119,8 @@ enum Redundancy {
 #[derive(Clone, Debug)]
 pub struct Adaptation {
     frame: Frame,
+    /// Least and greatest bit rate that the owner wants, and those that the server allows of them.
+    wanted: (i32, i32),
     bits_min: i32,
     bits_max: i32,
     bits: i32,
@@ -143,6 +147,7 @@ impl Adaptation {
         let bits_max = bits_max.clamp(bits_min, *BITS.end());
         Self {
             frame,
+            wanted: (bits_min, bits_max),
             bits_min,
             bits_max,
             bits: BITS_START.clamp(bits_min, bits_max),
@@ -158,6 +163,16 @@ impl Adaptation {
             ceiling: None,
             try_us: TRY_US,
         }
+    }
+
+    /// The server allows so many bit/s from now on; 0: any number. Below the range, the range is this one rate.
+    pub fn allow(&mut self, bitrate_max: u32) {
+        let allowed = match bitrate_max {
+            0 => *BITS.end(),
+            bits => i32::try_from(bits).unwrap_or(i32::MAX).max(*BITS.start()),
+        };
+        (self.bits_min, self.bits_max) = (self.wanted.0.min(allowed), self.wanted.1.min(allowed));
+        self.bits = self.bits.clamp(self.least_bits(), self.bits_max);
     }
 
     /// How to encode now.

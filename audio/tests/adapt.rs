@@ -55,6 +55,24 @@ fn a_good_network_gets_the_best() {
     assert_eq!((settings.bits_per_second, settings.fec, settings.dred_ms), (128_000, false, 0));
 }
 
+/// Goal: what the server allows is kept at once and for good, whatever the network bears or redundancy would like, and
+/// taking it back lets the rate rise again.
+#[test]
+fn what_the_server_allows_is_kept() {
+    let mut call = Call::new(Frame::Ms20);
+    call.after(400, GOOD);
+    call.adaptation.allow(64_000);
+    assert_eq!(call.adaptation.settings().bits_per_second, 64_000);
+    assert_eq!(call.after(400, GOOD).bits_per_second, 64_000);
+    call.adaptation.allow(8_000);
+    let lossy = NetworkReport { loss: 0.08, burst_packets: 4.0, ..GOOD };
+    assert!(call.hear(120, lossy).iter().all(|settings| settings.bits_per_second == 8_000 && settings.dred_ms == 0));
+    call.adaptation.allow(0);
+    assert_eq!(call.after(1_000, GOOD).bits_per_second, 128_000);
+    call.adaptation.allow(1);
+    assert_eq!(call.adaptation.settings().bits_per_second, 6_000, "the least there is");
+}
+
 /// Goal: single losses get FEC, bursts get DRED without FEC, at rates that have room for it.
 #[test]
 fn losses_choose_the_redundancy() {

@@ -17,8 +17,15 @@ pub fn config(data: &[u8]) {
             let secret = secret.map(|(secret, _)| secret).filter(|secret| secret.len() > 12 && !secret.contains('\n'));
             // One that stands elsewhere too may be another setting's.
             if let Some(secret) = secret.filter(|secret| text.matches(secret).count() == 1) {
-                assert!(!sentence.contains(secret), "it shows {secret:?}");
+                let shows = sentence.contains(secret) && !says_by_itself(text, secret);
+                assert!(!shows, "it shows {secret:?}");
             }
         }
     }
+}
+
+/// Whether the sentence has the same words whatever the secret is: a fuzzer learns the parser's own.
+fn says_by_itself(text: &str, secret: &str) -> bool {
+    let other: String = secret.chars().map(|letter| if letter.is_alphanumeric() { 'x' } else { letter }).collect();
+    other != secret && Settings::parse(&text.replace(secret, &other)).is_err_and(|sentence| sentence.contains(secret))
 }

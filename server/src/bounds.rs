@@ -42,6 +42,9 @@ pub fn limits(given: &Settings, shards: u8) -> Result<Limits, String> {
             limits.bytes = Rate::NONE;
         }
     }
+    if let Some(kbit) = given.bitrate_max {
+        limits.bitrate_max = kbit * 1_000;
+    }
     limits.memory_bytes_max = memory(given.memory_mib, u32::from(shards))?;
     Ok(limits)
 }
@@ -75,21 +78,24 @@ mod tests {
             connections_per_address: Some(by_address),
             connects_per_second: Some(50),
             requests_per_second: Some(50),
+            bitrate_max: Some(128),
             ..Settings::default()
         };
         let same = limits(&same, 64).unwrap();
         assert_eq!((same.address_strangers_max, same.strangers_max), (strangers, kernel.strangers_max));
+        assert_eq!((default.bitrate_max, same.bitrate_max), (kernel.bitrate_max, kernel.bitrate_max));
         assert_eq!((same.connects, same.requests, same.bytes), (kernel.connects, kernel.requests, kernel.bytes));
         let none = Settings {
             connections_per_address: Some(0),
             connects_per_second: Some(0),
             requests_per_second: Some(0),
             memory_mib: Some(0),
+            bitrate_max: Some(0),
             ..Settings::default()
         };
         let none = limits(&none, 64).unwrap();
         assert_eq!((none.address_connections_max, none.address_strangers_max, none.strangers_max), (0, 0, 0));
         assert_eq!((none.connects, none.requests, none.bytes), (Rate::NONE, Rate::NONE, Rate::NONE));
-        assert_eq!(none.memory_bytes_max, 0);
+        assert_eq!((none.memory_bytes_max, none.bitrate_max), (0, 0));
     }
 }

@@ -191,6 +191,10 @@ pub struct Settings {
     /// Speakers heard at once in a room, the loudest; 0: all [default: 8]
     #[arg(long, env = "ECHOMESH_SPEAKERS_MAX", value_name = "N")]
     pub speakers_max: Option<u32>,
+    /// Bit rate of a speaker's Opus on average, kbit/s, 6 to 510: clients keep to it, and from about half as much again
+    /// on, headers included, packets are dropped; 0: any [default: 128]
+    #[arg(long, env = "ECHOMESH_BITRATE_MAX", value_name = "KBIT")]
+    pub bitrate_max: Option<u32>,
     /// Days that lines of chat are kept, in rooms that say nothing else and between two people; 0: for ever
     /// [default: 0]
     #[arg(long, env = "ECHOMESH_RETENTION_DAYS", value_name = "DAYS")]
@@ -374,6 +378,7 @@ impl Settings {
             motd: self.motd.or(other.motd),
             spread_after: self.spread_after.or(other.spread_after),
             speakers_max: self.speakers_max.or(other.speakers_max),
+            bitrate_max: self.bitrate_max.or(other.bitrate_max),
             retention_days: self.retention_days.or(other.retention_days),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             voice_window_us: self.voice_window_us.or(other.voice_window_us),

@@ -22,6 +22,9 @@ const DRAIN_SECONDS_MAX: u64 = 60;
 /// More would be heard as delay for little (docs/BENCHMARKS.md), microseconds.
 const VOICE_WINDOW_US_MAX: u64 = 5_000;
 
+/// Highest bit rate of Opus (RFC 6716 §2.1.1), kbit/s.
+const BITRATE_KBIT_MAX: u64 = 510;
+
 /// Any number that fits.
 const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
 
@@ -75,6 +78,7 @@ pub const KEYS: &[Key] = &[
     key("motd", Takes::Text { bytes: 0..=MOTD_BYTES_MAX, lines: true }, "", "\"Be kind.\"", true),
     key("spread-after", Takes::Number(1..=u32::MAX as u64), "streams", "256", false),
     key("speakers-max", Takes::Number(COUNT), "speakers", "8", true),
+    key("bitrate-max", Takes::Number(0..=BITRATE_KBIT_MAX), "kbit/s", "128", true),
     key("retention-days", Takes::Number(COUNT), "days", "0", true),
     key("voice-window-us", Takes::Number(0..=VOICE_WINDOW_US_MAX), "µs", "2000", false),
     key("plaintext-anywhere", Takes::Bool, "", "false", false),

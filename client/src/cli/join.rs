@@ -404,10 +404,10 @@ impl Stay {
             Event::Answer(answer) => self.answer(answer)?,
             Event::Member { room, change, member } => self.member(&room, change, &member)?,
             Event::RosterComplete { room } if *room == *self.room => self.roster_is_complete()?,
-            Event::VoiceOpen { ssrc, udp_port, .. } => {
-                tracing::debug!("voice is open: stream {:08x}, port {udp_port}", ssrc.0);
+            Event::VoiceOpen { ssrc, udp_port, bitrate_max, .. } => {
+                tracing::debug!("voice is open: stream {:08x}, port {udp_port}, at most {bitrate_max} bit/s", ssrc.0);
                 if let Some(speech) = &mut self.speech {
-                    speech.begin();
+                    speech.begin(bitrate_max);
                 }
                 self.voice_opened(true)?;
             }

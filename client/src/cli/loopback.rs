@@ -90,7 +90,7 @@ pub async fn run(loopback: &Loopback) -> Result<(), Failure> {
     let settings = EngineSettings { tap_seconds: TAP_SECONDS, ..engine_settings(&loopback.sound, false)? };
     let mut speech = Speech::open(&settings)?;
     eprintln!("echomesh: you hear yourself (use headphones); Ctrl-C ends it and shows the delay");
-    speech.begin();
+    speech.begin(0);
     let mut stop = pin!(stay::stop(loopback.duration)?);
     let mut looks = interval(LOOK);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -104,6 +104,7 @@ impl Player<'_> {
                         turns.reset();
                     }
                     Event::Rejoined { .. } => self.announce(true),
+                    Event::VoiceOpen { bitrate_max, .. } => self.allow(bitrate_max)?,
                     event => stay::event(&mut self.link, event)?,
                 }
             }
@@ -146,6 +147,12 @@ impl Player<'_> {
         self.media_time = MediaTime(self.media_time.0.wrapping_add(FRAME.samples() as u32));
         self.frames += 1;
         Ok(true)
+    }
+
+    /// The server lets the stream have so many bit/s.
+    fn allow(&mut self, bitrate_max: u32) -> Result<(), Failure> {
+        self.adaptation.allow(bitrate_max);
+        self.encoder.apply(&self.adaptation.settings()).map_err(Failure::audio)
     }
 
     fn adapt(&mut self) -> Result<(), Failure> {

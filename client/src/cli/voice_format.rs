@@ -58,7 +58,7 @@ impl Params<'_> {
     /// One object.
     pub fn json(&self) -> String {
         let Self { room, server, keys, streams } = self;
-        let VoiceKeys { ssrc, udp_port, epoch, first_index, .. } = keys;
+        let VoiceKeys { ssrc, udp_port, epoch, bitrate_max, first_index, .. } = keys;
         let streams: Vec<String> = streams.iter().map(|stream| format!("{{{}}}", fields(stream))).collect();
         let up = key_json(
             &keys.uplink,
@@ -67,7 +67,7 @@ impl Params<'_> {
         [
             format!(r#"{{"event":"voice","room":{},"server":"{server}","port":{udp_port}"#, quoted(room)),
             format!(r#","epoch":{epoch},"ssrc":{},"payload_type":{OPUS_PAYLOAD_TYPE},"encoding":"OPUS""#, ssrc.0),
-            format!(r#","clock_rate":{CLOCK_RATE},"channels":2,"audio_level_id":{AUDIO_LEVEL_EXTENSION_ID}"#),
+            format!(r#","clock_rate":{CLOCK_RATE},"channels":2,"audio_level_id":{AUDIO_LEVEL_EXTENSION_ID},"bitrate_max":{bitrate_max}"#),
             format!(r#","suite":"{SUITE}","cipher":"{CIPHER}","auth":"null""#),
             format!(r#","uplink":{up},"downlink":{}"#, key_json(&keys.downlink, "")),
             format!(r#","streams":[{}]}}"#, streams.join(",")),
@@ -90,6 +90,7 @@ impl Params<'_> {
                     "type {OPUS_PAYLOAD_TYPE}, OPUS/{CLOCK_RATE}/2, audio level extension {AUDIO_LEVEL_EXTENSION_ID}"
                 ),
             ),
+            row("bit rate", bitrate_text(keys.bitrate_max)),
             row("srtp", format!("{SUITE} ({CIPHER}, authentication null), keys of epoch {}", keys.epoch)),
             row("uplink key", inline(&keys.uplink)),
             row("uplink start", format!("ROC {}, sequence {}", keys.first_index >> 16, keys.first_index as u16)),
@@ -100,6 +101,13 @@ impl Params<'_> {
             text += &row("stream", stream_text(stream));
         }
         text.trim_end().to_owned()
+    }
+}
+
+fn bitrate_text(bitrate_max: u32) -> String {
+    match bitrate_max {
+        0 => "any".to_owned(),
+        bits => format!("at most {} kbit/s on average", f64::from(bits) / 1_000.0),
     }
 }
 
@@ -185,6 +193,7 @@ mod tests {
             epoch: 2,
             uplink: MasterKey { key: *b"Hello, salted ke", salt: *b"y and voice!" },
             downlink: MasterKey { key: [0xFF; 16], salt: [0; 12] },
+            bitrate_max: 64_000,
             first_index: 0x7FFE,
         }
     }
@@ -200,7 +209,7 @@ mod tests {
         let params = Params { room: "hall", server: [127, 0, 0, 1].into(), keys: &keys, streams: &streams };
         let wanted = concat!(
             r#"{"event":"voice","room":"hall","server":"127.0.0.1","port":8888,"epoch":2,"ssrc":4294967041,"#,
-            r#""payload_type":111,"encoding":"OPUS","clock_rate":48000,"channels":2,"audio_level_id":1,"#,
+            r#""payload_type":111,"encoding":"OPUS","clock_rate":48000,"channels":2,"audio_level_id":1,"bitrate_max":64000,"#,
             r#""suite":"AEAD_AES_128_GCM","cipher":"aes-128-gcm","auth":"null","uplink":{"#,
             r#""key_salt_hex":"48656c6c6f2c2073616c746564206b657920616e6420766f69636521","#,
             r#""key_salt_base64":"SGVsbG8sIHNhbHRlZCBrZXkgYW5kIHZvaWNlIQ==","roc":0,"first_sequence":32766},"#,
@@ -228,6 +237,7 @@ mod tests {
         let (keys, streams) = (keys(), [stream("\u{1b}[2J")]);
         let text = Params { room: "hall", server: [127, 0, 0, 1].into(), keys: &keys, streams: &streams }.text();
         assert!(text.contains("inline:SGVsbG8sIHNhbHRlZCBrZXkgYW5kIHZvaWNlIQ==") && !text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("bit rate         at most 64 kbit/s on average\n"), "{text}");
     }
 
     /// Goal: RFC 4648 §10.

@@ -371,7 +371,13 @@ impl Session {
         self.voice.retain(|old| old.room != room);
         self.voice.push(voice);
         self.report_voice(now);
-        events.push(Event::VoiceOpen { room, ssrc, udp_port, epoch: announce.epoch });
+        events.push(Event::VoiceOpen {
+            room,
+            ssrc,
+            udp_port,
+            epoch: announce.epoch,
+            bitrate_max: announce.bitrate_max,
+        });
         Ok(())
     }
 

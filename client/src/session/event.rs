@@ -95,6 +95,8 @@ pub enum Event {
         udp_port: u16,
         /// Grows with each set of keys.
         epoch: u32,
+        /// Bit rate of Opus that the server lets the stream have on average, bit/s; 0: any. It drops what is far beyond.
+        bitrate_max: u32,
     },
     /// A sentence from the server that answers no request, such as why it is about to close.
     Notice {

@@ -24,6 +24,8 @@ pub struct VoiceKeys {
     pub uplink: MasterKey,
     /// Server to client: every SSRC that is heard.
     pub downlink: MasterKey,
+    /// Bit rate of Opus that it may have on average, bit/s; 0: any.
+    pub bitrate_max: u32,
     /// First SRTP index of the uplink, below 2^15: ROC 0. SRTCP begins where the program likes.
     pub first_index: u64,
 }
@@ -31,7 +33,15 @@ pub struct VoiceKeys {
 impl VoiceKeys {
     pub(super) fn new(announce: &VoiceAnnounce, keys: (MasterKey, MasterKey), udp_port: u16, first_index: u64) -> Self {
         let (uplink, downlink) = keys;
-        Self { ssrc: Ssrc(announce.ssrc), udp_port, epoch: announce.epoch, uplink, downlink, first_index }
+        Self {
+            ssrc: Ssrc(announce.ssrc),
+            udp_port,
+            epoch: announce.epoch,
+            uplink,
+            downlink,
+            bitrate_max: announce.bitrate_max,
+            first_index,
+        }
     }
 }
 

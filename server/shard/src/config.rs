@@ -122,6 +122,8 @@ pub struct Limits {
     pub bytes: Rate,
     /// Voice frames of one control connection in a time; beyond, they are dropped.
     pub voice_frames: Rate,
+    /// Bits of Opus that a stream may send in a second on average: its client is told so; 0: any number.
+    pub bitrate_max: u32,
     /// Accounts that one address makes in a time, where anybody may.
     pub address_accounts: Rate,
     /// Wrong passwords, tokens and codes from one address in a time, on all shards.
@@ -184,6 +186,21 @@ pub struct Limits {
     pub invitations_max: u32,
 }
 
+/// Beside Opus, bytes of a stream in a second: headers and tags of the 400 packets that its shortest frames (2.5 ms) make.
+const STREAM_HEADERS_BYTES: u32 = 32 * 1024;
+
+impl Limits {
+    /// Bytes that a stream may send in a second, and as many at once; each packet costs what the network carries of it.
+    /// Half as much again as `bitrate_max`, for an encoder keeps that on average, and headers.
+    pub(crate) fn stream_bytes(&self) -> Rate {
+        if self.bitrate_max == 0 {
+            return Rate::NONE;
+        }
+        let bytes = self.bitrate_max / 8 / 2 * 3 + STREAM_HEADERS_BYTES;
+        Rate::per_second(bytes, bytes)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -195,6 +212,7 @@ impl Default for Limits {
             requests: Rate::per_second(50, 400),
             bytes: Rate::per_second(256 * 1024, 2 * 1024 * 1024),
             voice_frames: Rate::per_second(300, 300),
+            bitrate_max: 128_000,
             address_accounts: Rate::one_in(10, 100),
             address_guesses: Rate::one_in(2, 20),
             account_guesses: Rate::one_in(10, 100),

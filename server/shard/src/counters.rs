@@ -103,6 +103,8 @@ reasons! {
         /// Voice for or from a control connection that is behind, or through a ring that is; or that piled up behind a
         /// request.
         TunnelBehind => "tunnel_behind",
+        /// A stream sends more than the bit rate it was told, by half and more.
+        StreamRate => "stream_rate",
         /// Voice frames of a control connection beyond their rate.
         TunnelRate => "tunnel_rate",
         /// A voice frame before the login, or for a stream that is not of its session.

@@ -4,7 +4,7 @@
 
 mod cluster;
 
-use cluster::{Client, Cluster, action, chat, code, login};
+use cluster::{Client, Cluster, action, chat, code, login, open};
 use echomesh_proto::control::{
     Account, AccountAction, Body, ClaimRequest, EchoMsg, LoginRequest, Ping, ResumeRequest, RoomAction, RoomActionType,
     Status, StatusCode as S, VoiceFrame,
@@ -194,6 +194,38 @@ fn voice_frames_have_a_rate_of_their_own() {
     assert_eq!((counters.dropped(Drop::TunnelRate), counters.voice_received), (10, 20));
     cluster.ask(ada, ping());
     assert_eq!(cluster.shards[0].counters().too_fast, 0);
+}
+
+/// Goal: a client is told the bit rate it may have, and a stream that sends far more is cut down to what that is worth,
+/// while others are heard; what is forged in its name costs it nothing, and who keeps to it loses nothing (PROTOCOL M100).
+#[test]
+fn a_stream_has_a_rate() {
+    let mut cluster = limited(1, |limits| limits.bitrate_max = 32_000);
+    let (ada, bob) = (cluster.member(0, "ada", "hall"), cluster.member(0, "bob", "hall"));
+    let Body::VoiceAnnounce(told) = cluster.ask(ada, Body::VoiceAnnounce(open("hall"))) else { panic!() };
+    assert_eq!(told.bitrate_max, 32_000);
+    let mut loud = cluster.open_voice(ada, "hall", "127.0.0.1:7001");
+    let mut other = cluster.open_voice(bob, "hall", "127.0.0.1:7002");
+    let received = |cluster: &Cluster| cluster.shards[0].counters().voice_received;
+    for _ in 0..2_000 {
+        let mut forged = loud.packet();
+        *forged.last_mut().unwrap() ^= 1;
+        cluster.datagram(0, loud.address, forged);
+    }
+    assert_eq!(cluster.shards[0].counters().dropped(Drop::AuthFailed), 2_000);
+    let before = received(&cluster);
+    (0..2_000).for_each(|_| drop(cluster.talk(&mut loud)));
+    let passed = received(&cluster) - before;
+    assert!((430..440).contains(&passed), "6,000 and 32,768 bytes pay for {passed} packets of 41 and 48");
+    assert_eq!(cluster.shards[0].counters().dropped(Drop::StreamRate), 2_000 - passed);
+    cluster.talk(&mut other);
+    assert_eq!(received(&cluster), before + passed + 1);
+    cluster.pass(SECOND_US);
+    for _ in 0..1_000 {
+        cluster.talk(&mut loud);
+        cluster.pass(2_500);
+    }
+    assert_eq!(received(&cluster), before + passed + 1_001, "even packets as short as Opus has");
 }
 
 /// Goal: who sends more bytes than its rate is not read from until they are paid for; nothing is lost, nothing it said

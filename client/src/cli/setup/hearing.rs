@@ -99,7 +99,7 @@ async fn listen(
     sound.output = output.unwrap_or("default").to_owned();
     let mut speech = Speech::open(&engine_settings(&sound, false)?)?;
     dialog.say(&format!("Speak: for {} seconds you hear yourself.", LISTEN.as_secs()))?;
-    speech.begin();
+    speech.begin(0);
     let (mut echo, mut loudest, end) = (Echo::default(), u8::MAX, Instant::now() + LISTEN);
     let mut pictures = interval(PICTURE);
     pictures.set_missed_tick_behavior(MissedTickBehavior::Delay);

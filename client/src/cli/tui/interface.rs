@@ -276,9 +276,9 @@ impl Interface {
                 self.cues.connected_again(clock::monotonic());
                 self.listed = None;
             }
-            Event::VoiceOpen { room, .. } => {
+            Event::VoiceOpen { room, bitrate_max, .. } => {
                 if let Some(speech) = &mut self.speech {
-                    speech.begin();
+                    speech.begin(*bitrate_max);
                 }
                 // A stream begins silent, also one that the session opened again by itself.
                 if let Some(announced) = self.announced.get_mut(&**room) {

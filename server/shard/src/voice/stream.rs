@@ -27,6 +27,10 @@ use crate::home_request;
 use crate::mesh::{Ask, MemberFlags, Mesh, RoomSession, StreamAt};
 use crate::mistakes::{Mistake, planted};
 use crate::overview::Quality;
+use crate::rates::Bucket;
+
+/// Bytes of UDP and IPv6 headers that a packet has on its way.
+const PACKET_BYTES: usize = 48;
 
 /// SSRCs a shard can give in a run: the low 8 of 32 bits are the shard.
 const SSRCS_MAX: u32 = 1 << 24;
@@ -56,6 +60,8 @@ pub(crate) struct Stream {
     downlink: MasterKey,
     rtp_window: ReplayWindow,
     rtcp_window: ReplayWindow,
+    /// Bytes of authentic packets.
+    sent: Bucket,
     numbering: Numbering,
     /// Entry of the driver's peer table; the SSRC's is never another's while the stream lives.
     pub(crate) peer: PeerId,
@@ -140,6 +146,7 @@ impl Shard {
             epoch: stream.epoch,
             payload_type: u32::from(OPUS_PAYLOAD_TYPE),
             audio_level_id: u32::from(AUDIO_LEVEL_EXTENSION_ID),
+            bitrate_max: self.config.limits.bitrate_max,
             ..VoiceAnnounce::default()
         };
         let at = stream.at(ssrc);
@@ -174,6 +181,7 @@ impl Shard {
                 downlink: downlink.clone(),
                 rtp_window: ReplayWindow::default(),
                 rtcp_window: ReplayWindow::default(),
+                sent: Bucket::default(),
                 numbering: Numbering::new(first),
                 peer,
                 address: None,
@@ -268,7 +276,12 @@ impl Shard {
         effects: &mut Effects,
     ) -> Result<(), Drop> {
         let header = Header::parse(datagram).map_err(|_| Drop::BadPacket)?;
+        let rate = self.config.limits.stream_bytes();
         let stream = self.streams.get_mut(&header.ssrc).ok_or(Drop::UnknownSsrc)?;
+        // Before it costs a decryption; but only what is authentic is counted, so that nobody is silenced by others.
+        if stream.sent.wait_us(now.time, rate, 0) > 0 {
+            return Err(Drop::StreamRate);
+        }
         let index = estimate_index(stream.rtp_window.highest(), header.sequence);
         if !stream.rtp_window.check(index) && !planted(Mistake::SkipReplay) {
             return Err(Drop::Replayed);
@@ -276,6 +289,7 @@ impl Shard {
         let plain = stream.open_key.open_rtp(datagram, header.bytes, index).map_err(|_| Drop::AuthFailed)?;
         let newest = stream.rtp_window.highest().is_none_or(|highest| index > highest);
         stream.rtp_window.accept(index);
+        stream.sent.charge(now.time, rate, (datagram.len() + PACKET_BYTES) as u32);
         let moved = stream.heard_from(path, newest, effects);
         stream.reception.packet(index, header.media_time, now.time);
         self.counters.voice_received += 1;
