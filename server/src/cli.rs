@@ -191,8 +191,8 @@ pub struct Settings {
     /// Speakers heard at once in a room, the loudest; 0: all [default: 8]
     #[arg(long, env = "ECHOMESH_SPEAKERS_MAX", value_name = "N")]
     pub speakers_max: Option<u32>,
-    /// Bit rate of a speaker's Opus on average, kbit/s, 6 to 510: clients keep to it, and from about half as much again
-    /// on, headers included, packets are dropped; 0: any [default: 128]
+    /// Bit rate of a speaker's Opus on average, kbit/s, 6 to 510: clients keep to it, and what is over half as much
+    /// again, or over 400 packets a second, is dropped; 0: any [default: 128]
     #[arg(long, env = "ECHOMESH_BITRATE_MAX", value_name = "KBIT")]
     pub bitrate_max: Option<u32>,
     /// Days that lines of chat are kept, in rooms that say nothing else and between two people; 0: for ever

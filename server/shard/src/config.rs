@@ -186,21 +186,6 @@ pub struct Limits {
     pub invitations_max: u32,
 }
 
-/// Beside Opus, bytes of a stream in a second: headers and tags of the 400 packets that its shortest frames (2.5 ms) make.
-const STREAM_HEADERS_BYTES: u32 = 32 * 1024;
-
-impl Limits {
-    /// Bytes that a stream may send in a second, and as many at once; each packet costs what the network carries of it.
-    /// Half as much again as `bitrate_max`, for an encoder keeps that on average, and headers.
-    pub(crate) fn stream_bytes(&self) -> Rate {
-        if self.bitrate_max == 0 {
-            return Rate::NONE;
-        }
-        let bytes = self.bitrate_max / 8 / 2 * 3 + STREAM_HEADERS_BYTES;
-        Rate::per_second(bytes, bytes)
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -103,7 +103,7 @@ reasons! {
         /// Voice for or from a control connection that is behind, or through a ring that is; or that piled up behind a
         /// request.
         TunnelBehind => "tunnel_behind",
-        /// A stream sends more than the bit rate it was told, by half and more.
+        /// A stream sends over half as much again as the bit rate it was told, or over 400 packets a second.
         StreamRate => "stream_rate",
         /// Voice frames of a control connection beyond their rate.
         TunnelRate => "tunnel_rate",

@@ -4,13 +4,13 @@
 
 mod cluster;
 
-use cluster::{Client, Cluster, action, chat, code, login, open};
+use cluster::{Client, Cluster, Microphone, action, chat, code, login, open};
 use echomesh_proto::control::{
     Account, AccountAction, Body, ClaimRequest, EchoMsg, LoginRequest, Ping, ResumeRequest, RoomAction, RoomActionType,
     Status, StatusCode as S, VoiceFrame,
 };
 use echomesh_proto::ids::ConnectionId;
-use echomesh_shard::{CloseReason, Drop, Input, Limits, Rate, Registration, Security};
+use echomesh_shard::{CloseReason, Drop, Input, Limits, Rate, Registration, Security, TICK_US};
 
 const SECOND_US: u64 = 1_000_000;
 
@@ -207,25 +207,30 @@ fn a_stream_has_a_rate() {
     let mut loud = cluster.open_voice(ada, "hall", "127.0.0.1:7001");
     let mut other = cluster.open_voice(bob, "hall", "127.0.0.1:7002");
     let received = |cluster: &Cluster| cluster.shards[0].counters().voice_received;
+    let talk = |cluster: &mut Cluster, microphone: &mut Microphone, ticks: usize, packets: usize| {
+        let before = received(cluster);
+        for _ in 0..ticks {
+            (0..packets).for_each(|_| drop(cluster.talk(microphone)));
+            cluster.pass(TICK_US);
+        }
+        received(cluster) - before
+    };
     for _ in 0..2_000 {
         let mut forged = loud.packet();
         *forged.last_mut().unwrap() ^= 1;
         cluster.datagram(0, loud.address, forged);
     }
     assert_eq!(cluster.shards[0].counters().dropped(Drop::AuthFailed), 2_000);
-    let before = received(&cluster);
-    (0..2_000).for_each(|_| drop(cluster.talk(&mut loud)));
-    let passed = received(&cluster) - before;
-    assert!((430..440).contains(&passed), "6,000 and 32,768 bytes pay for {passed} packets of 41 and 48");
-    assert_eq!(cluster.shards[0].counters().dropped(Drop::StreamRate), 2_000 - passed);
-    cluster.talk(&mut other);
-    assert_eq!(received(&cluster), before + passed + 1);
+    assert_eq!(talk(&mut cluster, &mut loud, 1, 2_000), 401, "a second's worth, and the one that is too much");
+    assert_eq!(cluster.shards[0].counters().dropped(Drop::StreamRate), 1_599);
+    assert_eq!(talk(&mut cluster, &mut other, 1, 1), 1);
     cluster.pass(SECOND_US);
-    for _ in 0..1_000 {
-        cluster.talk(&mut loud);
-        cluster.pass(2_500);
-    }
-    assert_eq!(received(&cluster), before + passed + 1_001, "even packets as short as Opus has");
+    assert_eq!(talk(&mut cluster, &mut loud, 100, 20), 2_000, "packets as short as Opus has");
+    loud.payload = 60;
+    assert_eq!(talk(&mut cluster, &mut loud, 200, 5), 1_000, "48 kbit/s");
+    loud.payload = 120;
+    let passed = talk(&mut cluster, &mut loud, 200, 5);
+    assert!((545..560).contains(&passed), "96 kbit/s for 10 s: half of it, and what one second is worth: {passed}");
 }
 
 /// Goal: who sends more bytes than its rate is not read from until they are paid for; nothing is lost, nothing it said

@@ -29,7 +29,8 @@ fn roc(state: &RoomState, ssrc: Ssrc) -> u64 {
 /// speaker, joiner and home differ.
 #[test]
 fn late_joiners_get_the_rollover_counter() {
-    let mut cluster = Cluster::with(3, |config| config.spread_after = 1);
+    // Half an hour of packets comes at once.
+    let mut cluster = Cluster::with(3, |config| (config.spread_after, config.limits.bitrate_max) = (1, 0));
     let ada = cluster.member(0, "ada", "hall");
     let bob = cluster.member(1, "bob", "hall");
     let mut microphone = cluster.open_voice(ada, "hall", "127.0.0.1:5001");

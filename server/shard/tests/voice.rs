@@ -251,7 +251,8 @@ fn a_talkspurt_keeps_its_marker() {
 /// number that follows (PROTOCOL M31, M40).
 #[test]
 fn a_misbehaving_sender_harms_nobody() {
-    let mut cluster = Cluster::new(1);
+    // All of it comes at once.
+    let mut cluster = Cluster::with(1, |config| config.limits.bitrate_max = 0);
     let ada = cluster.member(0, "ada", "hall");
     let bob = cluster.member(0, "bob", "hall");
     let mut microphone = cluster.open_voice(ada, "hall", "127.0.0.1:5001");

@@ -1,6 +1,7 @@
 //! Voice rules: who hears a packet, under which number and key.
 
 mod audience;
+mod budget;
 mod header;
 mod loudest;
 mod numbering;

@@ -16,6 +16,7 @@ use echomesh_proto::time::{Now, Time};
 use rand_chacha::rand_core::RngCore;
 
 use super::VoiceHeader;
+use super::budget::Budget;
 use super::loudest::{Activity, Choice, Selection};
 use super::numbering::{Numbered, Numbering};
 use super::report::Reports;
@@ -27,10 +28,6 @@ use crate::home_request;
 use crate::mesh::{Ask, MemberFlags, Mesh, RoomSession, StreamAt};
 use crate::mistakes::{Mistake, planted};
 use crate::overview::Quality;
-use crate::rates::Bucket;
-
-/// Bytes of UDP and IPv6 headers that a packet has on its way.
-const PACKET_BYTES: usize = 48;
 
 /// SSRCs a shard can give in a run: the low 8 of 32 bits are the shard.
 const SSRCS_MAX: u32 = 1 << 24;
@@ -60,8 +57,7 @@ pub(crate) struct Stream {
     downlink: MasterKey,
     rtp_window: ReplayWindow,
     rtcp_window: ReplayWindow,
-    /// Bytes of authentic packets.
-    sent: Bucket,
+    budget: Budget,
     numbering: Numbering,
     /// Entry of the driver's peer table; the SSRC's is never another's while the stream lives.
     pub(crate) peer: PeerId,
@@ -181,7 +177,7 @@ impl Shard {
                 downlink: downlink.clone(),
                 rtp_window: ReplayWindow::default(),
                 rtcp_window: ReplayWindow::default(),
-                sent: Bucket::default(),
+                budget: Budget::default(),
                 numbering: Numbering::new(first),
                 peer,
                 address: None,
@@ -276,10 +272,9 @@ impl Shard {
         effects: &mut Effects,
     ) -> Result<(), Drop> {
         let header = Header::parse(datagram).map_err(|_| Drop::BadPacket)?;
-        let rate = self.config.limits.stream_bytes();
         let stream = self.streams.get_mut(&header.ssrc).ok_or(Drop::UnknownSsrc)?;
-        // Before it costs a decryption; but only what is authentic is counted, so that nobody is silenced by others.
-        if stream.sent.wait_us(now.time, rate, 0) > 0 {
+        // Before it costs a decryption.
+        if stream.budget.is_spent(now.time, &self.config.limits) {
             return Err(Drop::StreamRate);
         }
         let index = estimate_index(stream.rtp_window.highest(), header.sequence);
@@ -289,7 +284,7 @@ impl Shard {
         let plain = stream.open_key.open_rtp(datagram, header.bytes, index).map_err(|_| Drop::AuthFailed)?;
         let newest = stream.rtp_window.highest().is_none_or(|highest| index > highest);
         stream.rtp_window.accept(index);
-        stream.sent.charge(now.time, rate, (datagram.len() + PACKET_BYTES) as u32);
+        stream.budget.spend(now.time, &self.config.limits, plain - header.bytes);
         let moved = stream.heard_from(path, newest, effects);
         stream.reception.packet(index, header.media_time, now.time);
         self.counters.voice_received += 1;

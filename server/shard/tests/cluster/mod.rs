@@ -5,6 +5,7 @@
 
 mod accounts;
 pub mod memory;
+mod microphone;
 pub mod rooms;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -15,11 +16,9 @@ use echomesh_proto::control::{
     RoomActionType, StatusCode, VoiceAnnounce,
 };
 use echomesh_proto::framing::FrameDecoder;
-use echomesh_proto::ids::{ConnectionId, PeerId, ShardId, Ssrc, UserId};
-use echomesh_proto::rtcp::{REPORT_BYTES_MAX, Writer};
-use echomesh_proto::rtp::OutgoingHeader;
-use echomesh_proto::srtp::{MasterKey, SealKey, TAG_BYTES};
-use echomesh_proto::time::{MediaTime, Now, Time};
+use echomesh_proto::ids::{ConnectionId, PeerId, ShardId, UserId};
+use echomesh_proto::srtp::MasterKey;
+use echomesh_proto::time::{Now, Time};
 use echomesh_shard::chat_jobs::Place;
 use echomesh_shard::voice::VoiceHeader;
 use echomesh_shard::{
@@ -27,6 +26,7 @@ use echomesh_shard::{
     Security, Shard, ShardConfig, StoreJob, StoreOutcome, StoreReply, StoreRequest, TICK_US,
 };
 use memory::{Accounts, Memory};
+pub use microphone::Microphone;
 use prost::Message;
 
 /// A client's connection: which shard, which id.
@@ -43,19 +43,6 @@ pub struct Heard {
     pub address: SocketAddr,
     pub header: VoiceHeader,
     pub payload: Vec<u8>,
-}
-
-/// The parameters a client got for its stream.
-pub struct Microphone {
-    pub ssrc: Ssrc,
-    /// Of the last packet, under the uplink key.
-    pub index: u64,
-    /// Of the packets from now on.
-    pub marker: bool,
-    /// Likewise, -dBov.
-    pub level: u8,
-    key: SealKey,
-    pub address: SocketAddr,
 }
 
 /// An RTCP compound for a client, before it is sealed.
@@ -503,49 +490,6 @@ impl Cluster {
         let datagram = microphone.packet();
         self.datagram(microphone.ssrc.shard().index(), microphone.address, datagram.clone());
         datagram
-    }
-}
-
-impl Microphone {
-    fn new(given: &VoiceAnnounce) -> Self {
-        let key = SealKey::new(&MasterKey {
-            key: given.uplink_key[..].try_into().unwrap(),
-            salt: given.uplink_salt[..].try_into().unwrap(),
-        });
-        let ssrc = Ssrc(given.ssrc);
-        Self { ssrc, index: 100, marker: false, level: 30, key, address: "127.0.0.1:1".parse().unwrap() }
-    }
-
-    /// An SRTCP receiver report.
-    pub fn report(&self, index: u32) -> Vec<u8> {
-        let mut report = [0; REPORT_BYTES_MAX + 32];
-        let plain = Writer::new(&mut report, self.ssrc, "", &[]).finish();
-        self.seal_report(&mut report, plain, index)
-    }
-
-    /// A compound of `plain` bytes, sealed.
-    pub fn seal_report(&self, compound: &mut [u8], plain: usize, index: u32) -> Vec<u8> {
-        let length = self.key.seal_rtcp(compound, plain, index);
-        compound[..length].to_vec()
-    }
-
-    pub fn packet(&mut self) -> Vec<u8> {
-        self.index += 1;
-        let header = OutgoingHeader {
-            marker: self.marker,
-            payload_type: 111,
-            sequence: self.index as u16,
-            media_time: MediaTime((self.index as u32).wrapping_mul(960)),
-            ssrc: self.ssrc,
-            audio_level: Some(self.level),
-        };
-        let mut packet = vec![0; 200];
-        let bytes = header.write(&mut packet);
-        packet[bytes..bytes + 5].copy_from_slice(b"voice");
-        let length = self.key.seal_rtp(&mut packet, bytes, bytes + 5, self.index);
-        assert_eq!(length, bytes + 5 + TAG_BYTES);
-        packet.truncate(length);
-        packet
     }
 }
 
