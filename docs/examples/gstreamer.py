@@ -25,9 +25,11 @@ from gi.repository import Gio, GLib, Gst  # noqa: E402
 
 OPUS = "application/x-rtp,media=audio,encoding-name=OPUS,clock-rate=48000,payload=%d"
 GCM = "rtp-cipher={0} rtp-auth=null rtcp-cipher={0} rtcp-auth=null"
+# Bits a second; the server may allow less.
+BITRATE = 64_000
 # Silence from a live source keeps the recording's time when nobody talks.
 PIPELINE = """
-  {source} ! audioconvert ! audioresample ! audio/x-raw,rate=48000 ! opusenc frame-size=20
+  {source} ! audioconvert ! audioresample ! audio/x-raw,rate=48000 ! opusenc frame-size=20 bitrate={bitrate}
     ! rtpopuspay pt={payload_type} ssrc={ssrc} seqnum-offset={first} ! rtp.send_rtp_sink_0
   rtp.send_rtp_src_0 ! enc.rtp_sink_0  rtp.send_rtcp_src_0 ! enc.rtcp_sink_0
   srtpenc name=enc {gcm}  enc.rtp_src_0 ! all.  enc.rtcp_src_0 ! all.
@@ -52,7 +54,8 @@ class Client:
         self.pipeline = Gst.parse_launch(
             PIPELINE.format(
                 source=source(args), heard=quoted(args.heard), first=params["uplink"]["first_sequence"],
-                gcm=GCM.format(params["cipher"]), **{name: params[name] for name in ("payload_type", "ssrc", "server", "port")},
+                bitrate=min(BITRATE, params["bitrate_max"] or BITRATE), gcm=GCM.format(params["cipher"]),
+                **{name: params[name] for name in ("payload_type", "ssrc", "server", "port")},
             )
         )
         for name in ("in", "out"):
