@@ -172,6 +172,9 @@ impl Adaptation {
             bits => i32::try_from(bits).unwrap_or(i32::MAX).max(*BITS.start()),
         };
         (self.bits_min, self.bits_max) = (self.wanted.0.min(allowed), self.wanted.1.min(allowed));
+        if self.redundancy == Redundancy::Dred && self.bits_max < BITS_DRED {
+            self.redundancy = Redundancy::Fec;
+        }
         self.bits = self.bits.clamp(self.least_bits(), self.bits_max);
     }
 
@@ -212,7 +215,7 @@ impl Adaptation {
         self.redundancy = match self.redundancy {
             Redundancy::None if self.loss < FEC_ON => Redundancy::None,
             _ if self.loss < FEC_OFF => Redundancy::None,
-            Redundancy::Dred if self.burst_packets >= DRED_OFF => Redundancy::Dred,
+            Redundancy::Dred if self.burst_packets >= DRED_OFF && self.bits_max >= BITS_DRED => Redundancy::Dred,
             _ if bursts => Redundancy::Dred,
             _ => Redundancy::Fec,
         };

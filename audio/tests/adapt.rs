@@ -64,8 +64,11 @@ fn what_the_server_allows_is_kept() {
     call.adaptation.allow(64_000);
     assert_eq!(call.adaptation.settings().bits_per_second, 64_000);
     assert_eq!(call.after(400, GOOD).bits_per_second, 64_000);
-    call.adaptation.allow(8_000);
     let lossy = NetworkReport { loss: 0.08, burst_packets: 4.0, ..GOOD };
+    assert!(call.after(60, lossy).dred_ms > 0);
+    call.adaptation.allow(8_000);
+    let settings = call.adaptation.settings();
+    assert!(settings.bits_per_second == 8_000 && settings.dred_ms == 0 && settings.fec, "no room: {settings:?}");
     assert!(call.hear(120, lossy).iter().all(|settings| settings.bits_per_second == 8_000 && settings.dred_ms == 0));
     call.adaptation.allow(0);
     assert_eq!(call.after(1_000, GOOD).bits_per_second, 128_000);
@@ -173,14 +176,21 @@ proptest! {
     /// Goal: whatever is reported at whatever time, the settings are ones that the encoder takes.
     #[test]
     fn settings_are_always_possible(
-        history in prop::collection::vec((any::<u32>(), reports()), 0..200), low_delay: bool,
+        history in prop::collection::vec((any::<u32>(), reports(), prop::option::of(0_u32..200_000)), 0..200),
+        low_delay: bool,
     ) {
         let frame = if low_delay { Frame::Ms10LowDelay } else { Frame::Ms20 };
         let mut adaptation = Adaptation::new(BITS.0, BITS.1, frame);
-        for (now_us, report) in history {
+        let mut most = BITS.1;
+        for (now_us, report, allowed) in history {
             adaptation.report(u64::from(now_us), report);
+            if let Some(allowed) = allowed {
+                adaptation.allow(allowed);
+                most = if allowed == 0 { BITS.1 } else { (allowed as i32).clamp(6_000, BITS.1) };
+            }
             let settings = adaptation.settings();
-            prop_assert!((BITS.0..=BITS.1).contains(&settings.bits_per_second));
+            prop_assert!((BITS.0.min(most)..=most).contains(&settings.bits_per_second));
+            prop_assert!(settings.dred_ms == 0 || most >= 24_000, "no room for a history");
             prop_assert!((0..=30).contains(&settings.expected_loss_percent));
             prop_assert!(settings.dred_ms <= DRED_MS_MAX / 2);
             prop_assert!(!(settings.fec && settings.dred_ms > 0), "one starves the other");

@@ -123,3 +123,33 @@ fn bad_files_end_with_6() {
     let output = client(home.path(), 1, "ann", &["record", "lobby", "/dev/null/folder"]).output().unwrap();
     assert_eq!(output.status.code(), Some(6), "{}", text(&output.stderr));
 }
+
+/// Goal: who says something keeps to the bit rate that the server allows (PROTOCOL M100), by `play` as by `join`: nothing
+/// is dropped for it.
+#[test]
+fn the_bit_rate_that_is_allowed_is_kept() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir(home.path().join("data")).unwrap();
+    std::fs::write(home.path().join("data/server.toml"), "bitrate-kbit-max = 8\n").unwrap();
+    let (server, mut output, port) = server(home.path(), 0);
+    let (said, heard) = (home.path().join("said.wav"), home.path().join("heard.wav"));
+    write_wav(&said, &signals::speech(1, 4.0));
+    let (said, heard) = (said.to_str().unwrap(), heard.to_str().unwrap());
+    let join = ["join", "lobby", "--input", said, "--output", heard, "--no-voice-detection", "--for", "4"];
+    for arguments in [&["play", "lobby", said, "--create"][..], &join] {
+        succeeded(&client(home.path(), port, "ann", arguments).output().unwrap());
+    }
+    server.terminate();
+    let totals = await_line(&mut output, "\"totals\"");
+    let figure = |name: &str| -> u64 {
+        let (_, rest) = totals.split_once(&format!("\"{name}\":")).unwrap();
+        rest.split([',', '}']).next().unwrap().parse().unwrap()
+    };
+    let packets = figure("voice_received");
+    assert!(packets > 300, "{totals}");
+    // Header, extension and tag; RTCP is counted, too, and is little.
+    let opus_bytes = figure("udp_received_bytes") - packets * (12 + 8 + 16);
+    let kbit = opus_bytes as f64 * 8.0 / (packets as f64 * 20.0);
+    assert!(kbit < 10.0, "{kbit} kbit/s: {totals}");
+    assert!(!totals.contains("stream_rate"), "{totals}");
+}

@@ -29,7 +29,7 @@ GCM = "rtp-cipher={0} rtp-auth=null rtcp-cipher={0} rtcp-auth=null"
 BITRATE = 64_000
 # Silence from a live source keeps the recording's time when nobody talks.
 PIPELINE = """
-  {source} ! audioconvert ! audioresample ! audio/x-raw,rate=48000 ! opusenc frame-size=20 bitrate={bitrate}
+  {source} ! audioconvert ! audioresample ! audio/x-raw,rate=48000 ! opusenc name=opus frame-size=20
     ! rtpopuspay pt={payload_type} ssrc={ssrc} seqnum-offset={first} ! rtp.send_rtp_sink_0
   rtp.send_rtp_src_0 ! enc.rtp_sink_0  rtp.send_rtcp_src_0 ! enc.rtcp_sink_0
   srtpenc name=enc {gcm}  enc.rtp_src_0 ! all.  enc.rtcp_src_0 ! all.
@@ -54,8 +54,7 @@ class Client:
         self.pipeline = Gst.parse_launch(
             PIPELINE.format(
                 source=source(args), heard=quoted(args.heard), first=params["uplink"]["first_sequence"],
-                bitrate=min(BITRATE, params["bitrate_max"] or BITRATE), gcm=GCM.format(params["cipher"]),
-                **{name: params[name] for name in ("payload_type", "ssrc", "server", "port")},
+                gcm=GCM.format(params["cipher"]), **{name: params[name] for name in ("payload_type", "ssrc", "server", "port")},
             )
         )
         for name in ("in", "out"):
@@ -75,6 +74,7 @@ class Client:
         self.params = params
         key = bytes.fromhex(params["uplink"]["key_salt_hex"])
         self.encoder.set_property("key", Gst.Buffer.new_wrapped(key))
+        self.pipeline.get_by_name("opus").set_property("bitrate", min(BITRATE, params["bitrate_max"] or BITRATE))
         self.decoder.emit("clear-keys")
 
     def downlink_key(self, _decoder, ssrc):

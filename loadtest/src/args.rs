@@ -25,14 +25,14 @@ Examples:
   echomesh-loadtest w1 --server voice.example.org:8888 --fingerprint SHA256:…    a server elsewhere
 
 A server elsewhere is loaded as if by that many people: ask its operator first. Its processor and memory are not known
-here, its --speakers-max (8 by default) decides how many are heard in a room, and its --bitrate-max how much
+here, its --speakers-max (8 by default) decides how many are heard in a room, and its --bitrate-kbit-max how much
 each may say.
 It stops in order on Ctrl-C. Exit codes: 0 done, 1 could not go on (the message says what to do), 2 wrong arguments.";
 
 /// Load generator for EchoMesh servers: loss, latency, cost and capacity of voice, logins, chat and idle members.
 ///
 /// Without --server it starts the echomesh-server beside this program, on loopback, with data of its own that it
-/// removes, cheap password hashing (but for `logins`), --speakers-max 0 and --bitrate-max 0, so that all of all
+/// removes, cheap password hashing (but for `logins`), --speakers-max 0 and --bitrate-kbit-max 0, so that all of all
 /// speakers is heard.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "echomesh-loadtest", version, max_term_width = 100, styles = STYLES, after_help = AFTER_HELP)]

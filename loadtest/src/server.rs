@@ -131,8 +131,8 @@ impl Server {
         if known.contains("--password-memory-kib") && start.hashing == Hashing::Cheap {
             arguments.extend(CHEAP_HASHING.map(str::to_owned));
         }
-        if known.contains("--bitrate-max") {
-            arguments.extend(["--bitrate-max", "0"].map(str::to_owned));
+        if known.contains("--bitrate-kbit-max") {
+            arguments.extend(["--bitrate-kbit-max", "0"].map(str::to_owned));
         }
         // A server of before had its metrics by themselves.
         if let Some(flag) = ["--admin", "--metrics"].iter().find(|flag| known.contains(**flag)) {

@@ -66,8 +66,9 @@ class Server:
         """Processor time of all threads but the shard's."""
         total = 0
         for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
-            if not (task / "comm").read_text().startswith("shard"):
-                total += int((task / "schedstat").read_text().split()[0])
+            with contextlib.suppress(OSError):  # It has ended since.
+                if not (task / "comm").read_text().startswith("shard"):
+                    total += int((task / "schedstat").read_text().split()[0])
         return total
 
     def stop(self):
@@ -99,7 +100,9 @@ def one_round(context, number, workload, what):
         command = ["taskset", "-c", GENERATOR_CORE, context.loadtest, "voice", *WORKLOADS[workload], "--seconds", LOAD_S]
         command += ["--core", GENERATOR_CORE, "--server", f"127.0.0.1:{server.port}", "--quiet", "--json", f"{folder}/load"]
         load = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
+        held.callback(load.kill)
         killer = threading.Timer(LIMIT_S, load.kill)
+        killer.daemon = True
         killer.start()
         samples = watch(server, load, not is_control)
         end = time.monotonic() - END_S

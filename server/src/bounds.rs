@@ -42,7 +42,7 @@ pub fn limits(given: &Settings, shards: u8) -> Result<Limits, String> {
             limits.bytes = Rate::NONE;
         }
     }
-    if let Some(kbit) = given.bitrate_max {
+    if let Some(kbit) = given.bitrate_kbit_max {
         limits.bitrate_max = kbit * 1_000;
     }
     limits.memory_bytes_max = memory(given.memory_mib, u32::from(shards))?;
@@ -78,7 +78,7 @@ mod tests {
             connections_per_address: Some(by_address),
             connects_per_second: Some(50),
             requests_per_second: Some(50),
-            bitrate_max: Some(128),
+            bitrate_kbit_max: Some(128),
             ..Settings::default()
         };
         let same = limits(&same, 64).unwrap();
@@ -90,7 +90,7 @@ mod tests {
             connects_per_second: Some(0),
             requests_per_second: Some(0),
             memory_mib: Some(0),
-            bitrate_max: Some(0),
+            bitrate_kbit_max: Some(0),
             ..Settings::default()
         };
         let none = limits(&none, 64).unwrap();

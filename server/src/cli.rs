@@ -192,9 +192,10 @@ pub struct Settings {
     #[arg(long, env = "ECHOMESH_SPEAKERS_MAX", value_name = "N")]
     pub speakers_max: Option<u32>,
     /// Bit rate of a speaker's Opus on average, kbit/s, 6 to 510: clients keep to it, and what is over half as much
-    /// again, or over 400 packets a second, is dropped; 0: any [default: 128]
-    #[arg(long, env = "ECHOMESH_BITRATE_MAX", value_name = "KBIT")]
-    pub bitrate_max: Option<u32>,
+    /// again, or over 400 packets a second, is dropped; 0: neither has a bound. What a reload changes holds from the
+    /// next opening of voice on [default: 128]
+    #[arg(long, env = "ECHOMESH_BITRATE_KBIT_MAX", value_name = "N")]
+    pub bitrate_kbit_max: Option<u32>,
     /// Days that lines of chat are kept, in rooms that say nothing else and between two people; 0: for ever
     /// [default: 0]
     #[arg(long, env = "ECHOMESH_RETENTION_DAYS", value_name = "DAYS")]
@@ -378,7 +379,7 @@ impl Settings {
             motd: self.motd.or(other.motd),
             spread_after: self.spread_after.or(other.spread_after),
             speakers_max: self.speakers_max.or(other.speakers_max),
-            bitrate_max: self.bitrate_max.or(other.bitrate_max),
+            bitrate_kbit_max: self.bitrate_kbit_max.or(other.bitrate_kbit_max),
             retention_days: self.retention_days.or(other.retention_days),
             drain_seconds: self.drain_seconds.or(other.drain_seconds),
             voice_window_us: self.voice_window_us.or(other.voice_window_us),

@@ -22,8 +22,8 @@ const DRAIN_SECONDS_MAX: u64 = 60;
 /// More would be heard as delay for little (docs/BENCHMARKS.md), microseconds.
 const VOICE_WINDOW_US_MAX: u64 = 5_000;
 
-/// Highest bit rate of Opus (RFC 6716 §2.1.1), kbit/s.
-const BITRATE_KBIT_MAX: u64 = 510;
+/// Bit rates of Opus (RFC 6716 §2.1.1), kbit/s.
+const BITRATE_KBIT: RangeInclusive<u64> = 6..=510;
 
 /// Any number that fits.
 const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
@@ -33,6 +33,8 @@ const COUNT: RangeInclusive<u64> = 0..=u32::MAX as u64;
 pub enum Takes {
     /// A whole number.
     Number(RangeInclusive<u64>),
+    /// Likewise, or 0.
+    NumberOrZero(RangeInclusive<u64>),
     /// True or false.
     Bool,
     /// One of the words that clap lists.
@@ -78,7 +80,7 @@ pub const KEYS: &[Key] = &[
     key("motd", Takes::Text { bytes: 0..=MOTD_BYTES_MAX, lines: true }, "", "\"Be kind.\"", true),
     key("spread-after", Takes::Number(1..=u32::MAX as u64), "streams", "256", false),
     key("speakers-max", Takes::Number(COUNT), "speakers", "8", true),
-    key("bitrate-max", Takes::Number(0..=BITRATE_KBIT_MAX), "kbit/s", "128", true),
+    key("bitrate-kbit-max", Takes::NumberOrZero(BITRATE_KBIT), "kbit/s", "128", true),
     key("retention-days", Takes::Number(COUNT), "days", "0", true),
     key("voice-window-us", Takes::Number(0..=VOICE_WINDOW_US_MAX), "µs", "2000", false),
     key("plaintext-anywhere", Takes::Bool, "", "false", false),
@@ -116,7 +118,13 @@ impl Key {
                 let is_within = u64::try_from(*number).is_ok_and(|number| range.contains(&number));
                 (!is_within).then(|| format!("{name} is {number}: it must be {}", self.values()))
             }
-            (Takes::Number(_), _) => Some(format!("{name} must be a number, {}, without quotes", self.values())),
+            (Takes::NumberOrZero(range), Value::Integer(number)) => {
+                let is_within = u64::try_from(*number).is_ok_and(|number| number == 0 || range.contains(&number));
+                (!is_within).then(|| format!("{name} is {number}: it must be {}", self.values()))
+            }
+            (Takes::Number(_) | Takes::NumberOrZero(_), _) => {
+                Some(format!("{name} must be a number, {}, without quotes", self.values()))
+            }
             (Takes::Bool, Value::Boolean(_)) | (Takes::Parsed(_), Value::String(_)) => None,
             (Takes::Bool, _) => Some(format!("{name} must be true or false, without quotes")),
             (Takes::Word, Value::String(word)) => {
@@ -149,6 +157,7 @@ impl Key {
         match &self.takes {
             Takes::Number(range) if *range.end() == u64::from(u32::MAX) => format!("{} or more", range.start()),
             Takes::Number(range) => format!("{} to {}", range.start(), range.end()),
+            Takes::NumberOrZero(range) => format!("0, or {} to {}", range.start(), range.end()),
             Takes::Bool => "true, false".to_owned(),
             Takes::Word => self.words().join(", "),
             Takes::Text { bytes, .. } => format!("{} to {} bytes", bytes.start(), bytes.end()),

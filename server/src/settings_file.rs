@@ -110,6 +110,8 @@ mod tests {
     fn wrong_values_are_refused_with_their_line() {
         for (text, sentence) in [
             ("port = 1\nshards = 65", "line 2: shards is 65: it must be 1 to 64"),
+            ("bitrate-kbit-max = 5", "line 1: bitrate-kbit-max is 5: it must be 0, or 6 to 510 kbit/s"),
+            ("bitrate-kbit-max = 511", "line 1: bitrate-kbit-max is 511"),
             ("port = -1", "line 1: port is -1: it must be 0 to 65535"),
             ("port = \"8888\"", "line 1: port must be a number, 0 to 65535, without quotes"),
             ("guests = \"yes\"", "line 1: guests must be true or false, without quotes"),

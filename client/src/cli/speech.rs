@@ -64,7 +64,7 @@ impl Speech {
         Ok(Self { engine, ready, news: DeviceNews::default(), adaptation, reports: NetworkReports::default() })
     }
 
-    /// Voice is open, or it is heard here alone: start saying, at no more than so many bit/s (0: any), and playing.
+    /// Start saying, at no more than so many bit/s (0: any), and playing.
     pub fn begin(&mut self, bitrate_max: u32) {
         self.adaptation.allow(bitrate_max);
         self.engine.encode(self.adaptation.settings());

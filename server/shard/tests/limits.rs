@@ -10,7 +10,7 @@ use echomesh_proto::control::{
     Status, StatusCode as S, VoiceFrame,
 };
 use echomesh_proto::ids::ConnectionId;
-use echomesh_shard::{CloseReason, Drop, Input, Limits, Rate, Registration, Security, TICK_US};
+use echomesh_shard::{CloseReason, Drop, Input, Limits, Rate, Registration, Security, ShardSettings, TICK_US};
 
 const SECOND_US: u64 = 1_000_000;
 
@@ -221,8 +221,8 @@ fn a_stream_has_a_rate() {
         cluster.datagram(0, loud.address, forged);
     }
     assert_eq!(cluster.shards[0].counters().dropped(Drop::AuthFailed), 2_000);
-    assert_eq!(talk(&mut cluster, &mut loud, 1, 2_000), 401, "a second's worth, and the one that is too much");
-    assert_eq!(cluster.shards[0].counters().dropped(Drop::StreamRate), 1_599);
+    assert_eq!(talk(&mut cluster, &mut loud, 1, 2_000), 81, "a fifth of a second's worth, and one that is too much");
+    assert_eq!(cluster.shards[0].counters().dropped(Drop::StreamRate), 1_919);
     assert_eq!(talk(&mut cluster, &mut other, 1, 1), 1);
     cluster.pass(SECOND_US);
     assert_eq!(talk(&mut cluster, &mut loud, 100, 20), 2_000, "packets as short as Opus has");
@@ -231,6 +231,54 @@ fn a_stream_has_a_rate() {
     loud.payload = 120;
     let passed = talk(&mut cluster, &mut loud, 200, 5);
     assert!((545..560).contains(&passed), "96 kbit/s for 10 s: half of it, and what one second is worth: {passed}");
+    let mut loud = cluster.open_voice(ada, "hall", "127.0.0.1:7001");
+    loud.payload = 120;
+    assert!(talk(&mut cluster, &mut loud, 1, 50) < 5, "new keys are no new budget");
+    for _ in 0..50 {
+        let packet = loud.packet().into();
+        cluster.send(ada, 0, Body::VoiceFrame(VoiceFrame { packet, ssrc: 0 }));
+    }
+    let before = received(&cluster);
+    cluster.run();
+    assert!(received(&cluster) - before < 5, "nor is another way");
+}
+
+/// Goal: what the operator allows another time does not cut those who were told more, until they open voice again; and
+/// lifting the limit lifts it for everybody (PROTOCOL M100).
+#[test]
+fn a_streams_rate_is_the_one_it_was_told() {
+    let mut cluster = limited(1, |limits| limits.bitrate_max = 64_000);
+    let ada = cluster.member(0, "ada", "hall");
+    let mut microphone = cluster.open_voice(ada, "hall", "127.0.0.1:7001");
+    microphone.payload = 80;
+    let allow = |cluster: &mut Cluster, bitrate_max: u32| {
+        let limits = Limits { bitrate_max, ..Limits::default() };
+        let settings = ShardSettings {
+            server_name: "EchoMesh".into(),
+            motd: String::new(),
+            registration: Registration::Open,
+            guests: false,
+            speakers_max: 0,
+            retention_days: 0,
+            limits,
+        };
+        cluster.input(0, Input::Settings(Box::new(settings)));
+    };
+    let ten_seconds = |cluster: &mut Cluster, microphone: &mut Microphone| {
+        let before = cluster.shards[0].counters().voice_received;
+        for _ in 0..200 {
+            (0..5).for_each(|_| drop(cluster.talk(microphone)));
+            cluster.pass(TICK_US);
+        }
+        cluster.shards[0].counters().voice_received - before
+    };
+    allow(&mut cluster, 16_000);
+    assert_eq!(ten_seconds(&mut cluster, &mut microphone), 1_000, "64 kbit/s");
+    let mut microphone = cluster.open_voice(ada, "hall", "127.0.0.1:7001");
+    microphone.payload = 80;
+    assert!(ten_seconds(&mut cluster, &mut microphone) < 450, "of the 24 kbit/s that it may now");
+    allow(&mut cluster, 0);
+    assert_eq!(ten_seconds(&mut cluster, &mut microphone), 1_000);
 }
 
 /// Goal: who sends more bytes than its rate is not read from until they are paid for; nothing is lost, nothing it said

@@ -66,7 +66,10 @@ impl Stage {
         stage.session.open_voice(stage.now, "lobby", OpenVoice::default()).unwrap();
         let open = stage.sent();
         stage.reply(open[0].request_id, keys());
-        assert!(matches!(stage.events[0], Event::VoiceOpen { ssrc: Ssrc(0x0100), udp_port: 9, .. }));
+        assert!(matches!(
+            stage.events[0],
+            Event::VoiceOpen { ssrc: Ssrc(0x0100), udp_port: 9, bitrate_max: 64_000, .. }
+        ));
         stage.events.clear();
         stage
     }
@@ -167,6 +170,7 @@ fn keys() -> Body {
         downlink_key: downlink().key.to_vec().into(),
         downlink_salt: downlink().salt.to_vec().into(),
         epoch: 1,
+        bitrate_max: 64_000,
         ..VoiceAnnounce::default()
     })
 }
@@ -210,7 +214,7 @@ fn a_lost_session_comes_back_to_its_rooms() {
     assert!(stage.events.iter().any(|event| matches!(event, Event::Rejoined { .. })));
     let open = stage.sent();
     stage.reply(open[0].request_id, keys());
-    assert!(stage.events.iter().any(|event| matches!(event, Event::VoiceOpen { .. })));
+    assert!(stage.events.iter().any(|event| matches!(event, Event::VoiceOpen { bitrate_max: 64_000, .. })));
     assert!(!stage.events.iter().any(|event| matches!(event, Event::Answer(_))), "the driver asked for nothing");
 }
 

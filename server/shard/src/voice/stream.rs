@@ -129,6 +129,7 @@ impl Shard {
             }
         }
         stream.epoch += 1;
+        stream.budget.tell(self.config.limits.bitrate_max);
         let announce = VoiceAnnounce {
             room_id,
             open: true,
@@ -274,7 +275,7 @@ impl Shard {
         let header = Header::parse(datagram).map_err(|_| Drop::BadPacket)?;
         let stream = self.streams.get_mut(&header.ssrc).ok_or(Drop::UnknownSsrc)?;
         // Before it costs a decryption.
-        if stream.budget.is_spent(now.time, &self.config.limits) {
+        if stream.budget.is_spent(now.time, self.config.limits.bitrate_max) {
             return Err(Drop::StreamRate);
         }
         let index = estimate_index(stream.rtp_window.highest(), header.sequence);
@@ -284,7 +285,7 @@ impl Shard {
         let plain = stream.open_key.open_rtp(datagram, header.bytes, index).map_err(|_| Drop::AuthFailed)?;
         let newest = stream.rtp_window.highest().is_none_or(|highest| index > highest);
         stream.rtp_window.accept(index);
-        stream.budget.spend(now.time, &self.config.limits, plain - header.bytes);
+        stream.budget.spend(now.time, self.config.limits.bitrate_max, plain - header.bytes);
         let moved = stream.heard_from(path, newest, effects);
         stream.reception.packet(index, header.media_time, now.time);
         self.counters.voice_received += 1;
