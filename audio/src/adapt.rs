@@ -172,7 +172,7 @@ impl Adaptation {
             bits => i32::try_from(bits).unwrap_or(i32::MAX).max(*BITS.start()),
         };
         (self.bits_min, self.bits_max) = (self.wanted.0.min(allowed), self.wanted.1.min(allowed));
-        if self.redundancy == Redundancy::Dred && self.bits_max < BITS_DRED {
+        if self.redundancy == Redundancy::Dred && !self.has_room_for_dred() {
             self.redundancy = Redundancy::Fec;
         }
         self.bits = self.bits.clamp(self.least_bits(), self.bits_max);
@@ -207,15 +207,19 @@ impl Adaptation {
         self.bits = self.bits.clamp(self.least_bits(), self.bits_max);
     }
 
+    fn has_room_for_dred(&self) -> bool {
+        self.bits_max >= BITS_DRED
+    }
+
     fn choose_redundancy(&mut self) {
         if self.frame != Frame::Ms20 {
             return;
         }
-        let bursts = self.loss >= DRED_LOSS && self.burst_packets >= DRED_ON && self.bits_max >= BITS_DRED;
+        let bursts = self.loss >= DRED_LOSS && self.burst_packets >= DRED_ON && self.has_room_for_dred();
         self.redundancy = match self.redundancy {
             Redundancy::None if self.loss < FEC_ON => Redundancy::None,
             _ if self.loss < FEC_OFF => Redundancy::None,
-            Redundancy::Dred if self.burst_packets >= DRED_OFF && self.bits_max >= BITS_DRED => Redundancy::Dred,
+            Redundancy::Dred if self.burst_packets >= DRED_OFF && self.has_room_for_dred() => Redundancy::Dred,
             _ if bursts => Redundancy::Dred,
             _ => Redundancy::Fec,
         };

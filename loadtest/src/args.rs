@@ -32,8 +32,8 @@ It stops in order on Ctrl-C. Exit codes: 0 done, 1 could not go on (the message 
 /// Load generator for EchoMesh servers: loss, latency, cost and capacity of voice, logins, chat and idle members.
 ///
 /// Without --server it starts the echomesh-server beside this program, on loopback, with data of its own that it
-/// removes, cheap password hashing (but for `logins`), --speakers-max 0 and --bitrate-kbit-max 0, so that all of all
-/// speakers is heard.
+/// removes, cheap password hashing (but for `logins`), --speakers-max 0 and --bitrate-kbit-max 0, so that
+/// everything that is said is heard.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "echomesh-loadtest", version, max_term_width = 100, styles = STYLES, after_help = AFTER_HELP)]
 pub struct Args {

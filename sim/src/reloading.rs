@@ -14,31 +14,31 @@ const LITTLE_MEMORY_BYTES: usize = 256 * 1024;
 impl World {
     /// The server's settings as they are now.
     fn settings(&self) -> ShardSettings {
-        let started = restart::config(self.speakers_max, &self.limits);
+        let config = self.config.clone();
         ShardSettings {
-            server_name: started.server_name,
+            server_name: config.server_name,
             motd: format!("after {} us", self.time),
-            registration: self.registration,
-            guests: started.guests,
-            speakers_max: self.speakers_max,
-            retention_days: started.retention_days,
-            limits: self.limits.clone(),
+            registration: config.registration,
+            guests: config.guests,
+            speakers_max: config.speakers_max,
+            retention_days: config.retention_days,
+            limits: config.limits,
         }
     }
 
     /// Others are drawn.
     pub fn reload(&mut self) {
-        self.speakers_max = self.below(3) as u32;
-        self.registration = [Registration::Open, Registration::Closed][self.below(2) as usize];
+        self.config.speakers_max = self.below(3) as u32;
+        self.config.registration = [Registration::Open, Registration::Closed][self.below(2) as usize];
         let usual = restart::limits(self.faults.tight_limits).memory_bytes_max;
-        self.limits.memory_bytes_max = [usual, usual, LITTLE_MEMORY_BYTES][self.below(3) as usize];
+        self.config.limits.memory_bytes_max = [usual, usual, LITTLE_MEMORY_BYTES][self.below(3) as usize];
         self.tell_settings();
     }
 
     /// Nothing is refused any more that the seed's clients need.
     pub fn settle_settings(&mut self) {
-        self.registration = Registration::Open;
-        self.limits = restart::limits(self.faults.tight_limits);
+        self.config.registration = Registration::Open;
+        self.config.limits = restart::limits(self.faults.tight_limits);
         self.tell_settings();
     }
 

@@ -32,7 +32,7 @@ pub fn limits(tight: bool) -> Limits {
 }
 
 /// A server's configuration but for what is a shard's own.
-pub fn config(speakers_max: u32, limits: &Limits) -> ShardConfig {
+pub fn config(speakers_max: u32, limits: Limits) -> ShardConfig {
     ShardConfig {
         shard: ShardId(0),
         shards: 0,
@@ -47,7 +47,7 @@ pub fn config(speakers_max: u32, limits: &Limits) -> ShardConfig {
         spread_after: 1,
         speakers_max,
         retention_days: 0,
-        limits: limits.clone(),
+        limits,
         rooms: Vec::new(),
         bans: Vec::new(),
         sessions: Vec::new(),
@@ -113,8 +113,7 @@ impl World {
             ring.clear();
         }
         self.downlink = Downlink::after(&mut self.downlink);
-        let config = ShardConfig { registration: self.registration, ..config(self.speakers_max, &self.limits) };
-        self.shards = start(&seeds, self.restarts as u8, &config, &mut self.store);
+        self.shards = start(&seeds, self.restarts as u8, &self.config, &mut self.store);
         self.refill(true);
         for client in 0..self.clients.len() {
             if self.clients[client].connection.take().is_some() {

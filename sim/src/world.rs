@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use echomesh_proto::ids::{ConnectionId, PeerId, RoomNumber, ShardId};
 use echomesh_proto::time::{Now, Time};
 use echomesh_shard::{
-    ClosedCause, Effect, Effects, HashReply, Input, Limits, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES, Registration, Shard,
+    ClosedCause, Effect, Effects, HashReply, Input, RECORD_BYTES_MAX, RECORD_PREFIX_BYTES, Shard, ShardConfig,
     StoreReply, StoreRequest, TICK_US,
 };
 use rand_chacha::ChaCha8Rng;
@@ -166,7 +166,6 @@ impl Ring {
 pub struct World {
     random: ChaCha8Rng,
     pub faults: Faults,
-    pub limits: Limits,
     trace: bool,
     pub time: u64,
     order: u64,
@@ -188,8 +187,8 @@ pub struct World {
     /// What waits at connections that are not read.
     pub unread: BTreeMap<(usize, ConnectionId), Unread>,
     pub store: Store,
-    pub speakers_max: u32,
-    pub registration: Registration,
+    /// As the operator has it now.
+    pub config: ShardConfig,
     /// How often the server was killed or restarted.
     pub restarts: usize,
     /// It was told to stop, and will be started again.
@@ -263,14 +262,13 @@ impl World {
         let speakers_max = random.next_u32() % 3;
         let seeds: Vec<u8> = (0..shards).map(|_| random.next_u32() as u8).collect();
         let mut store = Store::default();
-        let limits = restart::limits(faults.tight_limits);
-        let kernels = restart::start(&seeds, 0, &restart::config(speakers_max, &limits), &mut store);
+        let config = restart::config(speakers_max, restart::limits(faults.tight_limits));
+        let kernels = restart::start(&seeds, 0, &config, &mut store);
         let plays = random.next_u64().is_multiple_of(PLAYOUT_ONE_IN);
         let clients = Client::some(&mut random, &faults, plays);
         let mut world = Self {
             random,
             faults,
-            limits,
             trace,
             time: 0,
             order: 0,
@@ -287,8 +285,7 @@ impl World {
             told: BTreeMap::new(),
             unread: BTreeMap::new(),
             store,
-            speakers_max,
-            registration: Registration::Open,
+            config,
             restarts: 0,
             ending: None,
             store_free: vec![0; usize::from(shards)],

@@ -37,10 +37,6 @@ impl Rate {
         Self { units: 1, us: seconds as u64 * SECOND_US, burst }
     }
 
-    pub(crate) const fn units(self) -> u32 {
-        self.units
-    }
-
     fn is_none(self) -> bool {
         self.units == 0
     }

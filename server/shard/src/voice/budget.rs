@@ -8,8 +8,9 @@ use echomesh_proto::time::Time;
 
 use crate::rates::{Bucket, Rate};
 
-/// Opus's shortest frames take 2.5 ms (RFC 6716 §2.1.4).
-const PACKETS: Rate = Rate::per_second(400, 400);
+/// Packets a second: Opus's shortest frames take 2.5 ms (RFC 6716 §2.1.4).
+const PACKET_UNITS: u32 = 400;
+const PACKETS: Rate = Rate::per_second(PACKET_UNITS, PACKET_UNITS);
 
 /// Half as much again as a client is told.
 const BYTES_NUMERATOR: u32 = 3;
@@ -62,7 +63,7 @@ impl Budget {
         if !self.has_begun {
             self.has_begun = true;
             bytes = bytes.saturating_add(byte_units(bitrate) / SPENT_DENOMINATOR * SPENT_NUMERATOR);
-            packets += PACKETS.units() / SPENT_DENOMINATOR * SPENT_NUMERATOR;
+            packets += PACKET_UNITS / SPENT_DENOMINATOR * SPENT_NUMERATOR;
         }
         self.bytes.charge(now, byte_rate(bitrate), bytes);
         self.packets.charge(now, PACKETS, packets);
